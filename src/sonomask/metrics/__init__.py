@@ -1,0 +1,1 @@
+"""Metrics of audio-visual segmentation, each under a named protocol."""

@@ -1,0 +1,1 @@
+"""Models: parts, nets made of parts, and the catalogue that lists them."""

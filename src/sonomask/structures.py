@@ -1,0 +1,163 @@
+"""The values that travel through sonomask, and the one legend of shape letters.
+
+    B  clips in a batch          K  classes (1 for a binary mask)
+    T  seconds of a clip         H W  pixels of an image
+    N  frames (B·T)              h w  cells of a feature map
+    S  samples of a waveform     C  channels
+    96×64  a log-mel patch: 0.96 s in steps of 10 ms, 64 mel bands
+
+A *log-mel* patch is the logarithm of a mel-scaled spectrogram; *logits* are scores before the sigmoid or softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+__all__ = ["Batch", "Clip", "Masks", "ModelConfig", "Output", "Pairing"]
+
+Pairing = Literal["avsbench", "end", "centre"]
+"""Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, those that end at, or are centred on, it."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model returns.
+
+    Attributes:
+        logits: One score per pixel and class, at the size of the images.
+        fused: The feature maps of each level after fusion and ReLU, fine to coarse; the matching loss reads them.
+        sound: The sound as each level saw it, or None where a level did not listen.
+    """
+
+    logits: Float[Tensor, "B T K H W"]
+    fused: tuple[Float[Tensor, "B T _C _h _w"], ...] = ()
+    sound: tuple[Float[Tensor, "B T _D"] | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a data set, ready for a model.
+
+    Attributes:
+        images: RGB, normalised as the model's config says.
+        logmel: One patch per frame.
+        masks: Truth: 0/1, or class indices; zero where `labelled` is false.
+        labelled: Frames that have a mask (S4 trains on the first only).
+        valid: Frames that exist (false where a short AVSS clip was padded).
+        name: The clip's name in its data set.
+        category: Its category, or "" where the set has none.
+    """
+
+    images: Float[Tensor, "T 3 H W"]
+    logmel: Float[Tensor, "T 1 96 64"]
+    masks: Int[Tensor, "T H W"]
+    labelled: Bool[Tensor, "T"]
+    valid: Bool[Tensor, "T"]
+    name: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips stacked along a new first axis; the attributes are those of `Clip`."""
+
+    images: Float[Tensor, "B T 3 H W"]
+    logmel: Float[Tensor, "B T 1 96 64"]
+    masks: Int[Tensor, "B T H W"]
+    labelled: Bool[Tensor, "B T"]
+    valid: Bool[Tensor, "B T"]
+    names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    @classmethod
+    def collate(cls, clips: Sequence[Clip]) -> Batch:
+        """Stack clips of one shape; a `DataLoader` takes this as its `collate_fn`."""
+        keys = ("images", "logmel", "masks", "labelled", "valid")
+        stacked = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
+        return cls(**stacked, names=tuple(c.name for c in clips), categories=tuple(c.category for c in clips))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of consecutive frames of a video, at the video's own size.
+
+    Attributes:
+        times: Presentation times in seconds.
+        probability: That a pixel belongs to something that sounds, 0 to 1.
+        threshold: Above it (strictly) a pixel is masked.
+        labels: Class indices of the semantic model (0 is background); None for a binary model.
+    """
+
+    times: tuple[float, ...]
+    probability: Float[Tensor, "N H W"]
+    threshold: float = 0.5
+    labels: UInt8[Tensor, "N H W"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def mask(self) -> Bool[Tensor, "N H W"]:
+        """The pixels that sound."""
+        return self.probability > self.threshold if self.labels is None else self.labels > 0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything besides its weights that a model needs to be used rightly; stored as `config.json` beside them.
+
+    Attributes:
+        name: Name in the catalogue.
+        options: Keyword arguments of `create_model` that differ from the preset.
+        image_size: Height and width that the model was trained at.
+        mean: Per RGB channel, subtracted from images in 0..1.
+        std: Per RGB channel, divides the difference.
+        clip_length: Seconds in a clip at training (T).
+        pairing: Which sound belongs to a frame.
+        threshold: Above this probability a pixel is masked.
+        protocol: Name of the scoring protocol of the published or trained figure.
+        classes: Class names of a semantic model, background first.
+        listens: False for a model without sound (fusion `none`).
+        about: Where the weights come from, what they can't do.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    image_size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    clip_length: int = 5
+    pairing: Pairing = "end"
+    threshold: float = 0.5
+    protocol: str = "avsbench"
+    classes: tuple[str, ...] = ()
+    listens: bool = True
+    about: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Rebuild from `to_dict`.
+
+        Raises:
+            ValueError: A key is unknown or `name` is missing.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "name" not in values:
+            raise ValueError(f"Model config: expected `name` and keys among {sorted(known)}, got unknown {unknown}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
