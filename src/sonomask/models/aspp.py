@@ -1,0 +1,56 @@
+"""The sum of dilated convolutions that the paper calls ASPP."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class DilatedSum(nn.Module):
+    """Brings one feature level to the width of the decoder and widens its view.
+
+        y = Σ_d conv3×3(x; dilation d, padding d)
+
+    The branches are summed, not concatenated as in DeepLab's atrous spatial pyramid pooling, and nothing follows them.
+
+    Args:
+        channels: Channels of the level.
+        width: Channels of the result.
+        dilations: One branch each.
+
+    Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, §4 and its released code.
+    """
+
+    def __init__(self, channels: int, width: int, dilations: Sequence[int] = (3, 6, 12, 18)) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, width, 3, padding=d, dilation=d) for d in dilations)
+        for conv in self.convs:
+            nn.init.normal_(conv.weight, std=0.01)
+
+    def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N width h w"]:
+        """Same height and width.
+
+        On a map smaller than the dilation the outer taps only ever meet the zero padding, so they are not computed; the
+        branches of which nothing but the centre is left share one 1×1 convolution. The result is that of the sum.
+        """
+        height, width = x.shape[-2:]
+        bias = torch.stack([conv.bias for conv in self.convs]).sum(0)
+        y: Tensor | None = None
+        centres = []
+        for conv in self.convs:
+            d = conv.dilation[0]
+            tall, wide = d < height, d < width
+            if not (tall or wide):
+                centres.append(conv.weight[:, :, 1:2, 1:2])
+                continue
+            kernel = conv.weight[:, :, slice(None) if tall else slice(1, 2), slice(None) if wide else slice(1, 2)]
+            part = F.conv2d(x, kernel, bias, padding=(d * tall, d * wide), dilation=d)
+            bias = None
+            y = part if y is None else y + part
+        if centres:
+            part = F.conv2d(x, torch.stack(centres).sum(0), bias)
+            y = part if y is None else y + part
+        assert y is not None  # noqa: S101 - at least one dilation was given
+        return y

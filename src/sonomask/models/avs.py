@@ -1,0 +1,127 @@
+"""The model of "Audio-Visual Segmentation" (Zhou et al., ECCV 2022), figure 4."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sonomask.structures import ModelConfig, Output
+
+
+class AVS(nn.Module):
+    """Marks the pixels of what sounds.
+
+        sound → audio encoder ──────────────────────┐
+        images → backbone → dilated sums → fusion at each level → decoder → logits
+
+    Args:
+        backbone: Images (N, 3, H, W) to four maps, fine to coarse.
+        audio: Log-mel patches (N, 1, 96, 64) to embeddings (N, D); None if `decode` is given the embeddings.
+        aspp: Per level, brings the map to the decoder's width.
+        fusion: Per level, (map, sound) to (map, sound as the level saw it).
+        decoder: Fused maps and a size to logits.
+        config: What the model needs to be used rightly.
+        fold: Fusion sees clips of so many seconds, longer ones in pieces (the semantic reference takes 10 s as 2 × 5);
+            None for the whole clip.
+
+    Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        audio: nn.Module | None,
+        aspp: Sequence[nn.Module],
+        fusion: Sequence[nn.Module],
+        decoder: nn.Module,
+        config: ModelConfig,
+        fold: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.audio, self.decoder = backbone, audio, decoder
+        self.aspp, self.fusion = nn.ModuleList(aspp), nn.ModuleList(fusion)
+        self.config, self.fold = config, fold
+
+    def forward(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T 1 96 64"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Output:
+        """Mask logits at the size of the images.
+
+        Args:
+            images: RGB, normalised with `config.mean` and `config.std`.
+            logmel: One log-mel patch per frame; None only if the fusion does not listen.
+            valid: Frames that exist; the logits of the others are 0. All, if None.
+
+        Raises:
+            ValueError: A shape is not as above, or sound is missing.
+        """
+        return self.decode(images, self.hear(logmel), valid)
+
+    def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T D"] | None:
+        """The sound's embedding, or None if the model has no ear or gets nothing."""
+        if logmel is None or not self.config.listens:
+            return None
+        if self.audio is None:
+            raise ValueError("This model has no audio encoder. Give embeddings to `decode(images, sound)` instead.")
+        if logmel.ndim != 5:
+            raise ValueError(f"`logmel`: expected (B, T, 1, 96, 64), got {tuple(logmel.shape)}.")
+        sound: Tensor = self.audio(logmel.flatten(0, 1))
+        return sound.unflatten(0, logmel.shape[:2])
+
+    def decode(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        sound: Float[Tensor, "B T D"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Output:
+        """`forward` for those who bring their own audio embedding."""
+        maps = self._see(images, valid)
+        fused, heard = zip(
+            *(self._fuse(fuse, x, _gate(sound, valid)) for fuse, x in zip(self.fusion, maps, strict=True)), strict=True
+        )
+        fused = tuple(F.relu(_gate(x, valid)) for x in fused)  # the decoder starts with it; the matching loss reads it
+        logits = self.decoder([x.flatten(0, 1) for x in fused], size=tuple(images.shape[-2:]))
+        return Output(_gate(logits.unflatten(0, images.shape[:2]), valid), fused, heard)
+
+    @torch.no_grad()
+    def attention(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T 1 96 64"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T _h _w T"] | None, ...]:
+        """Per level the paper's attention map α, pixels by seconds of sound; None where a level has none."""
+        sound = _gate(self.hear(logmel), valid)
+        return tuple(
+            fuse.attention(x, sound) if hasattr(fuse, "attention") and fuse.keys != "visual" else None
+            for fuse, x in zip(self.fusion, self._see(images, valid), strict=True)
+        )
+
+    def _see(self, images: Tensor, valid: Tensor | None) -> list[Tensor]:
+        if images.ndim != 5 or images.shape[2] != 3:
+            raise ValueError(
+                f"`images`: expected (B, T, 3, H, W), got {tuple(images.shape)}. Add the clip dimension: images[None]."
+            )
+        maps = (aspp(x) for aspp, x in zip(self.aspp, self.backbone(images.flatten(0, 1)), strict=True))
+        return [_gate(x.unflatten(0, images.shape[:2]), valid) for x in maps]
+
+    def _fuse(self, fuse: nn.Module, x: Tensor, sound: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.fold is None or x.shape[1] <= self.fold:
+            return fuse(x, sound)
+        pieces = x.split(self.fold, dim=1)
+        sounds = [None] * len(pieces) if sound is None else sound.split(self.fold, dim=1)
+        fused, heard = zip(*map(fuse, pieces, sounds), strict=True)
+        return torch.cat(fused, 1), None if heard[0] is None else torch.cat(heard, 1)
+
+
+def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None:
+    """Zero for frames that do not exist."""
+    if x is None or valid is None:
+        return x
+    return x * valid.to(x.dtype).reshape(*valid.shape, *[1] * (x.ndim - 2))

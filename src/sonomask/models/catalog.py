@@ -1,0 +1,138 @@
+"""Models by name, as timm does it: a plain dict of presets, and one function that builds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import nn
+
+from sonomask.audio.light import LightEncoder
+from sonomask.audio.vggish import VGGish
+from sonomask.models.aspp import DilatedSum
+from sonomask.models.avs import AVS
+from sonomask.models.backbone import LEVELS, Backbone
+from sonomask.models.decoder import Decoder
+from sonomask.models.tpavi import FUSIONS, TPAVI, Add, Fusion, Pass
+from sonomask.structures import ModelConfig
+
+_PVT = {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}}
+_SEMANTIC = {"num_classes": 71, "align_bias": False, "fold": 5}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "avs_resnet50": {"backbone": "resnet50"},
+    "avs_pvt_v2_b5": _PVT,
+    "avss_resnet50": {"backbone": "resnet50", **_SEMANTIC},
+    "avss_pvt_v2_b5": {**_PVT, **_SEMANTIC},
+    "avs_mini": {
+        "backbone": "mobilenetv4_conv_small",
+        "audio": "light",
+        "width": 64,
+        "dilations": (1, 3, 6),
+    },
+}
+"""What each name sets of `build`'s arguments. `avs_…` mark one mask, `avss_…` 71 classes."""
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "avss": {"clip_length": 10, "protocol": "avss"},
+    "avs": {"clip_length": 5, "protocol": "avsbench"},
+}
+"""Fields of `ModelConfig` by the name's first word."""
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `create_model` knows, in order; `pattern` is a shell wildcard."""
+    return [name for name in sorted(PRESETS) if fnmatchcase(name, pattern)]
+
+
+def create_model(name: str, **options: Any) -> AVS:  # noqa: ANN401 - the arguments of `build`
+    """A model with random weights.
+
+    Args:
+        name: One of `list_models()`.
+        options: Arguments of `build` that replace the preset's.
+
+    Raises:
+        ValueError: The name or an option is unknown.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"`name`: expected one of {', '.join(list_models())}, got {name!r}.")
+    config = ModelConfig(name=name, options=dict(options), **CONFIGS[name.split("_")[0]])
+    try:
+        return build(config, **{**PRESETS[name], **options})
+    except TypeError as error:
+        raise ValueError(
+            f"Options of {name}: {error}. See `sonomask.models.catalog.build` for what there is."
+        ) from error
+
+
+def build(
+    config: ModelConfig,
+    *,
+    backbone: str,
+    backbone_options: Mapping[str, Any] | None = None,
+    audio: Literal["vggish", "light"] | None = "vggish",
+    sound_channels: int = 128,
+    fusion: Fusion = "tpavi",
+    stages: Sequence[int] = (0, 1, 2, 3),
+    align_bias: bool = True,
+    width: int = 256,
+    dilations: Sequence[int] = (3, 6, 12, 18),
+    num_classes: int = 1,
+    fold: int | None = None,
+) -> AVS:
+    """Put the parts together.
+
+    Args:
+        config: Travels with the model; `listens` and `classes` are filled in.
+        backbone: timm name of a network with four feature levels.
+        backbone_options: Further arguments for timm.
+        audio: Audio encoder; None for a model that is given embeddings (`decode`).
+        sound_channels: D, channels of the audio embedding.
+        fusion: "tpavi" (pixels attend to sound), "visual" (pixels to pixels), "both", "add" (the sound is mapped and
+            added), "none".
+        stages: Levels at which fusion happens, 0 is the finest.
+        align_bias: Whether TPAVI's map of the sound has a bias.
+        width: Channels of the fusion and the decoder.
+        dilations: Of the branches at each level.
+        num_classes: K; 1 for a mask.
+        fold: Seconds that fusion sees together; None for the whole clip.
+
+    Raises:
+        ValueError: An option has no such value.
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"`fusion`: expected one of {', '.join(FUSIONS)}, got {fusion!r}.")
+    if not set(stages) <= set(range(LEVELS)):
+        raise ValueError(f"`stages`: expected numbers from 0 to {LEVELS - 1}, got {tuple(stages)}.")
+    listens = fusion in ("tpavi", "both", "add") and bool(stages)
+    picture = Backbone(backbone, backbone_options)
+
+    def fuse(level: int) -> nn.Module:
+        if level not in stages or fusion == "none":
+            return Pass()
+        if fusion == "add":
+            return Add(width, sound_channels)
+        return TPAVI(width, sound_channels, keys=fusion, align_bias=align_bias)
+
+    return AVS(
+        backbone=picture,
+        audio=_ear(audio, sound_channels) if listens else None,
+        aspp=[DilatedSum(channels, width, dilations) for channels in picture.channels],
+        fusion=[fuse(level) for level in range(LEVELS)],
+        decoder=Decoder(width, num_classes, LEVELS),
+        config=replace(config, listens=listens),
+        fold=fold,
+    )
+
+
+def _ear(name: str | None, channels: int) -> nn.Module | None:
+    if name is None:
+        return None
+    if name == "vggish":
+        if channels != VGGish.channels:
+            raise ValueError(f"`sound_channels`: VGGish has {VGGish.channels}, got {channels}.")
+        return VGGish()
+    if name == "light":
+        return LightEncoder(channels)
+    raise ValueError(f"`audio`: expected 'vggish', 'light' or None, got {name!r}.")
