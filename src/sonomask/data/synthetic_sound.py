@@ -114,4 +114,4 @@ def gate(seconds: Bool[np.ndarray, " T"]) -> Wave:
     steps = np.repeat(seconds, SAMPLE_RATE).astype(np.float32)
     width = int(FADE * SAMPLE_RATE)
     total = np.concatenate([[0], np.cumsum(np.pad(steps, (width, 0), mode="edge"), dtype=np.float64)])
-    return ((total[width + 1 :] - total[1:-width]) / width).astype(np.float32)
+    return np.asarray((total[width + 1 :] - total[1:-width]) / width, dtype=np.float32)
