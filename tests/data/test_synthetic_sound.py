@@ -25,12 +25,12 @@ def test_every_kind_is_equally_loud(kind):
 
 def test_a_timbre_is_told_by_its_log_mel_whatever_its_pitch():
     def fingerprint(kind, pitch):
-        x = mel(kind, pitch)[0]
+        x = mel(kind, pitch)[0].unflatten(1, (16, 4)).mean(2)  # coarse, as the pitch moves narrow bands
         return torch.cat([x.mean(0), x.std(0)])
 
-    table = torch.stack([fingerprint(k, p) for k in KINDS for p in (0.84, 1.0, 1.19)])
-    asked = torch.stack([fingerprint(k, p) for k in KINDS for p in (0.92, 1.09)])
-    nearest = torch.cdist(asked, table).argmin(dim=1) // 3
+    table = torch.stack([fingerprint(k, p) for k in KINDS for p in (0.84, 0.92, 1.0, 1.09, 1.19)])
+    asked = torch.stack([fingerprint(k, p) for k in KINDS for p in (0.88, 1.14)])
+    nearest = torch.cdist(asked, table).argmin(dim=1) // 5
     assert nearest.tolist() == [i for i in range(len(KINDS)) for _ in range(2)]
 
 

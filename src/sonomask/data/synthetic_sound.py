@@ -66,7 +66,7 @@ def _bell(note: _Note) -> Wave:
     """Frequency modulation whose depth dies away with the stroke."""
     t = note.since(3)
     turn = 2 * np.pi * note.pitch * t
-    return np.asarray(np.sin(1100 * turn + 4 * np.exp(-6 * t) * np.sin(1540 * turn)) * np.exp(-7 * t))
+    return np.asarray(np.sin(2100 * turn + 3 * np.exp(-6 * t) * np.sin(2940 * turn)) * np.exp(-7 * t))
 
 
 def _drum(note: _Note) -> Wave:
