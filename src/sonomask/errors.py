@@ -38,4 +38,6 @@ class MissingExtraError(SonomaskError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs packages that are not installed. Install them: pip install 'sonomask[{extra}]'.")
+        super().__init__(
+            f"{feature} needs packages that are not installed. Install them: pip install 'sonomask[{extra}]'."
+        )

@@ -22,7 +22,7 @@ from torch import Tensor
 __all__ = ["Batch", "Clip", "Masks", "ModelConfig", "Output", "Pairing"]
 
 Pairing = Literal["avsbench", "end", "centre"]
-"""Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, those that end at, or are centred on, it."""
+"""Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Clip:
     images: Float[Tensor, "T 3 H W"]
     logmel: Float[Tensor, "T 1 96 64"]
     masks: Int[Tensor, "T H W"]
-    labelled: Bool[Tensor, "T"]
-    valid: Bool[Tensor, "T"]
+    labelled: Bool[Tensor, " T"]
+    valid: Bool[Tensor, " T"]
     name: str = ""
     category: str = ""
 

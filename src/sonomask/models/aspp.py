@@ -1,6 +1,6 @@
 """The sum of dilated convolutions that the paper calls ASPP."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +25,10 @@ class DilatedSum(nn.Module):
 
     def __init__(self, channels: int, width: int, dilations: Sequence[int] = (3, 6, 12, 18)) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, width, 3, padding=d, dilation=d) for d in dilations)
-        for conv in self.convs:
+        convs = [nn.Conv2d(channels, width, 3, padding=d, dilation=d) for d in dilations]
+        for conv in convs:
             nn.init.normal_(conv.weight, std=0.01)
+        self.convs: Iterable[nn.Conv2d] = nn.ModuleList(convs)
 
     def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N width h w"]:
         """Same height and width.
@@ -36,7 +37,7 @@ class DilatedSum(nn.Module):
         branches of which nothing but the centre is left share one 1×1 convolution. The result is that of the sum.
         """
         height, width = x.shape[-2:]
-        bias = torch.stack([conv.bias for conv in self.convs]).sum(0)
+        bias: Tensor | None = torch.stack([conv.bias for conv in self.convs if conv.bias is not None]).sum(0)
         y: Tensor | None = None
         centres = []
         for conv in self.convs:

@@ -24,7 +24,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         try:
-            self.net = timm.create_model(name, pretrained=False, features_only=True, **(options or {}))
+            self.net: Any = timm.create_model(name, pretrained=False, features_only=True, **(options or {}))
         except RuntimeError as error:
             raise ValueError(f"`backbone`: expected a timm model with feature maps, got {name!r} ({error}).") from error
         channels = self.net.feature_info.channels()

@@ -112,12 +112,15 @@ class TPAVI(nn.Module):
     def _normalise(self, pixels: Tensor, left: Tensor, right: Tensor, constant: Tensor) -> Tensor:
         """LayerNorm(x + BatchNorm(update)), with the batch norm inside the factors when its statistics are fixed."""
         if not self.training:
+            assert self.bn.running_var is not None  # noqa: S101 - for the type checker
+            assert self.bn.running_mean is not None  # noqa: S101
             scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
             right = right * scale
             constant = (constant - self.bn.running_mean) * scale + self.bn.bias
         if 2 * left.shape[2] >= pixels.shape[2]:  # many seconds: one C×C matrix is less than two thin ones
-            left, right = None, left @ right
-        scores = pixels if left is None else pixels @ left
+            scores, right = pixels, left @ right
+        else:
+            scores = pixels @ left
         if self.training:
             update = torch.baddbmm(constant[:, None], scores, right)
             update = self.bn(update.flatten(0, 1)).unflatten(0, update.shape[:2])

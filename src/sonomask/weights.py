@@ -1,0 +1,167 @@
+"""Models on disk: a folder with `model.safetensors` and `config.json`.
+
+`config.json` is `ModelConfig.to_dict()` and the number of this format. safetensors holds numbers only: loading a model
+from a stranger runs none of his code.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from huggingface_hub import create_repo, snapshot_download, upload_folder
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from sonomask.errors import WeightsError
+from sonomask.models.avs import AVS
+from sonomask.models.catalog import create_model
+from sonomask.structures import ModelConfig
+
+FORMAT = 1
+BUILT_IN = Path(__file__).parent / "pretrained"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def built_in() -> list[str]:
+    """Names of the models whose weights came with the package."""
+    return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
+
+
+def save(model: AVS, folder: str | Path, *, half: bool = False) -> Path:
+    """Write a model as a folder, whole or not at all.
+
+    Args:
+        model: Any model with a `config`.
+        folder: Where; a model that is there already is replaced, anything else is not.
+        half: Store float16, at half the size; loading gives float32 again.
+
+    Raises:
+        WeightsError: The folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG).is_file():
+        raise WeightsError(f"{folder} exists and is not a model. Give the folder of a model, or a new one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: _stored(value, half=half) for key, value in model.state_dict().items()}
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+        safetensors.torch.save_file(tensors, fresh / WEIGHTS)
+        text = json.dumps({"format": FORMAT, **model.config.to_dict()}, indent=2, ensure_ascii=False)
+        (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        fresh.rename(folder)
+    return folder
+
+
+def _stored(value: Tensor, *, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
+
+
+def load(source: str | Path, device: str | torch.device = "cpu") -> AVS:
+    """A model ready to use, in eval mode.
+
+    Args:
+        source: Name of a built-in model (`built_in()`), a folder, or a repository of the Hugging Face hub as
+            "owner/name"; a hub is asked only if there is no such folder.
+        device: Where to put it.
+
+    Raises:
+        WeightsError: There is no such model, or its files are not what they should be.
+    """
+    folder = _find(str(source))
+    config = _read_config(folder / CONFIG)
+    try:
+        model = create_model(config.name, **config.options)
+    except ValueError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from error
+    model.config = config
+    fill(model, read_tensors(folder / WEIGHTS), source=str(folder / WEIGHTS))
+    return model.to(device).eval()
+
+
+def _find(source: str) -> Path:
+    if source in built_in():
+        return BUILT_IN / source
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise WeightsError(
+            f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "
+            "repository 'owner/name'. A reference checkpoint becomes a folder by `sonomask convert`."
+        )
+    try:
+        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG]))
+    except Exception as error:  # the hub's own tree of errors differs between its versions
+        raise WeightsError(
+            f"{source}: neither a folder here nor a hub repository that can be read ({error})."
+        ) from error
+
+
+def _read_config(path: Path) -> ModelConfig:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format", None)
+        if version != FORMAT:
+            raise WeightsError(f"{path}: expected format {FORMAT}, got {version}. Use a sonomask that knows it.")
+        return ModelConfig.from_dict(values)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, half precision widened to float32.
+
+    Raises:
+        WeightsError: It is none, is cut short or lies in its header.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: can't be read as safetensors ({error}). Fetch or convert it again.") from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Load a state dict, every key and every shape.
+
+    Raises:
+        WeightsError: Names what is missing, left over or of another shape.
+    """
+    own = model.state_dict()
+    problems = {
+        "missing": sorted(set(own) - set(tensors)),
+        "left over": sorted(set(tensors) - set(own)),
+        "of another shape": sorted(k for k in set(own) & set(tensors) if own[k].shape != tensors[k].shape),
+    }
+    if any(problems.values()):
+        text = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise WeightsError(f"{source} does not fit the model. {text}.")
+    model.load_state_dict(dict(tensors))
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (", …" if len(keys) > 5 else "")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that change when any weight does."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def push_to_hub(model: AVS, repository: str, *, private: bool = False) -> str:
+    """Upload a model to the Hugging Face hub, where `load("owner/name")` finds it; the page's address."""
+    create_repo(repository, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        return str(upload_folder(repo_id=repository, folder_path=save(model, Path(folder) / "model")))
