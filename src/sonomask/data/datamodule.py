@@ -96,7 +96,7 @@ class ClipDataModule(LightningDataModule):
         mine = range(rank, len(dataset), world)
         return self._loader(dataset, batch_size=self.eval_batch_size, sampler=mine)
 
-    def _filled(self, split: Split) -> Any:  # noqa: ANN401 - a sized data set
+    def _filled(self, split: Split) -> Any:
         dataset = self.dataset(split)
         if len(dataset) == 0:  # type: ignore[arg-type]
             raise DatasetError(f"The split {split!r} is empty. Check it with `sonomask doctor`.")
@@ -105,7 +105,7 @@ class ClipDataModule(LightningDataModule):
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, dataset: Dataset, **order: Any) -> DataLoader:  # noqa: ANN401 - DataLoader's
+    def _loader(self, dataset: Dataset, **order: Any) -> DataLoader:
         timeout = self.timeout if self.workers else 0
         return DataLoader(
             dataset, num_workers=self.workers, collate_fn=Batch.collate, timeout=timeout,

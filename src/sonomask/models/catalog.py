@@ -45,7 +45,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in sorted(PRESETS) if fnmatchcase(name, pattern)]
 
 
-def create_model(name: str, **options: Any) -> AVS:  # noqa: ANN401 - the arguments of `build`
+def create_model(name: str, **options: Any) -> AVS:
     """A model with random weights.
 
     Args:

@@ -48,15 +48,15 @@ class Autocast(nn.Module):
         super().__init__()
         self.model, self.dtype, self.config = model, dtype, model.config
 
-    def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:  # noqa: ANN401 - those of the model
+    def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         """As the model's."""
         return self._run(self.model, images, *args, **kwargs)
 
-    def decode(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:  # noqa: ANN401
+    def decode(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         """As the model's."""
         return self._run(self.model.decode, images, *args, **kwargs)
 
-    def _run(self, function: Any, images: Tensor, *args: Any, **kwargs: Any) -> Output:  # noqa: ANN401
+    def _run(self, function: Any, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         with torch.autocast(images.device.type, self.dtype):
             output = function(images, *args, **kwargs)
         sound = tuple(None if s is None else s.float() for s in output.sound)

@@ -1,0 +1,165 @@
+"""Figures of a model on a data set, with everything that is needed to believe them."""
+
+import csv
+import json
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sonomask.metrics import AVSMetrics, SemanticMetrics
+from sonomask.structures import Batch
+from sonomask.training.callbacks import panel
+from sonomask.weights import fingerprint
+
+Sound = Literal["own", "silence", "noise", "offscreen"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A table of figures and how they came about.
+
+    Attributes:
+        rows: Protocol, metric, value (0..1 unless its name tells a unit), count of what was averaged.
+        facts: Command, weights' hash, seed, hardware, versions.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """A table and the facts below it."""
+        lines = ["| protocol | metric | value | count |", "|---|---|--:|--:|"]
+        lines += [f"| {r['protocol']} | {r['metric']} | {r['value']:.4f} | {r['count']} |" for r in self.rows]
+        return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in self.facts.items())]) + "\n"
+
+    def save(self, folder: Path) -> None:
+        """Write `scores.json`, `scores.csv` and `scores.md`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scores.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / "scores.md").write_text(self.markdown())
+        with (folder / "scores.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["protocol", "metric", "value", "count"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: torch.nn.Module,
+    batches: Iterable[Batch],
+    *,
+    protocols: Sequence[str] = ("avsbench",),
+    sounds: Sequence[Sound] = ("own",),
+    device: str = "cpu",
+    facts: dict[str, str] | None = None,
+    save_masks: Path | None = None,
+    worst: int = 0,
+    out: Path | None = None,
+    seed: int = 0,
+) -> Report:
+    """Score a model in one pass over the batches per kind of sound.
+
+    Args:
+        model: In eval mode.
+        batches: In the order of the data set; may be gone through once per sound.
+        protocols: Names of scoring protocols.
+        sounds: "own" for the clips as they are; the others replace every clip's sound by silence, by noise, or by that of
+            another clip of its batch of another category, with the truth then being empty (AVSBench-Robust).
+        device: Where the model is.
+        facts: Goes into the report.
+        save_masks: Folder for a PNG of each frame.
+        worst: How many of the worst clips to draw.
+        out: Folder for pictures of the worst.
+        seed: Of the noise.
+    """
+    rows: list[dict[str, Any]] = []
+    config: Any = model.config
+    semantic = len(config.classes) > 1 or config.protocol.startswith("avss")
+    drawn: list[tuple[float, str, Tensor]] = []
+    for sound in sounds:
+        generator = torch.Generator().manual_seed(seed)
+        scores = SemanticMetrics() if semantic else AVSMetrics(protocols=tuple(protocols))
+        count = 0
+        for whole in batches:
+            batch = alter(whole, sound, generator).to(device)
+            logits = model(batch.images, batch.logmel if config.listens else None, batch.valid).logits.float()
+            places = torch.arange(count, count + len(logits), device=device)
+            count += len(logits)
+            scores.update(
+                logits if semantic else logits[:, :, 0], batch.masks, labelled=batch.labelled, valid=batch.valid,
+                indices=places, categories=batch.categories,
+            )  # fmt: skip
+            if sound == "own" and save_masks is not None:
+                _save_masks(batch, logits, save_masks)
+            if sound == "own" and worst:
+                drawn = _keep_worst(drawn, batch, logits, worst)
+        prefix = "" if sound == "own" else f"{sound}: "
+        rows += [{**row, "metric": prefix + row["metric"]} for row in scores.table()]
+    if out is not None:
+        for place, (iou, name, picture) in enumerate(drawn):
+            (out / "worst").mkdir(parents=True, exist_ok=True)
+            pixels = (picture * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
+    known = {"weights": fingerprint(model), "torch": torch.__version__, "hardware": hardware(device), "seed": str(seed)}
+    return Report(tuple(rows), {**(facts or {}), **known})
+
+
+def alter(batch: Batch, sound: Sound, generator: torch.Generator) -> Batch:
+    """The batch with another sound and, unless it is its own, empty truth."""
+    if sound == "own":
+        return batch
+    makers: dict[str, Callable[[], Tensor]] = {
+        "silence": lambda: torch.full_like(batch.logmel, torch.log(torch.tensor(0.01)).item()),
+        "noise": lambda: torch.randn(batch.logmel.shape, generator=generator) * 0.8 + 1.0,  # white noise at -20 dB
+        "offscreen": lambda: batch.logmel[_others(batch.categories, len(batch.logmel))],
+    }
+    if sound not in makers:
+        raise ValueError(f"`sounds`: expected own, {', '.join(makers)}, got {sound!r}.")
+    values = {**vars(batch), "logmel": makers[sound](), "masks": torch.zeros_like(batch.masks)}
+    return Batch(**values)
+
+
+def _others(categories: Sequence[str], count: int) -> list[int]:
+    """For each clip the next one of another category (the next one, if all are alike)."""
+    chosen = []
+    for i in range(count):
+        rest = [(i + k) % count for k in range(1, count)] or [i]
+        differ = [j for j in rest if categories and categories[j] != categories[i]]
+        chosen.append((differ or rest)[0])
+    return chosen
+
+
+def hardware(device: str) -> str:
+    """What the figures were computed on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _save_masks(batch: Batch, logits: Tensor, folder: Path) -> None:
+    labels = (logits[:, :, 0] > 0).byte() * 255 if logits.shape[2] == 1 else logits.argmax(2).byte()
+    for name, clip in zip(batch.names, labels.cpu().numpy(), strict=True):
+        place = folder / Path(name.replace("\\", "/")).name
+        place.mkdir(parents=True, exist_ok=True)
+        for second, mask in enumerate(clip):
+            Image.fromarray(mask).save(place / f"{second + 1}.png")
+
+
+def _keep_worst(
+    drawn: list[tuple[float, str, Tensor]], batch: Batch, logits: Tensor, count: int
+) -> list[tuple[float, str, Tensor]]:
+    found = logits[:, :, 0] > 0 if logits.shape[2] == 1 else logits.argmax(2) > 0
+    truth = batch.masks > 0
+    ious = (found & truth).sum((1, 2, 3)) / (found | truth).sum((1, 2, 3)).clamp(min=1)
+    for i, iou in enumerate(ious.tolist()):
+        if len(drawn) < count or iou < drawn[-1][0]:
+            one = Batch(**{k: v[i : i + 1] for k, v in vars(batch).items()})
+            name = batch.names[i] if batch.names else str(i)
+            drawn = sorted([*drawn, (iou, name, panel(one, logits[i : i + 1], 1))], key=lambda row: row[0])[:count]
+    return drawn

@@ -1,0 +1,184 @@
+"""One model in training: losses, optimiser, validation. Everything else is Lightning's."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from sonomask import losses
+from sonomask.errors import DatasetError
+from sonomask.metrics import AVSMetrics, SemanticMetrics
+from sonomask.models.catalog import create_model
+from sonomask.structures import Batch, Output
+from sonomask.weights import fill, load
+
+
+class AVSModule(LightningModule):
+    """Trains any model of the catalogue on batches of clips.
+
+    The loss is binary cross-entropy on the labelled frames (cross-entropy with flags for a semantic model), plus, if
+    weighted, a soft Dice term and the audio-visual matching term L_AVM. Over several processes each frame weighs the same
+    wherever it lies, so the gradient is that of one process with the whole batch.
+
+    Args:
+        model: Name in the catalogue.
+        options: Arguments of `create_model`.
+        learning_rate: Of Adam; constant as in the reference unless `schedule`.
+        weight_decay: Decoupled (AdamW) if not 0.
+        schedule: "constant", or "cosine" to zero over the run after `warmup` steps.
+        warmup: Steps of linear increase.
+        matching: A name of `losses.RELEASED`, or None for no L_AVM.
+        matching_weight: λ of L_AVM.
+        dice_weight: Of the soft Dice term, which keeps small objects from being lost among the background.
+        freeze_audio: Keep the audio encoder as it is, in eval mode, as the reference does with VGGish.
+        freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
+        checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
+        channels_last: Keep the channels of a pixel together, which is faster on most devices.
+        compile: Run the model through `torch.compile`.
+        init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
+        protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
+        seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
+    """
+
+    def __init__(
+        self,
+        model: str = "avs_resnet50",
+        options: Mapping[str, Any] | None = None,
+        *,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        schedule: Literal["constant", "cosine"] = "constant",
+        warmup: int = 0,
+        matching: str | None = None,
+        matching_weight: float = 0.5,
+        dice_weight: float = 0.0,
+        freeze_audio: bool = True,
+        freeze_norms: bool = False,
+        checkpoint_backbone: bool = False,
+        channels_last: bool = True,
+        compile: bool = False,  # noqa: A002 - the word of torch
+        init_from: str | None = None,
+        protocols: tuple[str, ...] = ("avsbench",),
+        seed: int = 123,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.hp: Any = self.hparams
+        self.model = create_model(model, **(options or {}))
+        if init_from:
+            fill(self.model, load(init_from).state_dict(), source=init_from)
+        if checkpoint_backbone:
+            self.model.backbone.net.set_grad_checkpointing()
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if freeze_audio and self.model.audio is not None:
+            self.model.audio.requires_grad_(requires_grad=False)
+        self.semantic = (options or {}).get("num_classes", 1) > 1 or model.startswith("avss")
+        self.run = torch.compile(self.model) if compile else self.model
+        self.scores = SemanticMetrics() if self.semantic else AVSMetrics(protocols=protocols)
+
+    def forward(self, batch: Batch) -> Output:
+        """The model's output for a batch."""
+        return self.run(batch.images, batch.logmel if self.model.config.listens else None, batch.valid)
+
+    def on_train_epoch_start(self) -> None:
+        """Start from a state that depends on the epoch alone, so that a resumed run repeats it."""
+        torch.manual_seed(self.hp.seed * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+        for module in self.model.modules():
+            if self.hp.freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        if self.hp.freeze_audio and self.model.audio is not None:
+            self.model.audio.eval()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of a batch."""
+        if not torch.isfinite(batch.logmel).all():
+            clips = [n for n, x in zip(batch.names, batch.logmel, strict=False) if not torch.isfinite(x).all()]
+            raise DatasetError(
+                f"The sound of {', '.join(clips)} holds NaN or infinity. Check it with `sonomask doctor`."
+            )
+        output = self(batch)
+        terms = self.terms(output, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+            raise ArithmeticError(
+                f"The loss of step {self.global_step} is not finite ({values}; clips {', '.join(batch.names)}). "
+                "Lower the learning rate or the precision's error (--trainer.precision 32)."
+            )
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(batch.images))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
+        return loss * self._share(batch)
+
+    def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Each term, weighted."""
+        if self.semantic:
+            terms = {"cross_entropy": losses.cross_entropy(output.logits, batch.masks, batch.valid & batch.labelled)}
+        else:
+            terms = {"bce": losses.binary_cross_entropy(output.logits, batch.masks, batch.labelled)}
+        if self.hp.dice_weight:
+            terms["dice"] = self.hp.dice_weight * losses.dice(output.logits, batch.masks, batch.labelled)
+        if self.hp.matching:
+            value = losses.matching(output, batch.masks, batch.labelled, variant=self.hp.matching)
+            terms["matching"] = self.hp.matching_weight * value
+        return terms
+
+    def _share(self, batch: Batch) -> Tensor | float:
+        """What turns the mean over this process's labelled frames into its part of the mean over all of them."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        mine = batch.labelled.sum().float()
+        return mine * self.trainer.world_size / self.all_gather(mine).sum().clamp(min=1)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Score a batch."""
+        self._score(batch, index)
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """Score a batch."""
+        self._score(batch, index)
+
+    def _score(self, batch: Batch, index: int) -> None:
+        output = self(batch)
+        size = self.trainer.datamodule.eval_batch_size  # type: ignore[attr-defined]
+        first = index * size * self.trainer.world_size + self.global_rank
+        places = torch.arange(len(batch.images), device=self.device) * self.trainer.world_size + first
+        logits = output.logits if self.semantic else output.logits[:, :, 0]
+        self.scores.update(
+            logits.float(), batch.masks, labelled=batch.labelled, valid=batch.valid, indices=places,
+            categories=batch.categories,
+        )  # fmt: skip
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish the scores; `val/miou` chooses the best epoch."""
+        self._publish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Publish the scores."""
+        self._publish("test")
+
+    def _publish(self, split: str) -> None:
+        values = self.scores.compute()
+        self.scores.reset()
+        first = next(key for key in values if key.endswith("miou"))
+        self.log_dict({f"{split}/{key}": float(value) for key, value in values.items()}, sync_dist=False)
+        self.log(f"{split}/miou", float(values[first]), prog_bar=True, sync_dist=False)
+
+    def configure_optimizers(self) -> Any:
+        """Adam as in the reference, and its schedule."""
+        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        kind = torch.optim.AdamW if self.hp.weight_decay else torch.optim.Adam
+        optimizer = kind(wanted, self.hp.learning_rate, weight_decay=self.hp.weight_decay)
+        if self.hp.schedule == "constant" and not self.hp.warmup:
+            return optimizer
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / max(1, self.hp.warmup))
+            fall = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / total)).item())
+            return rise * (fall if self.hp.schedule == "cosine" else 1.0)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
