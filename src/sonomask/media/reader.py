@@ -1,0 +1,364 @@
+"""One reader for whatever FFmpeg can decode: frames by presentation time, sound as 16 kHz mono.
+
+Time zero is the start of the container's timeline. Picture and sound have a decoder each, so neither waits for the other
+and nothing is buffered; memory does not depend on the length.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count, takewhile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.stream import Disposition
+from jaxtyping import Float32, UInt8
+
+from sonomask.errors import MediaError
+
+Rate = Literal["native", "avsbench"] | float
+
+SAMPLE_RATE = 16_000  # Hz
+LATE = 15 / 16  # of each step: where AVSBench takes its frame
+GAP = 0.05  # seconds by which sound may be off its timestamp before silence is put in or sound left out
+PREROLL = 0.5  # seconds decoded before a start in the middle, for codecs that need a run-up
+URL = re.compile(r"(https?|rtsps?|rtmps?|srt|udp|rtp)://", re.IGNORECASE)
+FILE_PROTOCOLS, URL_PROTOCOLS = "file,crypto,data", "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,data"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a source may cost.
+
+    Attributes:
+        pixels: Of a frame.
+        seconds: Of the whole; None for any length.
+        timeout: Seconds that a network source may be silent.
+    """
+
+    pixels: int = 2**26
+    seconds: float | None = None
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known before decoding.
+
+    Attributes:
+        source: Path or URL.
+        width: As displayed: after pixel aspect and rotation.
+        height: As displayed.
+        fps: Average frame rate.
+        duration: Seconds, or None if the container does not tell.
+        rotation: Quarter turns counter-clockwise that were applied, in degrees.
+        has_audio: Whether there is a sound stream.
+    """
+
+    source: str
+    width: int
+    height: int
+    fps: Fraction
+    duration: float | None
+    rotation: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture at a moment.
+
+    Attributes:
+        time: Seconds.
+        second: Which step of one second it belongs to.
+        image: RGB.
+    """
+
+    time: float
+    second: int
+    image: UInt8[np.ndarray, "H W 3"]
+
+
+class VideoReader:
+    """Reads a video file or stream; use it in a `with` block.
+
+    Args:
+        source: Path, or an http(s), rtsp, rtmp, srt, udp or rtp address.
+        limits: What it may cost.
+
+    Raises:
+        MediaError: There is no such file, it is no video, or it is beyond a limit.
+    """
+
+    def __init__(self, source: str | Path, limits: Limits | None = None) -> None:
+        self.source, self.limits = str(source), limits or Limits()
+        self.warnings: list[str] = []
+        with _open(self.source, self.limits) as container:
+            self.info, self._origin = self._examine(container)
+        self._open_containers: list[Any] = []
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for container in self._open_containers:
+            container.close()
+
+    def _examine(self, container: Any) -> tuple[VideoInfo, float]:
+        stream = _video_stream(container, self.source)
+        _check_size(stream.codec_context.width * stream.codec_context.height, self.source, self.limits)
+        frame = next(iter(_decoded(container, stream, [])), None)
+        if frame is None:
+            raise MediaError(f"{self.source}: nothing in its video stream can be decoded. Is the file complete?")
+        duration = container.duration / av.time_base if container.duration else None
+        if self.limits.seconds is not None and duration is not None and duration > self.limits.seconds:
+            raise MediaError(
+                f"{self.source}: {duration:.0f} s long, the limit is {self.limits.seconds:.0f} s. Cut it first."
+            )
+        self._aspect = stream.codec_context.sample_aspect_ratio
+        width, height, turns = _displayed(frame, self._aspect)
+        fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+        origin = (container.start_time or 0) / av.time_base
+        if abs(origin) > 1e9:  # "unknown" in some containers
+            origin = frame.time or 0.0
+        sound = bool(container.streams.audio)
+        return VideoInfo(self.source, width, height, Fraction(fps), duration, turns * 90, sound), origin
+
+    def frames(
+        self,
+        rate: Rate = "native",
+        *,
+        start: float = 0.0,
+        stop: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Iterator[Frame]:
+        """Frames in order of presentation.
+
+        Args:
+            rate: "native" for every frame; a number for that many each second: the i-th is what is on screen 15/16
+                through its step; "avsbench" for AVSBench's choice of one each second, which counts frames at the average
+                rate rounded to a whole number (Source: its preprocessing scripts). A last step that is cut short shows
+                the last frame.
+            start: Seconds; from the first step that begins there or later.
+            stop: Seconds; steps that begin there or later are left out.
+            size: (height, width) to scale to; the displayed size unless given.
+
+        Raises:
+            MediaError: A frame is beyond the limit of pixels.
+            ValueError: The rate is no such.
+        """
+        if rate == "native":
+            for time, frame, _ in self._on_screen(start):
+                if stop is not None and time >= stop:
+                    return
+                if time >= start:
+                    yield Frame(time, math.floor(time), self._convert(frame, size))
+            return
+        steps = takewhile(lambda step: stop is None or step[1] < stop, self._steps(rate))
+        pending = (step for step in steps if step[1] >= start)
+        yield from self._pick(pending, start, size)
+
+    def _steps(self, rate: Rate) -> Iterator[tuple[int, float, float]]:
+        """(second, beginning, moment) of each step, in seconds."""
+        if rate == "avsbench":
+            interval = round(float(self.info.fps))
+            for second in count():
+                index = int(second * interval + LATE * interval)
+                yield second, float(second * interval / self.info.fps), float((index + Fraction(1, 2)) / self.info.fps)
+        if isinstance(rate, str) or not 0 < rate <= 1000:
+            raise ValueError(f"`rate`: expected 'native', 'avsbench' or frames per second up to 1000, got {rate!r}.")
+        for i in count():
+            yield math.floor(i / rate), i / rate, (i + LATE) / rate
+
+    def _pick(
+        self, steps: Iterator[tuple[int, float, float]], start: float, size: tuple[int, int] | None
+    ) -> Iterator[Frame]:
+        step = next(steps, None)
+        last, end = None, 0.0
+        for time, frame, gone in self._on_screen(start):
+            while step is not None and last is not None and step[2] < time:
+                yield Frame(step[2], step[0], self._convert(last, size))
+                step = next(steps, None)
+            if step is None:
+                return
+            last, end = frame, gone
+        while step is not None and last is not None and step[1] < end - 1e-6:
+            yield Frame(min(step[2], max(step[1], end)), step[0], self._convert(last, size))
+            step = next(steps, None)
+
+    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
+        """(time, frame, time at which it goes) in order, from the last frame at or before `start`."""
+        container = self._own()
+        stream = _video_stream(container, self.source)
+        stream.thread_type = "AUTO"
+        if start > 0:
+            container.seek(int((start + self._origin) * av.time_base), backward=True)
+        spare = float(1 / self.info.fps)
+        end, last = 0.0, -math.inf
+        for frame in _decoded(container, stream, self.warnings):
+            time = last + spare if frame.time is None else frame.time - self._origin
+            if time < 0 and frame.time is not None and frame.time < 0 <= self._origin:
+                continue  # cut away by an edit list
+            time = max(time, last + 1e-6)
+            _check_size(frame.width * frame.height, self.source, self.limits)
+            if self.limits.seconds is not None and time > self.limits.seconds:
+                self.warnings.append(f"{self.source}: only the first {self.limits.seconds:.0f} s are read (limit).")
+                return
+            length = float(frame.duration * frame.time_base) if getattr(frame, "duration", 0) else spare
+            last, end = time, time + min(length, 10.0)
+            yield time, frame, end
+        expected = self.info.duration
+        if expected is not None and end < expected - max(1.0, 0.1 * expected):
+            self.warnings.append(f"{self.source}: ends after {end:.1f} s of {expected:.1f} s. What there is was read.")
+
+    def _convert(self, frame: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+        width, height, turns = _displayed(frame, self._aspect)
+        if size is not None:
+            height, width = size
+        if turns % 2:
+            width, height = height, width
+        image = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns))
+
+    def waveform(
+        self, block: float = 1.0, *, start: float = 0.0, stop: float | None = None
+    ) -> Iterator[Float32[np.ndarray, " S"]]:
+        """The sound in pieces of `block` seconds, the last one shorter: 16 kHz, the mean of the channels, in -1..1.
+
+        The first sample is at `start` of the same clock as the frames; where there is no sound there are zeros.
+
+        Raises:
+            MediaError: There is no sound stream.
+        """
+        if not self.info.has_audio:
+            raise MediaError(f"{self.source}: has no sound stream. Add one, or use a model that does not listen.")
+        size = max(1, round(block * SAMPLE_RATE))
+        left = None if stop is None else max(0, round((stop - start) * SAMPLE_RATE))
+        store = np.zeros(0, np.float32)
+        for piece in self._samples(start):
+            store = np.concatenate([store, piece])
+            while len(store) >= size and (left is None or left >= size):
+                yield store[:size]
+                store = store[size:]
+                left = None if left is None else left - size
+            if left is not None and len(store) >= left:
+                break
+        rest = store if left is None else store[:left]
+        if len(rest):
+            yield rest
+
+    def _samples(self, start: float) -> Iterator[np.ndarray]:
+        container = self._own()
+        stream = container.streams.audio[0]
+        if start > PREROLL:
+            container.seek(int((start - PREROLL + self._origin) * av.time_base), backward=True)
+        resampler = _resampler()
+        place = 0  # samples handed out since `start`
+        for frame in _decoded(container, stream, self.warnings):
+            frame_place = None if frame.time is None else round((frame.time - self._origin - start) * SAMPLE_RATE)
+            frame.pts = None
+            piece = np.concatenate(
+                [part.to_ndarray()[0] for part in resampler.resample(frame)] or [np.zeros(0, np.float32)]
+            )
+            if frame_place is not None and abs(frame_place - place) > GAP * SAMPLE_RATE:
+                if frame_place > place:
+                    yield from _silence(frame_place - place)
+                    place = frame_place
+                else:  # before the start, or a second time
+                    piece = piece[min(len(piece), place - frame_place) :]
+            place += len(piece)
+            yield piece
+        flushed = [part.to_ndarray()[0] for part in resampler.resample(None)]
+        yield np.concatenate(flushed or [np.zeros(0, np.float32)])
+
+    def _own(self) -> Any:
+        container = _open(self.source, self.limits)
+        self._open_containers.append(container)
+        return container
+
+
+def _open(source: str, limits: Limits) -> Any:
+    if URL.match(source):
+        return _try_open(source, source, URL_PROTOCOLS, limits.timeout)
+    path = Path(source)
+    if not path.exists():
+        raise MediaError(f"{source}: no such file.")
+    if not path.is_file():
+        raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{source}: the file is empty. Copy or download it again.")
+    return _try_open(f"file:{path}", source, FILE_PROTOCOLS, None)
+
+
+def _try_open(address: str, source: str, protocols: str, timeout: float | None) -> Any:
+    try:
+        return av.open(address, options={"protocol_whitelist": protocols}, timeout=timeout, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(
+            f"{source}: can't be opened as a video ({reason}). Is it complete, and a media file?"
+        ) from error
+
+
+def _video_stream(container: Any, source: str) -> Any:
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # a cover picture is no video
+            return stream
+    raise MediaError(f"{source}: has no video stream. Give a file with pictures.")
+
+
+def _decoded(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
+    """Decoded frames; what is damaged is left out and said once."""
+    packets = container.demux(stream)
+    bad = 0
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except (av.FFmpegError, OSError) as error:
+            warnings.append(f"{container.name.removeprefix('file:')}: broken off while reading ({error}).")
+            break
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, OSError):
+            bad += 1
+            continue
+        yield from frames
+    if bad:
+        warnings.append(f"{container.name.removeprefix('file:')}: {bad} damaged {stream.type} packets were left out.")
+
+
+def _displayed(frame: Any, aspect: Fraction | None) -> tuple[int, int, int]:
+    """Width and height as displayed, and quarter turns counter-clockwise; `aspect` is that of a pixel."""
+    width, height = frame.width, frame.height
+    if aspect and 0.1 < aspect < 10 and aspect != 1:
+        width, height = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    turns = round(frame.rotation / 90) % 4
+    return (height, width, turns) if turns % 2 else (width, height, turns)
+
+
+def _check_size(pixels: int, source: str, limits: Limits) -> None:
+    if pixels > limits.pixels:
+        raise MediaError(f"{source}: frames of {pixels} pixels, the limit is {limits.pixels}. Scale it down first.")
+
+
+def _resampler() -> Any:
+    return av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+
+
+def _silence(samples: int) -> Iterator[np.ndarray]:
+    """Zeros, a minute at a time."""
+    whole, rest = divmod(samples, 60 * SAMPLE_RATE)
+    for _ in range(whole):
+        yield np.zeros(60 * SAMPLE_RATE, np.float32)
+    yield np.zeros(rest, np.float32)

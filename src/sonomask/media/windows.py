@@ -1,0 +1,102 @@
+"""A video cut into windows of whole seconds, each with the sound around it."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+from jaxtyping import Float32
+
+from sonomask.media.reader import SAMPLE_RATE, Frame, Rate, VideoReader
+
+MARGIN = 1  # seconds of sound beyond both ends
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive seconds.
+
+    Attributes:
+        first: Number of the first second.
+        frames: The frames chosen in each second, one or more.
+        waveform: 16 kHz mono from one second before the first to one after the last, zeros outside the track; None
+            if the video has no sound stream.
+        waveform_start: Time of its first sample.
+        fresh: How many of the seconds, from the end, were in no window before. In a video shorter than a window the
+            last second is repeated to fill it: then `fresh` counts from the beginning.
+        repeated: How many seconds at the end are such copies.
+    """
+
+    first: int
+    frames: tuple[tuple[Frame, ...], ...]
+    waveform: Float32[np.ndarray, " S"] | None
+    waveform_start: float
+    fresh: int
+    repeated: int = 0
+
+
+def windows(
+    reader: VideoReader, *, rate: Rate = 1.0, seconds: int = 5, size: tuple[int, int] | None = None
+) -> Iterator[Window]:
+    """Windows side by side; the last one reaches back so that it is whole.
+
+    Two windows are held at most.
+
+    Args:
+        reader: Of the video.
+        rate: See `VideoReader.frames`.
+        seconds: Of a window.
+        size: (height, width) of the frames.
+    """
+    sound = _Sound(reader) if reader.info.has_audio else None
+    held: deque[tuple[Frame, ...]] = deque(maxlen=seconds)
+    fresh, total = 0, 0
+    for frames in _by_second(reader, rate, size):
+        held.append(frames)
+        fresh, total = fresh + 1, total + 1
+        if fresh == seconds:
+            yield _window(sound, total - seconds, tuple(held), fresh)
+            fresh = 0
+    if fresh and total >= seconds:
+        yield _window(sound, total - seconds, tuple(held), fresh)
+    elif fresh:
+        copies = (held[-1],) * (seconds - total)
+        yield replace(_window(sound, 0, (*held, *copies), fresh), repeated=len(copies))
+
+
+def _by_second(reader: VideoReader, rate: Rate, size: tuple[int, int] | None) -> Iterator[tuple[Frame, ...]]:
+    """The frames of each second; one in which nothing new appears shows what is still on screen."""
+    due = 0
+    last: Frame | None = None
+    for second, group in groupby(reader.frames(rate, size=size), key=lambda frame: frame.second):
+        frames = tuple(group)
+        for missing in range(due, second):
+            yield (replace(last or frames[0], time=float(missing), second=missing),)
+        yield frames
+        due, last = second + 1, frames[-1]
+
+
+def _window(sound: "_Sound | None", first: int, frames: tuple[tuple[Frame, ...], ...], fresh: int) -> Window:
+    start, stop = first - MARGIN, first + len(frames) + MARGIN
+    waveform = None if sound is None else sound.between(start, stop)
+    return Window(first, frames, waveform, float(start), fresh)
+
+
+class _Sound:
+    """The track a second at a time, of which only the latest are kept."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self.blocks = reader.waveform(1.0)
+        self.kept: dict[int, np.ndarray] = {}
+        self.read = 0
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Whole seconds; zeros outside the track."""
+        while self.read < stop:
+            block = next(self.blocks, np.zeros(0, np.float32))
+            self.kept[self.read] = np.pad(block, (0, SAMPLE_RATE - len(block)))
+            self.read += 1
+        for second in [s for s in self.kept if s < start - (stop - start)]:
+            del self.kept[second]  # a later window reaches back by its own length at most
+        return np.concatenate([self.kept.get(s, np.zeros(SAMPLE_RATE, np.float32)) for s in range(start, stop)])

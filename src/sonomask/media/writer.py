@@ -1,0 +1,201 @@
+"""Videos and files that appear under their name only once they are whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.errors import MediaError
+from sonomask.media.reader import Limits, _open
+
+CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
+COPIED = {"aac", "mp3"}  # sound that an mp4 takes as it is and every player plays
+
+
+@contextmanager
+def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary name beside `target`, for a file or a folder, which becomes the target at a clean exit.
+
+    Raises:
+        MediaError: The target exists and `overwrite` is not set.
+    """
+    target = Path(target)
+    if target.exists() and not overwrite:
+        raise MediaError(f"{target} exists. Use --overwrite to replace it, or give another --out.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".sonomask-", dir=target.parent) as folder:
+        fresh = Path(folder) / target.name
+        yield fresh
+        if fresh.is_file():
+            with fresh.open("rb+") as file:
+                os.fsync(file.fileno())
+        if target.is_dir() and not target.is_symlink():
+            shutil.move(target, Path(folder) / "replaced")
+        fresh.replace(target)
+
+
+class VideoWriter:
+    """Writes an mp4 (H.264) with sound; use it in a `with` block.
+
+    Args:
+        path: Target.
+        size: (height, width) of the pictures; an odd one is padded by a line.
+        rate: Nominal frames per second; each frame carries its own time.
+        sample_rate: Of the sound given to `write_audio`; None for none.
+        audio_from: Path or URL whose sound goes along, copied if mp4 takes it, else as AAC.
+        overwrite: Replace an existing target.
+        quality: H.264's constant rate factor: 18 is visually lossless, 28 small.
+
+    Raises:
+        MediaError: The target exists or can't be encoded.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        size: tuple[int, int],
+        rate: float | Fraction = 25,
+        sample_rate: int | None = None,
+        audio_from: str | Path | None = None,
+        overwrite: bool = False,
+        quality: int = 20,
+    ) -> None:
+        self.path, self.size, self.overwrite = Path(path), size, overwrite
+        self.rate, self.quality = Fraction(rate).limit_denominator(1001), quality
+        self.sample_rate, self.audio_from = sample_rate, audio_from
+        self.stack = ExitStack()
+
+    def __enter__(self) -> VideoWriter:
+        with ExitStack() as stack:
+            fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
+            self.container = stack.enter_context(
+                av.open(str(fresh), "w", format="mp4", options={"movflags": "faststart"})
+            )
+            self.video = self._video_stream()
+            self.sound: Any = None
+            self.samples = 0
+            if self.sample_rate is not None:
+                self.sound = self.container.add_stream("aac", rate=self.sample_rate, layout="mono")
+            self.track = _Track(stack, self.container, str(self.audio_from)) if self.audio_from is not None else None
+            self.last = -1
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._mux(self.video.encode())
+                if self.sound is not None:
+                    self._mux(self.sound.encode())
+                if self.track is not None:
+                    self.track.copy_until(None)
+        except BaseException as failure:
+            self.stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self.stack.__exit__(kind, error, trace)
+
+    def _video_stream(self) -> Any:
+        height, width = (n + n % 2 for n in self.size)
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        stream = self.container.add_stream(codec, rate=self.rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = CLOCK
+        stream.options = {"crf": str(self.quality), "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
+        return stream
+
+    def write(self, image: UInt8[np.ndarray, "H W 3"], time: float) -> None:
+        """Add a picture that appears at `time` seconds, later than the one before."""
+        if image.shape[:2] != self.size:
+            raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
+        odd = [(0, n % 2) for n in self.size]
+        padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+        frame.pts = self.last = max(self.last + 1, round(time / CLOCK))
+        frame.time_base = CLOCK
+        self._mux(self.video.encode(frame))
+        if self.track is not None:
+            self.track.copy_until(time)
+
+    def write_audio(self, waveform: Float32[np.ndarray, " S"]) -> None:
+        """Add mono sound in -1..1 that follows what was added before."""
+        if self.sound is None:
+            raise ValueError("`write_audio`: this writer was made without `sample_rate`.")
+        frame = av.AudioFrame.from_ndarray(np.asarray(waveform, np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = (
+            self.sample_rate,
+            self.samples,
+            Fraction(1, self.sample_rate or 1),
+        )
+        self.samples += len(waveform)
+        self._mux(self.sound.encode(frame))
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            self.container.mux(packet)
+
+
+class _Track:
+    """The sound of another file, brought along packet by packet."""
+
+    def __init__(self, stack: ExitStack, target: Any, source: str) -> None:
+        self.input = stack.enter_context(_open(source, Limits()))
+        self.target = target
+        if not self.input.streams.audio:
+            self.packets: Iterator[Any] = iter(())
+            return
+        stream = self.input.streams.audio[0]
+        self.origin = (self.input.start_time or 0) / av.time_base
+        self.copied = stream.codec_context.name in COPIED
+        if self.copied:
+            self.output = target.add_stream_from_template(stream)
+        else:
+            self.output = target.add_stream("aac", rate=48_000, layout="stereo")
+            self.resampler = av.AudioResampler(format="fltp", layout="stereo", rate=48_000)
+        self.packets = self.input.demux(stream)
+
+    def copy_until(self, time: float | None) -> None:
+        """Bring what begins up to `time` seconds, or all."""
+        while True:
+            try:
+                packet = next(self.packets)
+            except (StopIteration, av.FFmpegError):
+                if time is None and not getattr(self, "copied", True):
+                    self._mux(self.output.encode(None))
+                return
+            self._bring(packet)
+            if time is not None and packet.pts is not None and packet.pts * packet.time_base - self.origin > time:
+                return
+
+    def _bring(self, packet: Any) -> None:
+        if not self.copied:
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                return
+            for frame in frames:
+                frame.pts = None if frame.pts is None else frame.pts - round(self.origin / frame.time_base)
+                for part in self.resampler.resample(frame):
+                    self._mux(self.output.encode(part))
+        elif packet.dts is not None:
+            shift = round(self.origin / packet.time_base)
+            packet.pts, packet.dts = (packet.pts if packet.pts is not None else packet.dts) - shift, packet.dts - shift
+            packet.stream = self.output
+            self.target.mux(packet)
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            self.target.mux(packet)
