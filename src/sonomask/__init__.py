@@ -1,3 +1,51 @@
-"""sonomask watches a video, listens to it, and marks the pixels of what makes the sound."""
+"""sonomask watches a video, listens to it, and marks the pixels of what makes the sound.
+
+    import sonomask
+    sonomask.segment("clip.mp4")
+
+Names are imported when they are first used, so that the import itself is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sonomask.api import Result, Segmenter, create_model, list_models, load, segment
+    from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
+    from sonomask.structures import Masks, ModelConfig, Output
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DatasetError",
+    "Masks",
+    "MediaError",
+    "MissingExtraError",
+    "ModelConfig",
+    "Output",
+    "Result",
+    "Segmenter",
+    "SonomaskError",
+    "WeightsError",
+    "create_model",
+    "list_models",
+    "load",
+    "segment",
+]
+
+_ROOMS = {
+    "api": ("Result", "Segmenter", "create_model", "list_models", "load", "segment"),
+    "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
+    "structures": ("Masks", "ModelConfig", "Output"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

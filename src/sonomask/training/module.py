@@ -121,7 +121,7 @@ class AVSModule(LightningModule):
         if self.hp.dice_weight:
             terms["dice"] = self.hp.dice_weight * losses.dice(output.logits, batch.masks, batch.labelled)
         if self.hp.matching:
-            value = losses.matching(output, batch.masks, batch.labelled, variant=self.hp.matching)
+            value = losses.matching(output, batch.valid, variant=self.hp.matching)
             terms["matching"] = self.hp.matching_weight * value
         return terms
 

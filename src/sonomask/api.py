@@ -1,0 +1,106 @@
+"""The whole job in one call: `sonomask.segment("clip.mp4")`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from torch import nn
+
+from sonomask.inference import Rate, Segmenter, choose_device
+from sonomask.media.reader import VideoReader
+from sonomask.models.avs import AVS
+from sonomask.models.catalog import create_model, list_models
+from sonomask.models.optimize import optimize
+from sonomask.outputs import Format, open_outputs, paths_of
+from sonomask.weights import load
+
+__all__ = ["DEFAULT_MODEL", "Result", "Segmenter", "create_model", "list_models", "load", "output_stem", "segment"]
+
+DEFAULT_MODEL = "avs_mini.synthetic"  # in the package
+
+Progress = Callable[[float, float | None], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a video.
+
+    Attributes:
+        source: Path or address.
+        files: What was written, by format.
+        frames: How many masks.
+        area: Mean share of the picture that is masked, 0 to 1.
+        warnings: What could not be read.
+    """
+
+    source: str
+    files: dict[Format, Path]
+    frames: int
+    area: float
+    warnings: tuple[str, ...] = ()
+
+
+def segment(
+    source: str | Path,
+    out: str | Path | None = None,
+    model: str | Path | nn.Module | None = None,
+    *,
+    rate: Rate = 5.0,
+    threshold: float | None = None,
+    device: str = "auto",
+    formats: Sequence[Format] = ("overlay",),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Mark the pixels of what sounds in a video, and write the result.
+
+    Args:
+        source: Path or address of a video.
+        out: Folder; that of the video unless given (the current one for an address). Files are named after the video.
+        model: Name or folder for `load`, or a model, which is used as it is; the built-in one unless given.
+        rate: Masks per second, "native" or "avsbench", see `Segmenter`. The overlay has every frame in any case, with the
+            mask nearest in time.
+        threshold: A pixel is masked if its probability is above it; the model's own unless given.
+        device: "auto", "cpu", "cuda" or "mps".
+        formats: "overlay" (a video), "masks" (PNG and a manifest), "npz" (probabilities).
+        overwrite: Replace existing outputs.
+        progress: Called after each frame with the seconds done and those of the whole, if known.
+
+    Raises:
+        MediaError: The video can't be read or has no sound, or an output exists.
+        WeightsError: There is no such model.
+        ValueError: An argument is out of range.
+    """
+    paths = paths_of(output_stem(source, out), formats)
+    segmenter = Segmenter(_ready(model, device), device=device, rate=rate, threshold=threshold)
+    config = segmenter.config
+    facts = {"source": str(source), "model": config.name, "rate": rate, "threshold": threshold or config.threshold}
+    frames, area = 0, 0.0
+    with VideoReader(source) as reader:
+        with open_outputs(reader, paths, facts=facts, classes=config.classes, overwrite=overwrite) as write:
+            for masks in segmenter(reader):
+                write(masks)
+                frames, area = frames + len(masks), area + float(masks.mask.float().mean((1, 2)).sum())
+                if progress is not None:
+                    progress(masks.times[-1], reader.info.duration)
+        warnings = tuple(dict.fromkeys(reader.warnings))
+    return Result(str(source), paths, frames, area / max(frames, 1), warnings)
+
+
+def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
+    """Where the outputs of a video go, without their suffixes."""
+    address = "://" in str(source)
+    path = Path(unquote(urlsplit(str(source)).path)) if address else Path(source)
+    folder = Path(out) if out is not None else Path() if address else path.parent
+    return folder / (path.stem or "video")
+
+
+def _ready(model: str | Path | nn.Module | None, device: str) -> nn.Module:
+    """A model by name in its fast form, or the model that was given."""
+    if isinstance(model, nn.Module):
+        return model
+    loaded: AVS = load(DEFAULT_MODEL if model is None else model, choose_device(device))
+    return optimize(loaded)
