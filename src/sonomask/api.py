@@ -11,13 +11,23 @@ from torch import nn
 
 from sonomask.inference import Rate, Segmenter, choose_device
 from sonomask.media.reader import VideoReader
-from sonomask.models.avs import AVS
 from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs import Format, open_outputs, paths_of
 from sonomask.weights import load
 
-__all__ = ["DEFAULT_MODEL", "Result", "Segmenter", "create_model", "list_models", "load", "output_stem", "segment"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Result",
+    "Segmenter",
+    "check_names",
+    "create_model",
+    "list_models",
+    "load",
+    "load_fast",
+    "output_stem",
+    "segment",
+]
 
 DEFAULT_MODEL = "avs_mini.synthetic"  # in the package
 
@@ -75,9 +85,15 @@ def segment(
         ValueError: An argument is out of range.
     """
     paths = paths_of(output_stem(source, out), formats)
-    segmenter = Segmenter(_ready(model, device), device=device, rate=rate, threshold=threshold)
+    network = model if isinstance(model, nn.Module) else load_fast(model, device)
+    segmenter = Segmenter(network, device=device, rate=rate, threshold=threshold)
     config = segmenter.config
-    facts = {"source": str(source), "model": config.name, "rate": rate, "threshold": threshold or config.threshold}
+    facts = {
+        "source": str(source),
+        "model": config.name,
+        "rate": rate,
+        "threshold": config.threshold if threshold is None else threshold,
+    }
     frames, area = 0, 0.0
     with VideoReader(source) as reader:
         with open_outputs(reader, paths, facts=facts, classes=config.classes, overwrite=overwrite) as write:
@@ -98,9 +114,25 @@ def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
     return folder / (path.stem or "video")
 
 
-def _ready(model: str | Path | nn.Module | None, device: str) -> nn.Module:
-    """A model by name in its fast form, or the model that was given."""
-    if isinstance(model, nn.Module):
-        return model
-    loaded: AVS = load(DEFAULT_MODEL if model is None else model, choose_device(device))
-    return optimize(loaded)
+def load_fast(model: str | Path | None = None, device: str = "auto") -> nn.Module:
+    """A model by name or folder (the built-in one unless given), on its device and optimised for inference.
+
+    Raises:
+        WeightsError: There is no such model.
+        ValueError: There is no such device.
+    """
+    return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)))
+
+
+def check_names(sources: Sequence[str | Path], out: str | Path | None = None) -> None:
+    """Make sure that the outputs of several videos do not get one name.
+
+    Raises:
+        ValueError: Two of them would.
+    """
+    stems: dict[Path, str | Path] = {}
+    for source in sources:
+        stem = output_stem(source, out).absolute()
+        if stem in stems:
+            raise ValueError(f"{stems[stem]} and {source} would both be written as {stem.name}. Give them separately.")
+        stems[stem] = source
