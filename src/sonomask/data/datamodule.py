@@ -1,12 +1,16 @@
 """Loaders of `Batch` for Lightning: which clip comes when depends on the seed and the epoch alone."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sonomask.data.avsbench import AVSBench, Sound
+from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.synthetic import Rules, SyntheticScenes
+from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
 from sonomask.structures import Batch, Clip
 
@@ -30,9 +34,13 @@ class EpochBatches:
         seed: Of the order.
         rank: This process.
         world: Number of processes.
+        keys: Give `epoch * length + index`, as `Augmented` wants it, and not the index.
     """
 
-    def __init__(self, length: int, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, length: int, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1, keys: bool = False
+    ) -> None:
+        self.keys = keys
         self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
         self.epoch = 0
         self.sampler = self  # Lightning sets the epoch of a batch sampler's sampler
@@ -49,7 +57,8 @@ class EpochBatches:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.length, generator=generator)
         for together in order.split(self.batch_size * self.world)[: len(self)]:
-            yield together[self.rank :: self.world].tolist()
+            mine = together[self.rank :: self.world]
+            yield (mine + self.epoch * self.length if self.keys else mine).tolist()
 
 
 class ClipDataModule(LightningDataModule):
@@ -62,13 +71,22 @@ class ClipDataModule(LightningDataModule):
         eval_batch_size: Clips a batch in evaluation; no figure depends on it, protocols group clips themselves.
         workers: Loader processes.
         seed: Of the order of training clips.
+        augment: What happens to training clips.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
     """
 
     def __init__(
-        self, *, batch_size: int = 4, eval_batch_size: int = 4, workers: int = 2, seed: int = 0, timeout: float = 300
+        self,
+        *,
+        batch_size: int = 4,
+        eval_batch_size: int = 4,
+        workers: int = 2,
+        seed: int = 0,
+        augment: Augment | None = None,
+        timeout: float = 300,
     ) -> None:
         super().__init__()
+        self.augment = augment
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.timeout = seed, timeout
 
@@ -79,7 +97,10 @@ class ClipDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Batches in the order of the epoch."""
         dataset, (rank, world) = self._filled("train"), self._place()
-        batches = EpochBatches(len(dataset), self.batch_size, seed=self.seed, rank=rank, world=world)
+        if self.augment is not None:
+            dataset = Augmented(dataset, self.augment, self.seed)
+        keys = self.augment is not None
+        batches = EpochBatches(len(dataset), self.batch_size, seed=self.seed, rank=rank, world=world, keys=keys)
         return self._loader(dataset, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader:
@@ -143,8 +164,11 @@ class SyntheticDataModule(ClipDataModule):
         eval_batch_size: int = 4,
         workers: int = 2,
         seed: int = 0,
+        augment: Augment | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers, seed=seed)
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers, seed=seed, augment=augment
+        )
         self.counts = {"train": train, "val": val, "test": test}
         self.kind, self.size, self.seconds, self.world, self.rules = kind, size, seconds, world, rules
 
@@ -154,3 +178,62 @@ class SyntheticDataModule(ClipDataModule):
             self.counts[split], seed=self.world, size=(self.size, self.size), seconds=self.seconds,
             kind=self.kind, split=split, rules=self.rules,
         )  # fmt: skip
+
+
+class AVSBenchDataModule(ClipDataModule):
+    """Clips of AVSBench, or of any tree in its layout (`sonomask synth`, `sonomask prepare`).
+
+    Args:
+        root: A folder somewhere above the subset's csv.
+        subset: "s4", "ms3" or "avss".
+        size: Height and width.
+        sound: Where the sound comes from: "auto", "wav", "pkl" or "video".
+        skip_missing: Leave out clips that lack files.
+        cache: Folder for memory-mapped copies, one for each split, made when first needed.
+        batch_size: See `ClipDataModule`, as for the others.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        subset: Literal["s4", "ms3", "avss"],
+        *,
+        size: int = 224,
+        sound: Sound = "auto",
+        skip_missing: bool = False,
+        cache: str | None = None,
+        batch_size: int = 4,
+        eval_batch_size: int = 4,
+        workers: int = 2,
+        seed: int = 0,
+        augment: Augment | None = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers, seed=seed, augment=augment
+        )
+        self.root, self.subset, self.size, self.sound = root, subset, size, sound
+        self.skip_missing, self.cache = skip_missing, cache
+
+    def prepare_data(self) -> None:
+        """Make the cached splits that are missing; Lightning calls this in one process only."""
+        splits: tuple[Split, ...] = ("train", "val", "test") if self.cache else ()
+        for split in splits:
+            try:
+                clips = self._clips(split)
+            except DatasetError:
+                continue  # told when the split is used
+            if not self._cached(split).exists():
+                write_cache(clips, self._cached(split))
+
+    def dataset(self, split: Split) -> Dataset[Clip]:
+        """Clips of a split."""
+        if self.cache and not self._cached(split).exists():
+            write_cache(self._clips(split), self._cached(split))
+        return CachedClips(self._cached(split)) if self.cache else self._clips(split)
+
+    def _clips(self, split: Split) -> AVSBench:
+        size = (self.size, self.size)
+        return AVSBench(self.root, self.subset, split, size=size, sound=self.sound, skip_missing=self.skip_missing)
+
+    def _cached(self, split: Split) -> Path:
+        return Path(self.cache or "", f"{self.subset}_{split}_{self.size}_{self.sound}")

@@ -68,7 +68,8 @@ class _Training(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         last = Path(self._get(self.config_init, "out")) / LAST
         resume = self._get(self.config_init, "resume") and last.is_file()
-        return {**super()._prepare_subcommand_kwargs(subcommand), **({"ckpt_path": str(last), "weights_only": True} if resume else {})}
+        options = {"ckpt_path": str(last), "weights_only": True} if resume else {}
+        return {**super()._prepare_subcommand_kwargs(subcommand), **options}
 
 
 def evaluate(argv: Sequence[str]) -> Report:

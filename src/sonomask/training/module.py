@@ -1,6 +1,7 @@
 """One model in training: losses, optimiser, validation. Everything else is Lightning's."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -99,6 +100,10 @@ class AVSModule(LightningModule):
             raise DatasetError(
                 f"The sound of {', '.join(clips)} holds NaN or infinity. Check it with `sonomask doctor`."
             )
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        self.model.config = replace(
+            self.model.config, image_size=size
+        )  # whoever uses the model later gives it this one
         output = self(batch)
         terms = self.terms(output, batch)
         loss = torch.stack(list(terms.values())).sum()
