@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
 Formats = Sequence[Literal["overlay", "masks", "npz"]]
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some of several videos failed and the others are done, or an error that is not foreseen; "
+    "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
+    "error that is not foreseen; "
     "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C."
 )
 
@@ -69,6 +70,37 @@ def synth(
     write_tree(out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite)
     print(out)
     return 0
+
+
+def doctor(
+    root: Annotated[str, "a folder somewhere above the data"],
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which to check"] = ("s4", "ms3", "avss"),
+    quick: Annotated[bool, "only look whether the files are there"] = False,
+) -> int:
+    """Check a tree of AVSBench: what is missing, misnamed, unreadable, doubled or wrong, and what to do."""
+    from sonomask.data.doctor import examine
+
+    found = examine(root, subsets, deep=not quick)
+    print(*(one.markdown() for one in found), sep="\n\n")
+    return 0 if all(one.healthy for one in found) else 1
+
+
+def prepare(
+    videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]"],
+    out: Annotated[str, "folder of the data set"],
+    masks: Annotated[str | None, "folder with NAME/1.png …, white where something sounds"] = None,
+    size: Annotated[int, "side of the frames"] = 224,
+    workers: Annotated[int, "processes; 0 for this one"] = 2,
+) -> int:
+    """Make a data set in the layout of AVSBench from raw videos; a stopped run goes on where it was."""
+    from sonomask.data.prepare import prepare as run
+
+    with _bar(out) as progress:
+        result = run(videos, out, masks=masks, size=size, workers=workers, progress=progress)
+    for name, reason in result.failed.items():
+        print(f"sonomask: {name}: {reason}", file=sys.stderr)
+    print(f"{out}: {result.made} clips made, {result.kept} were there, {len(result.failed)} failed")
+    return 0 if not result.failed else 1 if result.made + result.kept else 2
 
 
 def convert(
@@ -121,7 +153,9 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in (segment, synth, convert, models, version)}
+VERBS: dict[str, Callable[..., int]] = {
+    f.__name__: f for f in (segment, synth, prepare, doctor, convert, models, version)
+}
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "evaluate": evaluate}
 """Verbs that parse their own words, as Lightning wants it."""
 
@@ -165,6 +199,8 @@ def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
             options["action"] = "store_true"
         elif get_origin(kind) is Sequence:
             options |= {"nargs": "+", "type": get_args(kind)[0]}
+            if not positional:
+                options["default"] = list(parameter.default)  # jsonargparse writes into it
         else:
             options["type"] = kind
         parser.add_argument(name if positional else f"--{name}", **options)

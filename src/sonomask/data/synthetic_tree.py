@@ -22,7 +22,6 @@ import json
 import multiprocessing
 import shutil
 import tempfile
-import wave
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -34,6 +33,7 @@ from PIL import Image
 
 from sonomask.audio.logmel import SAMPLE_RATE
 from sonomask.data.palette import palette
+from sonomask.data.prepare import write_wav
 from sonomask.data.synthetic import FRAME, KINDS, Kind, Scene, Split, SyntheticScenes, category
 from sonomask.errors import DatasetError
 from sonomask.media.writer import VideoWriter
@@ -115,15 +115,6 @@ def write_video(path: Path, made: Scene, fps: int) -> None:
         video.write_audio(made.waveform())
 
 
-def _write_wav(path: Path, waveform: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((waveform * 32767).round().astype("<i2").tobytes())
-
-
 def _save(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path, quality=95)
@@ -165,7 +156,7 @@ def _write_avss(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
     folder = clip.root / clip.label / clip.name
     folder.mkdir(parents=True)
     write_video(folder / "video.mp4", made, clip.fps)
-    _write_wav(folder / "audio.wav", made.waveform())
+    write_wav(folder / "audio.wav", made.waveform())
     colours = palette()
     for k, (image, _, classes) in enumerate(frames):
         _save(folder / "frames" / f"{k}.jpg", image)
@@ -179,7 +170,7 @@ def _write_avss(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
 def _video_and_wav(clip: _Clip, made: Scene, videos: Path, sounds: Path) -> None:
     videos.mkdir(parents=True, exist_ok=True)
     write_video(videos / f"{clip.name}.mp4", made, clip.fps)
-    _write_wav(sounds / f"{clip.name}.wav", made.waveform())
+    write_wav(sounds / f"{clip.name}.wav", made.waveform())
 
 
 _PLACES: dict[SubsetName, tuple[str, str, tuple[str, ...]]] = {  # csv, folder of the data, columns

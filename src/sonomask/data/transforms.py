@@ -77,15 +77,18 @@ class Augment:
         mute, swap = draw(), draw()
         if mute < self.silence:
             logmel, masks = torch.full_like(logmel, OFFSET).log(), torch.zeros_like(masks)
-        elif swap < self.offscreen and foreign is not None and clip.category and foreign.category:
-            if foreign.category != clip.category:
-                logmel, masks = foreign.logmel, torch.zeros_like(masks)
+        elif swap < self.offscreen and foreign is not None and _known_foreign(clip, foreign):
+            logmel, masks = foreign.logmel, torch.zeros_like(masks)
         decibels, level = draw(-self.gain, self.gain), draw(0, self.noise)
         if self.gain:
             logmel = gain(logmel, 10 ** (decibels / 20))
         if self.noise:
             logmel = with_noise(logmel, level, generator)
         return replace(clip, images=images, masks=masks, logmel=logmel)
+
+
+def _known_foreign(clip: Clip, other: Clip) -> bool:
+    return bool(clip.category and other.category and clip.category != other.category)
 
 
 def gain(logmel: Float[Tensor, "*n 96 64"], factor: float) -> Float[Tensor, "*n 96 64"]:
