@@ -83,8 +83,15 @@ def test_matching_equals_the_reference(name, binary, semantic):
         assert gradient.abs().sum().item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "factor"), [("S4.F1_IoU_BCELoss", 1), ("MS3.F5_IoU_BCELoss", 1),
-                                              ("MS3.F5_IoU_BCELoss.logits_times_40", 40), ("MS3.F5_IoU_BCELoss.logits_times_200", 200)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("S4.F1_IoU_BCELoss", 1),
+        ("MS3.F5_IoU_BCELoss", 1),
+        ("MS3.F5_IoU_BCELoss.logits_times_40", 40),
+        ("MS3.F5_IoU_BCELoss.logits_times_200", 200),
+    ],
+)
 def test_binary_cross_entropy_equals_the_reference(name, factor, binary):
     logits, truth, *_ = binary
     labelled = torch.tensor([[True, *[name[:2] == "MS"] * 4]] * 2)

@@ -79,7 +79,7 @@ def test_the_envelope_does_not_depend_on_the_blocks(block):
     np.testing.assert_allclose(rms, np.sqrt(np.square(track).reshape(20, 50).mean(1)), rtol=1e-5)
 
 
-def test_a_track_longer_than_the_picture_is_cut(image):
+def test_a_track_longer_than_the_picture_is_cut():
     peak, _ = envelope([np.ones(500, np.float32)], duration=1, columns=10, sample_rate=100)
     assert (peak == 1).all()
 

@@ -143,7 +143,8 @@ def load_backbone(model: AVS, checkpoint: str | Path) -> None:
     renamed = {
         k.removeprefix("backbone.net."): v for k, v in rename({prefix + k: v for k, v in tensors.items()}).items()
     }
-    fill(model.backbone.net, renamed, source=str(checkpoint))
+    network: Any = model.backbone
+    fill(network.net, renamed, source=str(checkpoint))
 
 
 def split_pca(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

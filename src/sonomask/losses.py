@@ -5,7 +5,7 @@ another in ways that matter to who compares figures; `RELEASED` names each.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -112,7 +112,7 @@ def matching(
 
 
 def _level(how: Matching, logits: Tensor, maps: Tensor, sound: Tensor, weight: Tensor) -> Tensor:
-    mask = _mask(how, logits, maps.shape[-2:])
+    mask = _mask(how, logits, (maps.shape[-2], maps.shape[-1]))
     marked = (maps * mask).sum((2, 3))
     area = mask.sum((2, 3)) + 1e-6 if how.mask in ("hard", "threshold", "labels_threshold") else mask[0, 0].numel()
     seen = marked / area
@@ -123,12 +123,13 @@ def _level(how: Matching, logits: Tensor, maps: Tensor, sound: Tensor, weight: T
         # 10 keeps a frame from being its own nearest only where sounds are closer than that, as in the reference
         between = torch.cdist(heard, heard) + 10 * torch.eye(len(heard), device=heard.device)
         heard = seen[between.argmin(0)]
-    each = _DISTANCES[how.distance](heard, seen) * weight
+    distance: Any = _DISTANCES[how.distance]
+    each = distance(heard, seen) * weight
     return each.sum() if how.sum else each.sum() / weight.sum().clamp(min=1)
 
 
-def _mask(how: Matching, logits: Tensor, size: tuple[int, ...]) -> Float[Tensor, "N 1 h w"]:
-    pool = F.adaptive_avg_pool2d if how.pool == "avg" else F.adaptive_max_pool2d
+def _mask(how: Matching, logits: Tensor, size: tuple[int, int]) -> Float[Tensor, "N 1 h w"]:
+    pool: Any = F.adaptive_avg_pool2d if how.pool == "avg" else F.adaptive_max_pool2d
     if how.mask == "hard":
         return (pool(logits.sigmoid(), size) > 0.5).float()
     if how.mask in ("soft", "threshold"):

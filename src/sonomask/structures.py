@@ -79,13 +79,14 @@ class Batch:
     def collate(cls, clips: Sequence[Clip]) -> Batch:
         """Stack clips of one shape; a `DataLoader` takes this as its `collate_fn`."""
         keys = ("images", "logmel", "masks", "labelled", "valid")
-        stacked = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
+        stacked: dict[str, Any] = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
         return cls(**stacked, names=tuple(c.name for c in clips), categories=tuple(c.category for c in clips))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return Batch(**moved)
 
 
 @dataclass(frozen=True)
@@ -160,4 +161,5 @@ class ModelConfig:
         unknown = sorted(set(values) - known)
         if unknown or "name" not in values:
             raise ValueError(f"Model config: expected `name` and keys among {sorted(known)}, got unknown {unknown}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)

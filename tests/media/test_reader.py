@@ -137,7 +137,7 @@ def test_what_is_no_video_is_refused_with_its_name(tmp_path):
             VideoReader(tmp_path / source)
 
 
-def test_a_file_of_sound_only_is_refused(make_video, tmp_path):
+def test_a_file_of_sound_only_is_refused(tmp_path):
     import wave
 
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:

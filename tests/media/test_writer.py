@@ -49,9 +49,13 @@ def test_own_sound_is_written(tmp_path):
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):
-    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", size=(32, 32)) as video:
-        video.write(np.zeros((32, 32, 3), np.uint8), 0)
-        raise RuntimeError
+    def fail():
+        with VideoWriter(tmp_path / "a.mp4", size=(32, 32)) as video:
+            video.write(np.zeros((32, 32, 3), np.uint8), 0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

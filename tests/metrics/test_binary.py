@@ -16,7 +16,8 @@ def numbers(golden):
     return json.loads((golden / "metrics.json").read_text()), arrays
 
 
-CASES = ["random", "correlated", "two_empty_gt", "all_empty_gt", "all_full_gt", "zero_logits", "zero_logits_empty_gt", "minus40",
+CASES = ["random", "correlated", "two_empty_gt", "all_empty_gt", "all_full_gt", "zero_logits", "zero_logits_empty_gt",
+         "minus40",
          "plus40", "pm40", "pm100", "ties", "tiny_logits", "threshold_grid", "one_pixel_gt", "perfect", "batch20"]  # fmt: skip
 
 

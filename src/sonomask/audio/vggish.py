@@ -41,6 +41,9 @@ class PCA(nn.Module):
     The two tables come with VGGish's release; `sonomask convert` reads them.
     """
 
+    pca_eigen_vectors: Tensor
+    pca_means: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("pca_eigen_vectors", torch.eye(128))

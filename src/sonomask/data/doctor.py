@@ -77,7 +77,8 @@ class Diagnosis:
         official = SUBSETS[self.subset].counts
         lines = [f"## {self.subset}", "", "| split | clips | whole | official |", "|---|--:|--:|--:|"]
         for split in dict.fromkeys([*official, *self.counts]):
-            lines.append(f"| {split} | {self.counts[split]} | {self.whole[split]} | {official.get(split, 0)} |")
+            counts = (self.counts[split], self.whole[split], official.get(split, 0))
+            lines += [f"| {split} | {counts[0]} | {counts[1]} | {counts[2]} |"]
         kinds: dict[str, list[Finding]] = defaultdict(list)
         for finding in self.findings:
             kinds[finding.kind].append(finding)

@@ -59,7 +59,7 @@ class _TensorsOnly(pickle.Unpickler):
             raise DatasetError(f"asks for {module}.{name}, which no log-mel file needs. Do not use this file.")
         return known[module, name]
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, _: Any) -> Any:
         raise DatasetError("asks for data outside of itself. Do not use this file.")
 
 
@@ -68,5 +68,5 @@ def _storage(data: bytes) -> Any:
 
 
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    flat = torch.tensor([], dtype=storage.dtype).set_(storage)  # type: ignore[call-overload]
+    flat = torch.tensor([], dtype=storage.dtype).set_(storage)
     return torch.as_strided(flat, size, stride, offset)  # refuses what lies outside of the storage

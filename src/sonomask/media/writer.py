@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
-from sonomask.media.reader import Limits, _open
+from sonomask.media.reader import SAMPLE_RATE, Limits, _open
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
 COPIED = {"aac", "mp3"}  # sound that an mp4 takes as it is and every player plays
@@ -111,7 +111,7 @@ class VideoWriter:
     def _video_stream(self) -> Any:
         height, width = (n + n % 2 for n in self.size)
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        stream = self.container.add_stream(codec, rate=self.rate)
+        stream: Any = self.container.add_stream(codec, rate=self.rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = CLOCK
         stream.options = {"crf": str(self.quality), "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
@@ -124,7 +124,8 @@ class VideoWriter:
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
-        frame.pts = self.last = max(self.last + 1, round(time / CLOCK))
+        self.last = max(self.last + 1, round(time / CLOCK))
+        frame.pts = self.last
         frame.time_base = CLOCK
         self._mux(self.video.encode(frame))
         if self.track is not None:
@@ -135,11 +136,8 @@ class VideoWriter:
         if self.sound is None:
             raise ValueError("`write_audio`: this writer was made without `sample_rate`.")
         frame = av.AudioFrame.from_ndarray(np.asarray(waveform, np.float32)[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = (
-            self.sample_rate,
-            self.samples,
-            Fraction(1, self.sample_rate or 1),
-        )
+        rate = self.sample_rate or SAMPLE_RATE
+        frame.sample_rate, frame.pts, frame.time_base = rate, self.samples, Fraction(1, rate)
         self.samples += len(waveform)
         self._mux(self.sound.encode(frame))
 

@@ -43,6 +43,9 @@ class SemanticMetrics(Metric):
     """
 
     full_state_update = False
+    iou: Tensor
+    score: Tensor
+    seen: Tensor
 
     def __init__(self, classes: int = 71, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,6 +1,7 @@
 """The sum of dilated convolutions that the paper calls ASPP."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class DilatedSum(nn.Module):
         convs = [nn.Conv2d(channels, width, 3, padding=d, dilation=d) for d in dilations]
         for conv in convs:
             nn.init.normal_(conv.weight, std=0.01)
-        self.convs: Iterable[nn.Conv2d] = nn.ModuleList(convs)
+        self.convs: Any = nn.ModuleList(convs)
 
     def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N width h w"]:
         """Same height and width.

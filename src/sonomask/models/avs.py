@@ -1,6 +1,7 @@
 """The model of "Audio-Visual Segmentation" (Zhou et al., ECCV 2022), figure 4."""
 
 from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +100,7 @@ class AVS(nn.Module):
         """Per level the paper's attention map α, pixels by seconds of sound; None where a level has none."""
         sound = _gate(self.hear(logmel), valid)
         return tuple(
-            fuse.attention(x, sound) if hasattr(fuse, "attention") and fuse.keys != "visual" else None
+            _attention(fuse, x, sound) if getattr(fuse, "keys", "visual") != "visual" else None
             for fuse, x in zip(self.fusion, self._see(images, valid), strict=True)
         )
 
@@ -120,6 +121,16 @@ class AVS(nn.Module):
         return torch.cat(fused, 1), None if heard[0] is None else torch.cat(heard, 1)
 
 
+def _attention(fuse: Any, x: Tensor, sound: Tensor | None) -> Tensor:
+    return fuse.attention(x, sound)
+
+
+@overload
+def _gate(x: Tensor, valid: Tensor | None) -> Tensor: ...
+@overload
+def _gate(x: None, valid: Tensor | None) -> None: ...
+@overload
+def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None: ...
 def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None:
     """Zero for frames that do not exist."""
     if x is None or valid is None:

@@ -24,10 +24,11 @@ class Backbone(nn.Module):
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         try:
-            self.net: Any = timm.create_model(name, pretrained=False, features_only=True, **(options or {}))
+            net: Any = timm.create_model(name, pretrained=False, features_only=True, **(options or {}))
         except RuntimeError as error:
             raise ValueError(f"`backbone`: expected a timm model with feature maps, got {name!r} ({error}).") from error
-        channels = self.net.feature_info.channels()
+        self.net: Any = net
+        channels = net.feature_info.channels()
         if len(channels) < LEVELS:
             raise ValueError(f"`backbone`: expected {LEVELS} feature levels, {name!r} has {len(channels)}.")
         self.channels: tuple[int, ...] = tuple(channels[-LEVELS:])

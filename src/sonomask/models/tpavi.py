@@ -72,7 +72,11 @@ class TPAVI(nn.Module):
             updates.append(self._to_pixels(pixels))
         if aligned is not None:
             updates.append(self._to_sound(pixels, aligned))
-        z = sum(self._normalise(pixels, *update) for update in updates) / len(updates)
+        z = (
+            torch.stack([self._normalise(pixels, *update) for update in updates]).mean(0)
+            if len(updates) > 1
+            else (self._normalise(pixels, *updates[0]))
+        )
         return z.reshape(*shape[:2], *shape[3:], shape[2]).permute(0, 1, 4, 2, 3), aligned
 
     def attention(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w T"]:
@@ -84,7 +88,7 @@ class TPAVI(nn.Module):
     def _queries(self, aligned: Tensor) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T"]]:
         """Vectors q_t and numbers o_t with θ(x)·φ(a_t) = x·q_t + o_t."""
         phi = F.linear(aligned, _matrix(self.phi), self.phi.bias)
-        return phi @ _matrix(self.theta), phi @ self.theta.bias
+        return phi @ _matrix(self.theta), phi @ _bias(self.theta)
 
     def _to_sound(self, pixels: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Factors of the update: it is `(pixels @ left) @ right + constant`."""
@@ -92,7 +96,7 @@ class TPAVI(nn.Module):
         query, offset = self._queries(aligned)
         means = pixels.reshape(b, t, n // t, c).mean(2)
         values = F.linear(F.linear(means, _matrix(self.g), self.g.bias), _matrix(self.out)) / t  # W ḡ_t / T
-        constant = torch.einsum("bt,btc->bc", offset, values) + self.out.bias
+        constant = torch.einsum("bt,btc->bc", offset, values) + _bias(self.out)
         return query.mT, values, constant
 
     def _to_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,7 +110,7 @@ class TPAVI(nn.Module):
         phi_mean, g_mean = F.linear(mean, phi, self.phi.bias), F.linear(mean, g, self.g.bias)
         key_value = phi @ covariance @ g.mT + moved("bi,bj->bij", phi_mean, g_mean)  # 1/N Σ φ(x) g(x)ᵀ
         right = key_value @ _matrix(self.out).mT
-        constant = self.theta.bias @ right + self.out.bias
+        constant = _bias(self.theta) @ right + _bias(self.out)
         return theta.mT.expand(len(pixels), -1, -1), right, constant
 
     def _normalise(self, pixels: Tensor, left: Tensor, right: Tensor, constant: Tensor) -> Tensor:
@@ -154,6 +158,11 @@ class Pass(nn.Module):
     def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:  # noqa: ARG002
         """The map itself, and no sound."""
         return x, None
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None  # noqa: S101 - for the type checker
+    return conv.bias
 
 
 def _matrix(conv: nn.Conv2d) -> Tensor:

@@ -47,7 +47,8 @@ class Checkpoint(Callback):
             return
         self.best = float(value)
         if trainer.is_global_zero:
-            self._try(lambda: save(pl_module.model, self._root(trainer) / "best"))
+            model: Any = pl_module.model
+            self._try(lambda: save(model, self._root(trainer) / "best"))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state of the run."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning
 import torch
-from jsonargparse import ActionConfigFile
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -79,7 +78,7 @@ def evaluate(argv: Sequence[str]) -> Report:
         argv: Options; `--config FILE` or a leading recipe file may hold them too (its training options are ignored).
     """
     parser = LightningArgumentParser(prog="sonomask evaluate", description="Score a model on a data set.")
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with options")
+    parser.add_argument("--config", action="config", help="YAML file with options")
     parser.add_argument("--model", required=True, help="built-in name, folder or hub repository")
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=True)
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])

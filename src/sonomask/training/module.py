@@ -71,7 +71,8 @@ class AVSModule(LightningModule):
         if init_from:
             fill(self.model, load(init_from).state_dict(), source=init_from)
         if checkpoint_backbone:
-            self.model.backbone.net.set_grad_checkpointing()
+            backbone: Any = self.model.backbone
+            backbone.net.set_grad_checkpointing()
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         if freeze_audio and self.model.audio is not None:
@@ -135,7 +136,8 @@ class AVSModule(LightningModule):
         if self.trainer.world_size == 1:
             return 1.0
         mine = batch.labelled.sum().float()
-        return mine * self.trainer.world_size / self.all_gather(mine).sum().clamp(min=1)
+        everyone: Any = self.all_gather(mine)
+        return mine * self.trainer.world_size / everyone.sum().clamp(min=1)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Score a batch."""
