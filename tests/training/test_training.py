@@ -54,7 +54,7 @@ def losses(folder):
 
 def test_a_small_model_learns_a_few_clips_by_heart(tmp_path):
     torch.manual_seed(0)
-    module = AVSModule("avs_mini", {"fusion": "add"}, learning_rate=3e-3, freeze_audio=False, dice_weight=1.0)
+    module = AVSModule("avs_mini", {"fusion": "add"}, learning_rate=5e-4, freeze_audio=False, dice_weight=1.0)
     clips = data(train=4, val=4, size=64)
     clips.val_dataloader = clips.train_dataloader
     runs = trainer(tmp_path, max_epochs=60, limit_val_batches=0)
@@ -85,6 +85,33 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(recipe, tmp_path):
     assert {step: broken[step] for step in later} == later
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["state_dict"] for n in ("whole", "broken"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_two_processes_take_the_steps_of_one(recipe, tmp_path):
+    common = [
+        sys.executable,
+        "-m",
+        "sonomask.cli",
+        "train",
+        recipe,
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.max_epochs",
+        "2",
+    ]
+    exact = ["--model.freeze_norms", "true", "--model.dice_weight", "0", "--model.learning_rate", "0.0001"]
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "2"]
+    for name, options in (("one", []), ("two", two)):
+        subprocess.run([*common, *exact, *options, "--out", str(tmp_path / name)], check=True, capture_output=True)
+    one, both = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["state_dict"] for n in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(value, both[key], atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+    assert validation(tmp_path / "one") == pytest.approx(validation(tmp_path / "two"), abs=1e-4)
+
+
+def validation(folder):
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    return [float(row["val/miou"]) for row in rows if row.get("val/miou")]
 
 
 @pytest.mark.slow
