@@ -1,0 +1,75 @@
+"""The house keeps its own rules."""
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sonomask
+
+ROOT = Path(__file__).parents[1]
+ROOMS = sorted(m.name for m in pkgutil.walk_packages(sonomask.__path__, "sonomask."))
+
+
+@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_room_exports_is_there(name):
+    room = importlib.import_module(name)
+    missing = [word for word in getattr(room, "__all__", []) if not hasattr(room, word)]
+    assert missing == []
+
+
+def test_every_name_of_the_face_can_be_used():
+    assert all(getattr(sonomask, name) is not None for name in sonomask.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        sonomask.nonsense  # noqa: B018
+
+
+def test_importing_the_package_and_its_help_loads_nothing_heavy():
+    code = (
+        "import sys, sonomask, sonomask.cli; "
+        "print([m for m in ('torch', 'av', 'timm', 'lightning', 'torchmetrics', 'gradio', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_segmenting_needs_no_extra():
+    extras = ["lightning", "torchmetrics", "tensorboard", "gradio", "ray", "onnx"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extras!r})); "
+        "import sonomask; sonomask.Segmenter(sonomask.load('avs_mini.synthetic'))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_from_arrays_needs_no_media_library():
+    code = (
+        "import sys; sys.modules['av'] = None; import warnings; warnings.simplefilter('ignore'); "
+        "import sonomask.training.module, sonomask.training.evaluate, sonomask.data.datamodule"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def sources():
+    return [p for folder in ("src", "tests", "benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
+
+
+def test_no_file_is_too_long():
+    assert {str(p): n for p in sources() if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+def test_no_path_of_a_machine_is_written_down():
+    pattern = re.compile(r"/(home|Users|work|root)/[a-z]")
+    assert [str(p) for p in sources() if pattern.search(p.read_text()) and p.name != Path(__file__).name] == []
+
+
+def test_every_recipe_opens_with_its_command():
+    for recipe in (ROOT / "recipes").glob("*.yaml"):
+        head = recipe.read_text().split("\n\n")[0]
+        assert "sonomask train" in head, recipe
+        assert "Hardware" in head, recipe
