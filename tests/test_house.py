@@ -73,3 +73,20 @@ def test_every_recipe_opens_with_its_command():
         head = recipe.read_text().split("\n\n")[0]
         assert "sonomask train" in head, recipe
         assert "Hardware" in head, recipe
+
+
+def test_the_recipes_of_the_papers_rows_are_those_of_the_table():
+    import runpy
+
+    for name, text in runpy.run_path(str(ROOT / "recipes" / "rows.py"))["recipes"]().items():
+        assert (ROOT / "recipes" / name).read_text() == text, "run: python recipes/rows.py"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recipe", sorted(p.name for p in (ROOT / "recipes").glob("*.yaml")))
+def test_every_recipe_can_be_read(recipe):
+    from sonomask.training import cli
+
+    with pytest.raises(SystemExit) as stop:
+        cli.train([str(ROOT / "recipes" / recipe), "--print_config"])
+    assert stop.value.code in (0, None)

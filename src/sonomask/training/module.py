@@ -9,6 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from sonomask import losses
+from sonomask.convert import load_backbone, read_checkpoint, split_pca
 from sonomask.errors import DatasetError
 from sonomask.metrics import AVSMetrics, SemanticMetrics
 from sonomask.models.catalog import create_model
@@ -38,6 +39,8 @@ class AVSModule(LightningModule):
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
         channels_last: Keep the channels of a pixel together, which is faster on most devices.
         compile: Run the model through `torch.compile`.
+        backbone_weights: File of ImageNet weights for the backbone: torchvision's `resnet50`, or the official `pvt_v2_b5`.
+        audio_weights: VGGish's file.
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
         protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
         seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
@@ -60,6 +63,8 @@ class AVSModule(LightningModule):
         checkpoint_backbone: bool = False,
         channels_last: bool = True,
         compile: bool = False,  # noqa: A002 - the word of torch
+        backbone_weights: str | None = None,
+        audio_weights: str | None = None,
         init_from: str | None = None,
         protocols: tuple[str, ...] = ("avsbench",),
         seed: int = 123,
@@ -68,6 +73,10 @@ class AVSModule(LightningModule):
         self.save_hyperparameters()
         self.hp: Any = self.hparams
         self.model = create_model(model, **(options or {}))
+        if backbone_weights:
+            load_backbone(self.model, backbone_weights)
+        if audio_weights and self.model.audio is not None:
+            fill(self.model.audio, split_pca(read_checkpoint(audio_weights))[0], source=audio_weights)
         if init_from:
             fill(self.model, load(init_from).state_dict(), source=init_from)
         if checkpoint_backbone:
