@@ -126,7 +126,7 @@ def test_synth_doctor_and_models(tmp_path, capsys):
 def test_the_built_in_model_marks_what_sounds_in_the_example():
     examples = Path(__file__).parents[1] / "examples"
     made = runpy.run_path(str(examples / "make_example.py"))["three_things"]()
-    segmenter = sonomask.Segmenter(sonomask.load("avs_mini.synthetic"), rate=1)
+    segmenter = sonomask.Segmenter(sonomask.load("avs_mini.synthetic"), rate=5)
     together = either = silent = 0
     for masks in segmenter(examples / "three_things.mp4"):
         truth = made.frame(masks.times[0])[1] > 0
@@ -134,4 +134,4 @@ def test_the_built_in_model_marks_what_sounds_in_the_example():
         together, either = together + (truth & found).sum(), either + (truth | found).sum()
         silent += found.mean() if not truth.any() else 0
     assert together / either > 0.5
-    assert silent < 0.01
+    assert silent / 10 < 0.01  # ten masks in the two silent seconds

@@ -146,7 +146,7 @@ class SyntheticDataModule(ClipDataModule):
         seconds: T.
         world: Seed of the world itself (`seed` is that of the order).
         rules: What happens in it, if not the kind's own rules.
-        batch_size: See `ClipDataModule`, as for the others.
+        loading: Arguments of `ClipDataModule`.
     """
 
     def __init__(
@@ -160,15 +160,9 @@ class SyntheticDataModule(ClipDataModule):
         seconds: int = 5,
         world: int = 0,
         rules: Rules | None = None,
-        batch_size: int = 4,
-        eval_batch_size: int = 4,
-        workers: int = 2,
-        seed: int = 0,
-        augment: Augment | None = None,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers, seed=seed, augment=augment
-        )
+        super().__init__(**loading)
         self.counts = {"train": train, "val": val, "test": test}
         self.kind, self.size, self.seconds, self.world, self.rules = kind, size, seconds, world, rules
 
@@ -190,7 +184,7 @@ class AVSBenchDataModule(ClipDataModule):
         sound: Where the sound comes from: "auto", "wav", "pkl" or "video".
         skip_missing: Leave out clips that lack files.
         cache: Folder for memory-mapped copies, one for each split, made when first needed.
-        batch_size: See `ClipDataModule`, as for the others.
+        loading: Arguments of `ClipDataModule`.
     """
 
     def __init__(
@@ -202,15 +196,9 @@ class AVSBenchDataModule(ClipDataModule):
         sound: Sound = "auto",
         skip_missing: bool = False,
         cache: str | None = None,
-        batch_size: int = 4,
-        eval_batch_size: int = 4,
-        workers: int = 2,
-        seed: int = 0,
-        augment: Augment | None = None,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers, seed=seed, augment=augment
-        )
+        super().__init__(**loading)
         self.root, self.subset, self.size, self.sound = root, subset, size, sound
         self.skip_missing, self.cache = skip_missing, cache
 

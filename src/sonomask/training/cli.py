@@ -1,5 +1,6 @@
 """`sonomask train` and `sonomask evaluate`: recipes in YAML, every option on the command line."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def train(argv: Sequence[str]) -> None:
             `--trainer.…`), `--out FOLDER` and `--resume true`.
     """
     torch.set_float32_matmul_precision("high")
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # ours come from the command line, less the verb
     _Training(
         AVSModule,
         LightningDataModule,
