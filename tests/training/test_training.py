@@ -13,6 +13,7 @@ from lightning import Trainer
 
 from sonomask import weights
 from sonomask.data.datamodule import SyntheticDataModule
+from sonomask.data.synthetic import KINDS
 from sonomask.errors import DatasetError
 from sonomask.models.catalog import create_model
 from sonomask.training import cli
@@ -80,6 +81,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(recipe, tmp_path):
     cli.train([recipe, "--out", str(tmp_path / "broken"), "--trainer.max_epochs", "1"])
     cli.train([recipe, "--out", str(tmp_path / "broken"), "--resume", "true"])
     whole, broken = losses(tmp_path / "whole"), losses(tmp_path / "broken")
+    assert (tmp_path / "broken" / "metrics.before_1.csv").is_file()
     later = {step: loss for step, loss in whole.items() if step >= 2}
     assert later
     assert {step: broken[step] for step in later} == later
@@ -212,6 +214,14 @@ def test_a_report_tells_all_that_is_needed_to_believe_it(tmp_path):
     assert any(row["metric"].startswith("silence: ") for row in saved["rows"])
     assert len(list((tmp_path / "masks").rglob("*.png"))) == 15
     assert len(list((tmp_path / "worst").glob("*.png"))) == 2
+
+
+def test_details_tell_of_boundaries_and_categories():
+    model = create_model("avs_mini").eval()
+    report = evaluate(model, data(test=3, kind="single").eval_dataloader("test"), details=True)
+    metrics = " ".join(f"{row['protocol']} {row['metric']}" for row in report.rows)
+    assert "boundary" in metrics
+    assert any(kind in metrics for kind in KINDS)
 
 
 def test_another_sound_empties_the_truth():

@@ -58,6 +58,9 @@ class _Training(LightningCLI):
         out = Path(self._get(self.config_init, "out"))
         out.mkdir(parents=True, exist_ok=True)
         (out / "versions.txt").write_text(f"torch {torch.__version__}\nlightning {lightning.__version__}\n")
+        log = out / "metrics.csv"
+        if log.is_file():  # the logger would delete it
+            log.rename(out / f"metrics.before_{len(list(out.glob('metrics.before_*.csv'))) + 1}.csv")
         loggers = [CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version="")]
         trainer = super().instantiate_trainer(**{"logger": loggers, **kwargs})
         trainer.callbacks += [Checkpoint(str(out)), Panels()]  # type: ignore[attr-defined]
@@ -86,6 +89,7 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument("--protocols", type=list[str], default=["avsbench"], help="names of scoring protocols")
     parser.add_argument("--sounds", type=list[str], default=["own"], help="own, silence, noise, offscreen")
+    parser.add_argument("--details", default=False, type=bool, help="boundary F, and each category by itself")
     parser.add_argument("--out", default=None, help="folder for scores.json, .csv, .md and the worst clips")
     parser.add_argument("--save_masks", default=None, help="folder for a PNG of each frame")
     parser.add_argument("--worst", type=int, default=0, help="how many of the worst clips to draw into --out")
@@ -97,7 +101,7 @@ def evaluate(argv: Sequence[str]) -> Report:
     report = score(
         model, options.data.eval_dataloader(options.split), protocols=options.protocols, sounds=options.sounds,
         device=options.device, out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
-        worst=options.worst, seed=options.seed,
+        worst=options.worst, seed=options.seed, details=options.details,
         facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split},
     )  # fmt: skip
     if out is not None:

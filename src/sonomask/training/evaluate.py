@@ -62,6 +62,7 @@ def evaluate(
     worst: int = 0,
     out: Path | None = None,
     seed: int = 0,
+    details: bool = False,
 ) -> Report:
     """Score a model in one pass over the batches per kind of sound.
 
@@ -77,6 +78,7 @@ def evaluate(
         worst: How many of the worst clips to draw.
         out: Folder for pictures of the worst.
         seed: Of the noise.
+        details: Boundary F and figures of each category too (not of a semantic model).
     """
     rows: list[dict[str, Any]] = []
     config: Any = model.config
@@ -84,7 +86,7 @@ def evaluate(
     drawn: list[tuple[float, str, Tensor]] = []
     for sound in sounds:
         generator = torch.Generator().manual_seed(seed)
-        scores = SemanticMetrics() if semantic else AVSMetrics(protocols=tuple(protocols))
+        scores = SemanticMetrics() if semantic else _metrics(protocols, details=details and sound == "own")
         count = 0
         for whole in batches:
             batch = alter(whole, sound, generator).to(device)
@@ -108,6 +110,10 @@ def evaluate(
             Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
     known = {"weights": fingerprint(model), "torch": torch.__version__, "hardware": hardware(device), "seed": str(seed)}
     return Report(tuple(rows), {**(facts or {}), **known})
+
+
+def _metrics(protocols: Sequence[str], *, details: bool) -> AVSMetrics:
+    return AVSMetrics(protocols=tuple(protocols), boundary=details, categories=details)
 
 
 def alter(batch: Batch, sound: Sound, generator: torch.Generator) -> Batch:
