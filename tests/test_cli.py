@@ -135,3 +135,13 @@ def test_the_built_in_model_marks_what_sounds_in_the_example():
         silent += found.mean() if not truth.any() else 0
     assert together / either > 0.5
     assert silent / 10 < 0.01  # ten masks in the two silent seconds
+
+
+def test_the_readmes_python_does_what_it_says(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parents[1]
+    shutil.copytree(root / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    code = (root / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    assert (tmp_path / "results" / "three_things.overlay.mp4").is_file()
+    assert capsys.readouterr().out.count("torch.Size([1, 240, 320])") == 50

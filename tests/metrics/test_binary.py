@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import metrics as plain
 import numpy as np
@@ -164,7 +168,11 @@ def _process(rank, folder):
 
 
 def test_two_processes_give_the_figures_of_one(tmp_path):
-    torch.multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)
+    code = "import runpy, sys; runpy.run_path(sys.argv[1])['_process'](int(sys.argv[2]), sys.argv[3])"
+    command = [sys.executable, "-c", code, __file__]
+    folders = {"PYTHONPATH": str(Path(plain.__file__).parent)}
+    both = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=os.environ | folders) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
     one = AVSMetrics(PROTOCOLS)
     logits, truth = clips()
     one.update(logits, truth, indices=torch.arange(7))
