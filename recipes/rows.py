@@ -27,7 +27,7 @@ TEMPLATE = """\
 #
 # Published: {published}
 # Ours: not run yet; AVSBench may not be redistributed, and no run was made for this file.
-# Hardware: one GPU of 24 GB (see docs/training.md for what was measured).
+# Hardware: one GPU of 24 GB (see docs/results.md for what was measured).
 # Needs weights/{weights} and weights/vggish.pth.
 seed_everything: 123
 model:
