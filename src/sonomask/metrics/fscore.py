@@ -7,7 +7,7 @@ from torch import Tensor
 BETA2 = 0.3
 COUNT = 255
 THRESHOLDS = torch.linspace(0, 1 - 1e-10, COUNT)  # in float32 the last one is exactly 1
-_PADDED = torch.cat([THRESHOLDS, torch.tensor([torch.inf])])
+_NEXT = torch.cat([THRESHOLDS[1:], torch.tensor([torch.inf])])
 
 
 def counts(
@@ -18,15 +18,20 @@ def counts(
     Exactly what 255 comparisons of the picture would count: a pixel's bin is the last threshold that its probability
     reaches, found by rounding and put right by comparing with the float32 thresholds themselves.
     """
-    p = logits.float().sigmoid().flatten(1)
-    thresholds = _PADDED.to(p.device)
-    guess = (p * (COUNT - 1) - 1e-3).int()  # right, or one too low
-    bins = guess + (p >= thresholds.index_select(0, (guess + 1).flatten()).view_as(p))
-    frames = torch.arange(len(p), device=p.device, dtype=torch.int32)[:, None]
-    place = (frames * 2 + truth.flatten(1)) * COUNT + bins
-    histogram = torch.bincount(place.flatten(), minlength=len(p) * 2 * COUNT).reshape(len(p), 2, COUNT)
+    if not len(logits):
+        return (torch.zeros(0, COUNT, dtype=torch.long),) * 2 + (torch.zeros(0, dtype=torch.long),)
+    histogram = torch.stack([_histogram(scores, marks) for scores, marks in zip(logits, truth, strict=True)])
     reached = histogram.flip(2).cumsum(2).flip(2)
     return reached[:, 1], reached.sum(1), reached[:, 1, 0]
+
+
+def _histogram(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Int[Tensor, "2 255"]:
+    """Pixels by truth and bin; a frame at a time, so that what is in between stays in the processor's cache."""
+    p = logits.float().sigmoid().flatten()
+    bins = p.mul(COUNT - 1).sub_(1e-3).int()  # right, or one too low
+    bins += p >= _NEXT.to(p.device).index_select(0, bins)
+    bins.add_(truth.flatten(), alpha=COUNT)
+    return torch.bincount(bins, minlength=2 * COUNT).view(2, COUNT)
 
 
 def curves(
