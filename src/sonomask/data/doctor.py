@@ -109,7 +109,7 @@ def examine(root: str | Path, subsets: Iterable[str] = tuple(SUBSETS), *, deep: 
             continue
         found.append(_examine(subset, items(root, subset), deep=deep))
     if not found:
-        raise DatasetError(" ".join(reasons))
+        raise DatasetError(" ".join(dict.fromkeys(reasons)))
     return found
 
 
