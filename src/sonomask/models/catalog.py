@@ -30,6 +30,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 64,
         "dilations": (1, 3, 6),
     },
+    "avs_lite": {
+        "backbone": "tf_efficientnet_lite0",
+        "audio": "light",
+        "width": 64,
+        "dilations": (1, 3, 6),
+        "fold": 1,
+    },
 }
 """What each name sets of `build`'s arguments. `avs_…` mark one mask, `avss_…` 71 classes."""
 

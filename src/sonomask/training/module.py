@@ -14,7 +14,7 @@ from sonomask.errors import DatasetError
 from sonomask.metrics import AVSMetrics, SemanticMetrics
 from sonomask.models.catalog import create_model
 from sonomask.structures import Batch, Output
-from sonomask.weights import fill, load
+from sonomask.weights import fill, fill_agreeing, load
 
 
 class AVSModule(LightningModule):
@@ -39,9 +39,11 @@ class AVSModule(LightningModule):
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
         channels_last: Keep the channels of a pixel together, which is faster on most devices.
         compile: Run the model through `torch.compile`.
-        backbone_weights: File of ImageNet weights for the backbone: torchvision's `resnet50`, or the official `pvt_v2_b5`.
-        audio_weights: VGGish's file.
+        backbone_weights: File of ImageNet weights for the backbone, see `convert.load_backbone`.
+        audio_weights: VGGish's file, or that of the light encoder (`recipes/real_world.py` makes one).
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
+        init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
+        backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
         protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
         seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
     """
@@ -66,6 +68,8 @@ class AVSModule(LightningModule):
         backbone_weights: str | None = None,
         audio_weights: str | None = None,
         init_from: str | None = None,
+        init_part: bool = False,
+        backbone_rate: float = 1.0,
         protocols: tuple[str, ...] = ("avsbench",),
         seed: int = 123,
     ) -> None:
@@ -78,7 +82,8 @@ class AVSModule(LightningModule):
         if audio_weights and self.model.audio is not None:
             fill(self.model.audio, split_pca(read_checkpoint(audio_weights))[0], source=audio_weights)
         if init_from:
-            fill(self.model, load(init_from).state_dict(), source=init_from)
+            put = fill_agreeing if init_part else fill
+            put(self.model, load(init_from).state_dict(), source=init_from)
         if checkpoint_backbone:
             backbone: Any = self.model.backbone
             backbone.net.set_grad_checkpointing()
@@ -184,7 +189,14 @@ class AVSModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam as in the reference, and its schedule."""
-        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
+        if self.hp.backbone_rate != 1:
+            slow = {id(p) for p in self.model.backbone.parameters()}
+            rate = self.hp.learning_rate * self.hp.backbone_rate
+            wanted = [
+                {"params": [p for p in wanted if id(p) not in slow]},
+                {"params": [p for p in wanted if id(p) in slow], "lr": rate},
+            ]
         kind = torch.optim.AdamW if self.hp.weight_decay else torch.optim.Adam
         optimizer = kind(wanted, self.hp.learning_rate, weight_decay=self.hp.weight_decay)
         if self.hp.schedule == "constant" and not self.hp.warmup:

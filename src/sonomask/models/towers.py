@@ -1,0 +1,61 @@
+"""ResNet-18 at stride 16, the tower of both sound source localisers, and what turns their heat maps into logits."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+
+class Tower(nn.Module):
+    """torchvision's ResNet-18 whose last stage keeps the size of its map (stride 1, no dilation), without its head.
+
+    Args:
+        channels: Of the input: 3 for RGB, 1 for a spectrogram.
+
+    Source: Chen et al., "Localizing visual sounds the hard way", CVPR 2021.
+    """
+
+    channels = 512
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        net: Any = resnet18(weights=None)
+        net.layer4[0].conv1.stride = (1, 1)
+        net.layer4[0].downsample[0].stride = (1, 1)
+        if channels != 3:
+            net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        del net.fc, net.avgpool
+        self.net = net
+
+    def forward(self, x: Float[Tensor, "N _C H W"]) -> Float[Tensor, "N 512 _h _w"]:
+        """A map at a sixteenth of the size, not negative."""
+        x = self.net.maxpool(self.net.relu(self.net.bn1(self.net.conv1(x))))
+        for stage in (self.net.layer1, self.net.layer2, self.net.layer3, self.net.layer4):
+            x = stage(x)
+        return x
+
+
+def heat_logits(heat: Float[Tensor, "N 1 _h _w"], size: tuple[int, int], *, lowest: bool = True) -> Tensor:
+    """A heat map as logits: bilinear to `size`, each frame to 0..1 by its own range, then the logit.
+
+    The sigmoid gives the heat back, and ½ of a frame's range is the cut. So every frame has something marked.
+
+    Args:
+        heat: Any range.
+        size: Height and width.
+        lowest: Bring the least value to 0; otherwise only divide by the greatest.
+    """
+    heat = F.interpolate(heat.float(), size, mode="bilinear", align_corners=False)
+    if lowest:
+        heat = heat - heat.amin((2, 3), keepdim=True)
+    heat = heat / heat.amax((2, 3), keepdim=True).clamp(min=1e-8)
+    return torch.logit(heat, eps=1e-6)
+
+
+def one_frame_each(valid: Tensor) -> Tensor:
+    """For each clip the index of one of its valid frames, drawn at random: frames of one video are no negatives."""
+    return torch.multinomial(valid.float() + 1e-9, 1)[:, 0]
