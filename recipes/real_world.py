@@ -89,6 +89,7 @@ def _top1(encoder: nn.Module, head: nn.Module, held: tuple[Recording, ...], name
 
 
 def main() -> None:
+    """Run the parts whose results are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--sounds", required=True)

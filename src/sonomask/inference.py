@@ -122,7 +122,8 @@ class Segmenter:
 
     def _scores(self, window: Window, source: str) -> list[list[Scores]]:
         """Maps at the model's size, by phase and second."""
-        clips = _phases(window.frames)
+        dense = self.config.dense
+        clips = [[frame for second in window.frames for frame in second]] if dense else _phases(window.frames)
         sound = self._sound(window, clips, source) if self.config.listens else None
         scores: list[list[Scores]] = []
         for start in range(0, len(clips), self.batch_size):
@@ -134,7 +135,7 @@ class Segmenter:
                     f"from {window.first} s on. Its weights are damaged, or too large for its precision."
                 )
             scores += [[_reduce(second) for second in clip] for clip in logits]
-        return scores
+        return _by_phase(scores[0], window.frames) if dense else scores
 
     def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
         """The patch that the model's pairing gives to each frame."""
@@ -143,7 +144,9 @@ class Segmenter:
                 f"{source}: its sound near {window.first} s holds NaN or infinity. Decode it to 16-bit wav and mux again."
             )
         pairing = "avsbench" if self.rate == "avsbench" else self.config.pairing
-        if pairing == "avsbench":  # patch i starts 0.96·i s into the clip; copies of a last second share its patch
+        if (
+            pairing == "avsbench" and not self.config.dense
+        ):  # patch i starts 0.96·i s into the clip; copies of a last second share its patch
             last = len(window.frames) - window.repeated - 1
             ends = [window.first + PATCH_SECONDS * (min(i, last) + 1) for i in range(len(window.frames))]
             times = ends * len(clips)
@@ -155,7 +158,7 @@ class Segmenter:
             start=window.waveform_start,
             align="centre" if pairing == "centre" else "end",
         )
-        return patches.unflatten(0, (len(clips), len(window.frames)))
+        return patches.unflatten(0, (len(clips), -1))
 
     @torch.inference_mode()
     def _run(self, clips: Sequence[Sequence[Frame]], sound: Tensor | None) -> Float[Tensor, "B T K H W"]:
@@ -213,6 +216,14 @@ def _phases(seconds: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
     """Phase j takes frame j of each second, or the last of a second that has fewer."""
     count = max(len(frames) for frames in seconds)
     return [[frames[min(phase, len(frames) - 1)] for frames in seconds] for phase in range(count)]
+
+
+def _by_phase(scores: Sequence[Scores], seconds: Sequence[Sequence[Frame]]) -> list[list[Scores]]:
+    """The maps of all frames in order, as `_phases` would give them."""
+    own = iter(scores)
+    grouped = [[next(own) for _ in frames] for frames in seconds]
+    count = max(map(len, grouped))
+    return [[second[min(phase, len(second) - 1)] for second in grouped] for phase in range(count)]
 
 
 def _fresh(window: Window) -> Iterable[int]:

@@ -45,7 +45,8 @@ def structure(
 ) -> Float[Tensor, ""]:
     """Cross-entropy and overlap in which pixels near an edge of the truth weigh up to six times as much.
 
-        w = 1 + 5 |mean of y over 31×31 - y|        L = mean over frames of Σ w·bce / Σ w + 1 - (Σ w·p·y + 1)/(Σ w·(p + y - p·y) + 1)
+        w = 1 + 5 |mean of y over 31×31 - y|
+        L = Σ w·bce / Σ w  +  1 - (Σ w·p·y + 1) / (Σ w·(p + y - p·y) + 1), a mean over frames
 
     Args:
         logits: One score per pixel.

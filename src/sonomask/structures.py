@@ -130,6 +130,7 @@ class ModelConfig:
         protocol: Name of the scoring protocol of the published or trained figure.
         classes: Class names of a semantic model, background first.
         listens: False for a model without sound (fusion `none`).
+        dense: The model wants all frames of a window in one clip, not one a second.
         about: Where the weights come from, what they can't do.
     """
 
@@ -144,6 +145,7 @@ class ModelConfig:
     protocol: str = "avsbench"
     classes: tuple[str, ...] = ()
     listens: bool = True
+    dense: bool = False
     about: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonomask.errors import WeightsError
-from sonomask.models.avs import AVS
-from sonomask.models.catalog import create_model
+from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
+from sonomask.models.net import Net
 from sonomask.structures import ModelConfig
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def built_in() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def save(model: AVS, folder: str | Path, *, half: bool = False) -> Path:
+def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
     """Write a model as a folder, whole or not at all.
 
     Args:
@@ -64,7 +64,7 @@ def _stored(value: Tensor, *, half: bool) -> Tensor:
     return value.half() if half and value.is_floating_point() else value
 
 
-def load(source: str | Path, device: str | torch.device = "cpu") -> AVS:
+def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     """A model ready to use, in eval mode.
 
     Args:
@@ -75,6 +75,8 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> AVS:
     Raises:
         WeightsError: There is no such model, or its files are not what they should be.
     """
+    if str(source) in WITHOUT_WEIGHTS:
+        return create_model(str(source)).to(device).eval()
     folder = _find(str(source))
     config = _read_config(folder / CONFIG)
     try:
@@ -177,7 +179,7 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def push_to_hub(model: AVS, repository: str, *, private: bool = False) -> str:
+def push_to_hub(model: Net, repository: str, *, private: bool = False) -> str:
     """Upload a model to the Hugging Face hub, where `load("owner/name")` finds it; the page's address."""
     create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -65,7 +65,11 @@ def truth_of(packed, *shape):
 
 
 def towers(image, audio):
-    return (rf"^{audio}\.conv1_a\.", "audio.net.conv1."), (rf"^{audio}\.(?!net)", "audio.net."), (rf"^{image}\.", "image.net.")
+    return (
+        (rf"^{audio}\.conv1_a\.", "audio.net.conv1."),
+        (rf"^{audio}\.(?!net)", "audio.net."),
+        (rf"^{image}\.", "image.net."),
+    )
 
 
 LVS_DROP = r"imgnet\.conv1_a|audnet\.conv1\.|conv1_flow|\.fc\."
@@ -162,7 +166,9 @@ def test_3dc_has_the_logits_of_the_reference(depth, filled, numbers):
 
 def test_grid_attention_is_that_of_the_kernel(numbers):
     theirs = numbers("SST/gridattn.npz")
-    q, k, v = (randn(2, 8, 5, 7, 6, seed=1234 + i).flatten(2).transpose(1, 2)[:, None].requires_grad_() for i in range(3))
+    q, k, v = (
+        randn(2, 8, 5, 7, 6, seed=1234 + i).flatten(2).transpose(1, 2)[:, None].requires_grad_() for i in range(3)
+    )
     t, h, w = 5, 7, 6
     mask = grid_mask(t, h, w)
     assert (mask.sum(1) == h + w + t - 2).all()
@@ -242,14 +248,17 @@ def test_lgvt_at_384_has_the_numbers_of_the_reference(filled, numbers):
 
 
 def test_lgvt_at_224_walks_both_chains_of_the_reference(filled, numbers):
-    theirs, model = numbers("LGVT/golden_224w7.npz"), lgvt(filled, "keys_generator_224w7", "swin_base_patch4_window7_224")
+    theirs, model = (
+        numbers("LGVT/golden_224w7.npz"),
+        lgvt(filled, "keys_generator_224w7", "swin_base_patch4_window7_224"),
+    )
     z = randn(2, 32, 1, 1, seed=1235).flatten(1)
     truth = truth_of(theirs["gt_packed"], 2, 1, 224, 224)
     with torch.inference_mode(mode=False), torch.no_grad():
         levels = model.encode(randn(2, 3, 224, 224, seed=1234))
         close(model.decode(levels, z, (224, 224))[..., ::2, ::2], theirs["pred"])
     prior = model.prior(z, noise=0)
-    posterior = model.posterior(z, levels, truth, noise=0, likelihood=lambda p, y: F.mse_loss(p, y))
+    posterior = model.posterior(z, levels, truth, noise=0, likelihood=F.mse_loss)
     close(prior.flatten(), theirs["z_prior_noisefree"].flatten())
     close(posterior.flatten(), theirs["z_post_noisefree"].flatten())
     close(model.energy(posterior).flatten(), theirs["en_pos"].flatten())

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -21,12 +21,15 @@ from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES, SAMPLE_RATE, examples_at
-from sonomask.data.library import Library, Picture, Recording, Split, read_picture, read_recording
+from sonomask.data.library import Library, Picture, Recording, read_picture, read_recording
 from sonomask.data.synthetic_picture import background
 from sonomask.data.synthetic_sound import gate
 from sonomask.structures import Clip
 
 __all__ = ["Actor", "CompositeRules", "CompositeScene", "CompositeScenes", "compose"]
+
+Box: TypeAlias = tuple[float, float, float, float]
+Voice: TypeAlias = tuple[Recording, int, float, float, tuple[bool, ...]]
 
 FAR = 40.0  # decibels between full scale and the quietest sound that a scene holds
 
@@ -132,7 +135,7 @@ class Ground:
     """
 
     pictures: tuple[Picture, ...]
-    boxes: tuple[tuple[float, float, float, float], tuple[float, float, float, float]]
+    boxes: tuple[Box, Box]
     flipped: bool
     light: tuple[float, float]
     owned: bool
@@ -161,7 +164,7 @@ class CompositeScene:
     objects: tuple[str, ...]
     classes: tuple[int, ...]
     sounding: Bool[np.ndarray, "T M"]
-    voices: tuple[tuple[Recording, int, float, float, tuple[bool, ...]], ...]
+    voices: tuple[Voice, ...]
     noise: tuple[float, float]
 
     @property
@@ -369,10 +372,10 @@ def _follow(library: Library, picture: Picture, seconds: int) -> tuple[Picture, 
     return tuple(group[first : first + seconds])
 
 
-def _boxes(owned: bool, rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:  # type: ignore[misc]
+def _boxes(owned: bool, rng: np.random.Generator) -> tuple[Box, Box]:
     """A slow move of the camera; less is cut off where the picture's own object must stay in sight."""
 
-    def one(centre: np.ndarray, sides: np.ndarray) -> tuple[float, float, float, float]:
+    def one(centre: np.ndarray, sides: np.ndarray) -> Box:
         low = np.clip(centre - sides / 2, 0, 1 - sides)
         return (float(low[0]), float(low[1]), float(low[0] + sides[0]), float(low[1] + sides[1]))
 
@@ -424,11 +427,17 @@ def _by_sound(recordings: tuple[Recording, ...], categories: tuple[str, ...]) ->
 
 def _voices(
     library: Library, objects: Sequence[str], sounding: np.ndarray, rules: CompositeRules, rng: np.random.Generator
-) -> tuple[tuple[Recording, int, float, float, tuple[bool, ...]], ...]:
-    def voice(recordings: Sequence[Recording], low: float, high: float, seconds: np.ndarray):  # noqa: ANN202
+) -> tuple[Voice, ...]:
+    def voice(recordings: Sequence[Recording], low: float, high: float, seconds: np.ndarray) -> Voice:
         recording = recordings[int(rng.integers(len(recordings)))]
         loudness = 10 ** (rng.uniform(low, high) / 20)
-        return recording, int(rng.integers(1 << 20)), float(rng.uniform(0.9, 1.1)), float(loudness), tuple(map(bool, seconds))
+        return (
+            recording,
+            int(rng.integers(1 << 20)),
+            float(rng.uniform(0.9, 1.1)),
+            float(loudness),
+            tuple(map(bool, seconds)),
+        )
 
     found = [
         voice(_one_kind(library, library.matches[c], rng), *rules.loudness, s)
@@ -441,7 +450,9 @@ def _voices(
         on = rng.random(len(sounding)) < 0.75
         if foreign and on.any():
             quieter = 6 * bool(found)
-            found.append(voice(_one_kind(library, foreign, rng), rules.loudness[0] - 6, rules.loudness[1] - quieter, on))
+            found.append(
+                voice(_one_kind(library, foreign, rng), rules.loudness[0] - 6, rules.loudness[1] - quieter, on)
+            )
     return tuple(found)
 
 

@@ -219,9 +219,7 @@ class CompositeDataModule(ClipDataModule):
     def train_dataloader(self) -> DataLoader:
         """Each epoch has scenes of its own."""
         rank, world = self._place()
-        batches = EpochBatches(
-            self.counts["train"], self.batch_size, seed=self.seed, rank=rank, world=world, keys=True
-        )
+        batches = EpochBatches(self.counts["train"], self.batch_size, seed=self.seed, rank=rank, world=world, keys=True)
         dataset = self._scenes("train", self.counts["train"] * self.epochs, self.seconds)
         wrapped: Any = dataset if self.augment is None else Augmented(dataset, self.augment, self.seed)
         return self._loader(wrapped, batch_sampler=batches)

@@ -88,7 +88,9 @@ class Library:
     matches: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def read(cls, images: str | Path, sounds: str | Path, matches: Mapping[str, Sequence[str]] | None = None) -> Library:
+    def read(
+        cls, images: str | Path, sounds: str | Path, matches: Mapping[str, Sequence[str]] | None = None
+    ) -> Library:
         """Read the two tables.
 
         Args:

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.net import Net
 from sonomask.structures import ModelConfig, Output
 
 
-class AVS(nn.Module):
+class AVS(Net):
     """Marks the pixels of what sounds.
 
         sound → audio encoder ──────────────────────┐
@@ -45,6 +46,12 @@ class AVS(nn.Module):
         self.backbone, self.audio, self.decoder = backbone, audio, decoder
         self.aspp, self.fusion = nn.ModuleList(aspp), nn.ModuleList(fusion)
         self.config, self.fold = config, fold
+
+    keeps_audio = True
+
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.backbone.net
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """Models by name, as timm does it: a plain dict of presets, and one function that builds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -12,8 +12,17 @@ from sonomask.audio.vggish import VGGish
 from sonomask.models.aspp import DilatedSum
 from sonomask.models.avs import AVS
 from sonomask.models.backbone import LEVELS, Backbone
+from sonomask.models.conv3d import Conv3D
 from sonomask.models.decoder import Decoder
+from sonomask.models.igan import IGAN
+from sonomask.models.lgvt import LGVT
+from sonomask.models.lvs import LVS
+from sonomask.models.mssl import MSSL
+from sonomask.models.net import Net
+from sonomask.models.pixels_that_sound import PixelsThatSound
+from sonomask.models.sst import SST
 from sonomask.models.tpavi import FUSIONS, TPAVI, Add, Fusion, Pass
+from sonomask.models.two_stage import TwoStage
 from sonomask.structures import ModelConfig
 
 _PVT = {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}}
@@ -37,14 +46,34 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dilations": (1, 3, 6),
         "fold": 1,
     },
+    "lvs": {},
+    "mssl": {},
+    "3dc_resnet50": {"depth": 50},
+    "3dc_resnet152": {"depth": 152},
+    "sst_resnet50": {"backbone": "resnet50"},
+    "sst_resnet101": {"backbone": "resnet101"},
+    "igan_resnet50": {"backbone": "resnet50"},
+    "lgvt_swin_b_224": {"backbone": "swin_base_patch4_window7_224"},
+    "lgvt_swin_b_384": {"backbone": "swin_base_patch4_window12_384"},
+    "two_stage_maskrcnn": {"detector": "maskrcnn_resnet50_fpn"},
+    "two_stage_maskrcnn_v2": {"detector": "maskrcnn_resnet50_fpn_v2"},
+    "pixels_that_sound": {},
 }
-"""What each name sets of `build`'s arguments. `avs_…` mark one mask, `avss_…` 71 classes."""
+"""What each name sets of its network's arguments. `avs_…` mark one mask, `avss_…` 71 classes; the others are those that
+the paper compares: localisers of sound (lvs, mssl), of video objects (3dc, sst), of salient objects (igan, lgvt)."""
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "avss": {"clip_length": 10, "protocol": "avss"},
-    "avs": {"clip_length": 5, "protocol": "avsbench"},
+    "3dc": {"listens": False},
+    "sst": {"listens": False},
+    "igan": {"listens": False},
+    "lgvt": {"listens": False},
+    "pixels": {"pairing": "centre", "dense": True},
 }
 """Fields of `ModelConfig` by the name's first word."""
+
+WITHOUT_WEIGHTS = ("pixels_that_sound",)
+"""Names that are ready as they are."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -52,25 +81,25 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in sorted(PRESETS) if fnmatchcase(name, pattern)]
 
 
-def create_model(name: str, **options: Any) -> AVS:
+def create_model(name: str, **options: Any) -> Net:
     """A model with random weights.
 
     Args:
         name: One of `list_models()`.
-        options: Arguments of `build` that replace the preset's.
+        options: Arguments of its network that replace the preset's: of `build` for `avs_…`, else of the class.
 
     Raises:
         ValueError: The name or an option is unknown.
     """
     if name not in PRESETS:
         raise ValueError(f"`name`: expected one of {', '.join(list_models())}, got {name!r}.")
-    config = ModelConfig(name=name, options=dict(options), **CONFIGS[name.split("_")[0]])
+    word = name.split("_")[0]
+    config = ModelConfig(name=name, options=dict(options), **CONFIGS.get(word, {}))
+    builder: Callable[..., Net] = BUILDERS.get(word, build)
     try:
-        return build(config, **{**PRESETS[name], **options})
+        return builder(config=config, **{**PRESETS[name], **options})
     except TypeError as error:
-        raise ValueError(
-            f"Options of {name}: {error}. See `sonomask.models.catalog.build` for what there is."
-        ) from error
+        raise ValueError(f"Options of {name}: {error}. See `{builder.__module__}` for what there is.") from error
 
 
 def build(
@@ -131,6 +160,17 @@ def build(
         config=replace(config, listens=listens),
         fold=fold,
     )
+
+
+def _two_stage(*, config: ModelConfig, audio: Literal["vggish", "light"] = "vggish", **options: Any) -> TwoStage:
+    return TwoStage(config=config, audio=VGGish() if audio == "vggish" else LightEncoder(), **options)
+
+
+BUILDERS: dict[str, Callable[..., Net]] = {
+    "lvs": LVS, "mssl": MSSL, "3dc": Conv3D, "sst": SST, "igan": IGAN, "lgvt": LGVT, "two": _two_stage,
+    "pixels": PixelsThatSound,
+}  # fmt: skip
+"""By the name's first word; `build` for all others."""
 
 
 def _ear(name: str | None, channels: int) -> nn.Module | None:

@@ -1,19 +1,20 @@
 """3DC: video object segmentation by three-dimensional convolutions alone."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.net import Net, gate
 from sonomask.structures import ModelConfig, Output
 
 DEPTHS = {18: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 MEAN = (114.7748 / 255, 107.7354 / 255, 99.4750 / 255)  # what the reference subtracts; it divides by nothing
 
 
-class Conv3D(nn.Module):
+class Conv3D(Net):
     """Marks moving objects in a clip of any length; it does not listen.
 
         clip → channel-separated 3-D ResNet → four maps; 1/2, 1/4, 1/8 of the length in the coarser ones
@@ -42,6 +43,10 @@ class Conv3D(nn.Module):
         self.head = nn.Conv3d(width, channels, 3, padding=1)
         self.config, self.channels = config, channels
 
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.encoder
+
     def forward(
         self,
         images: Float[Tensor, "B T 3 H W"],
@@ -53,7 +58,7 @@ class Conv3D(nn.Module):
         scores = self.scores(((images * std + mean) - theirs).transpose(1, 2))
         logits = scores[:, 1:] - scores[:, :1] if self.channels == 2 else scores
         logits = logits.transpose(1, 2)
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def scores(self, clip: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B _C T H W"]:
         """What the reference's network gives for a clip that is normalised as it does."""
@@ -145,7 +150,7 @@ class Context(nn.Module):
         tall, wide = (1, 7, 1), (1, 1, 7)
 
         def half(first: tuple[int, int, int], second: tuple[int, int, int]) -> nn.Module:
-            pads = [tuple(k // 2 for k in kernel) for kernel in (first, second)]
+            pads: Any = [tuple(k // 2 for k in kernel) for kernel in (first, second)]
             return nn.Sequential(
                 nn.Conv3d(channels, width, first, padding=pads[0]), nn.Conv3d(width, width, second, padding=pads[1])
             )

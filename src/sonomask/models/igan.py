@@ -1,5 +1,7 @@
 """iGAN: salient objects by a generator with a latent, inferred by Langevin steps, and a discriminator."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -10,6 +12,7 @@ from sonomask.losses import structure
 from sonomask.models.aspp import DilatedSum
 from sonomask.models.backbone import Backbone
 from sonomask.models.latent import ChannelAttention, LatentInjection, langevin, still_latent
+from sonomask.models.net import Net, gate
 from sonomask.structures import Batch, ModelConfig, Output
 
 LATENT = 18
@@ -17,7 +20,7 @@ WIDTH = 32
 STEPS, STEP, SIGMA = 5, 0.1, 0.3  # of the inference of z
 
 
-class IGAN(nn.Module):
+class IGAN(Net):
     """Marks what stands out; it does not listen.
 
         image → backbone → neck, 32 channels a level ─┐ z under the coarsest
@@ -49,6 +52,10 @@ class IGAN(nn.Module):
         self.adversary = Discriminator()
         self.config, self.samples, self.adversarial = config, samples, adversarial
 
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.backbone.net
+
     def forward(
         self,
         images: Float[Tensor, "B T 3 H W"],
@@ -64,7 +71,7 @@ class IGAN(nn.Module):
         else:
             logits = self.decode(levels, images.new_zeros(len(levels[0]), LATENT), size)
         logits = logits.unflatten(0, images.shape[:2])
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def encode(self, images: Float[Tensor, "N 3 H W"]) -> list[Tensor]:
         """What does not depend on z."""

@@ -21,7 +21,9 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, width: int, reduction: int = 16) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
         hidden = max(1, width // reduction)
         self.gate = nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, width, 1), nn.Sigmoid())
 
@@ -74,7 +76,7 @@ def langevin(
     with torch.inference_mode(mode=False), torch.enable_grad():
         z = z.detach().clone()
         for _ in range(steps):
-            z.requires_grad_(requires_grad=True)
+            z.requires_grad_()
             (gradient,) = torch.autograd.grad(energy(z), z)
             z = z.detach() - step**2 / 2 * gradient
             if noise:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sonomask.losses import structure
 from sonomask.models.aspp import DilatedSum
 from sonomask.models.latent import ChannelAttention, LatentInjection, langevin, still_latent
+from sonomask.models.net import Net, gate
 from sonomask.structures import Batch, ModelConfig, Output
 
 LATENT = 32
@@ -21,7 +22,7 @@ SIGMA = 0.3
 STEPS, PRIOR_STEP, POSTERIOR_STEP = 5, 0.4, 0.1
 
 
-class LGVT(nn.Module):
+class LGVT(Net):
     """Marks what stands out; it does not listen.
 
         image → Swin, five maps (before the stages, and the last) → 3×3 + norm, 32 channels each; z under the coarsest
@@ -68,6 +69,10 @@ class LGVT(nn.Module):
         self.adversary = nn.Sequential(nn.Linear(LATENT, 60), nn.GELU(), nn.Linear(60, 60), nn.GELU(), nn.Linear(60, 1))
         self.config, self.samples = config, samples
 
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.encoder
+
     def forward(
         self,
         images: Float[Tensor, "B T 3 H W"],
@@ -76,12 +81,12 @@ class LGVT(nn.Module):
     ) -> Output:
         """Logits of each frame by itself."""
         levels = self.encode(images.flatten(0, 1))
-        draws = self.prior(still_latent(self.samples, LATENT, 0, self.adversary[0].weight), seed=1)
+        draws = self.prior(still_latent(self.samples, LATENT, 0, next(self.adversary.parameters())), seed=1)
         size = (images.shape[-2], images.shape[-1])
         found = [self.decode(levels, z.expand(len(levels[0]), -1), size) for z in draws]
         logits = found[0] if len(found) == 1 else torch.logit(torch.stack(found).sigmoid().mean(0), eps=1e-6)
         logits = logits.unflatten(0, images.shape[:2])
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def encode(self, images: Float[Tensor, "N 3 H W"]) -> list[Tensor]:
         """Five maps of 32 channels, fine to coarse; what does not depend on z."""

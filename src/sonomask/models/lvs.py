@@ -5,13 +5,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from sonomask.models.net import Net, gate
 from sonomask.models.towers import Tower, heat_logits, one_frame_each
 from sonomask.structures import Batch, ModelConfig, Output
 
 
-class LVS(nn.Module):
+class LVS(Net):
     """Marks what is similar to the sound.
 
         image → tower → v(p), length 1 ─┐
@@ -56,6 +57,10 @@ class LVS(nn.Module):
         heard = F.normalize(self.audio(sound).amax((2, 3)), dim=1)
         return torch.einsum("nchw,mc->nmhw", seen, heard)
 
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.image.net
+
     def forward(
         self,
         images: Float[Tensor, "B T 3 H W"],
@@ -69,7 +74,7 @@ class LVS(nn.Module):
         heard = F.normalize(self.audio(logmel.flatten(0, 1)).amax((2, 3)), dim=1)
         heat = torch.einsum("nchw,nc->nhw", seen, heard)[:, None]
         logits = heat_logits(heat, (images.shape[-2], images.shape[-1])).unflatten(0, images.shape[:2])
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def contrast(self, s: Float[Tensor, "B B h w"]) -> tuple[Float[Tensor, "B B2"], Tensor, Tensor]:
         """Logits (own pair, the other pairs with the own one at -∞, hard negative), and the masks m⁺ and m⁻."""

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.net import Net, gate
 from sonomask.models.towers import Tower, heat_logits, one_frame_each
 from sonomask.structures import Batch, ModelConfig, Output
 
@@ -16,7 +17,7 @@ SURE = 0.3  # probability from which a class counts as present
 FAR = 1.4  # features of different things should be farther apart than this
 
 
-class MSSL(nn.Module):
+class MSSL(Net):
     """Classes of both senses first, then what of them belongs together.
 
         image → tower ─┬→ 1×1, class maps → mean → labels          stage 1: labels, and whether a pair belongs together
@@ -45,7 +46,11 @@ class MSSL(nn.Module):
         self.pair = nn.Sequential(nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 2))
         self.class_image, self.class_audio = (nn.Conv2d(512, count, 1, bias=False) for _ in range(2))
         self.project_image, self.project_audio = (_projection() for _ in range(2))
-        self.tagger: nn.Module | None = None
+        self._tagger: list[nn.Module] = []  # in a list, so that it is no part of the model's weights
+
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.image.net
 
     def forward(
         self,
@@ -59,7 +64,7 @@ class MSSL(nn.Module):
         seen, heard = self.image(images.flatten(0, 1)), self.audio(logmel.flatten(0, 1))
         heat = self.locate(self.similarity(seen, heard), heard, (images.shape[-2], images.shape[-1]))
         logits = heat_logits(heat, (images.shape[-2], images.shape[-1]), lowest=False).unflatten(0, images.shape[:2])
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def similarity(self, seen: Float[Tensor, "N 512 h w"], heard: Tensor) -> Float[Tensor, "N K h w"]:
         """S_k."""
@@ -102,20 +107,14 @@ class MSSL(nn.Module):
             "seen": F.binary_cross_entropy_with_logits(v, truth),
         }
         if self.stage == 2:
-            fine = [
-                self.fine(maps, *parts)
-                for maps, parts in (
-                    (heard, (self.class_audio, self.project_audio)),
-                    (seen, (self.class_image, self.project_image)),
-                )
-            ]
-            terms["near"], terms["far"], _ = distances(*fine, a.sigmoid(), v.sigmoid())
+            fine_a = self.fine(heard, self.class_audio, self.project_audio)
+            fine_v = self.fine(seen, self.class_image, self.project_image)
+            terms["near"], terms["far"], _ = distances(fine_a, fine_v, a.sigmoid(), v.sigmoid())
         return terms
 
     def started(self) -> None:
-        """After weights are loaded: keep what tags the sounds of clips that come without categories (MS3)."""
-        self.tagger = nn.Sequential(copy.deepcopy(self.audio), copy.deepcopy(self.class_audio))
-        self.tagger.requires_grad_(requires_grad=False).eval()
+        """Keep, as it is now, what tags the sounds of clips that come without categories (MS3)."""
+        self._tagger = [nn.Sequential(copy.deepcopy(self.audio), copy.deepcopy(self.class_audio)).eval()]
 
     def _truth(self, batch: Batch, logmel: Tensor) -> Float[Tensor, "B K"]:
         """One-hot categories, or pseudo-labels: 0.4 p + 0.6 where the tagger is sure."""
@@ -127,10 +126,8 @@ class MSSL(nn.Module):
             index = torch.tensor([self.labels.index(c) for c in batch.categories], device=logmel.device)
             return F.one_hot(index, classes).float()
         with torch.no_grad():
-            if self.tagger is None:
-                p = _scores(self.class_audio, self.audio(logmel)).sigmoid()
-            else:
-                p = self.tagger.eval()(logmel).mean((2, 3)).sigmoid()
+            tagger = self._tagger[0].to(logmel.device) if self._tagger else nn.Sequential(self.audio, self.class_audio)
+            p = tagger(logmel).mean((2, 3)).sigmoid()
         return torch.where(p > SURE, 0.4 * p + 0.6, torch.zeros_like(p))
 
 

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonomask.models.avs import AVS
+from sonomask.models.net import Net
 from sonomask.structures import Output
 
 
-def optimize(model: AVS, dtype: torch.dtype = torch.float32) -> nn.Module:
+def optimize(model: Net, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Fold each batch norm into the convolution before it and keep pixels' channels together in memory.
 
     TPAVI's own algebra and the dropping of taps that meet only padding need no preparation, see `tpavi` and `aspp`.
@@ -26,6 +27,8 @@ def optimize(model: AVS, dtype: torch.dtype = torch.float32) -> nn.Module:
     """
     fast = copy.deepcopy(model).eval()
     fast.requires_grad_(requires_grad=False)
+    if not isinstance(fast, AVS):
+        return fast if dtype == torch.float32 else Autocast(fast, dtype)
     device = next(fast.parameters()).device
     _fold_batch_norms(fast.backbone, torch.zeros(1, 3, 64, 64, device=device))
     if fast.audio is not None:

@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 
+from sonomask.models.net import Net, gate
 from sonomask.structures import ModelConfig, Output
 
 BASE = 100.0  # of the sinusoids
 
 
-class SST(nn.Module):
+class SST(Net):
     """Marks moving objects; it does not listen.
 
         frames → ResNet at stride 16 → 1×1 → + sinusoids of t, y, x → L × grid attention → [it, the frame's own map]
@@ -54,6 +55,10 @@ class SST(nn.Module):
         self.decode = nn.Sequential(_conv(width + 48, width), _conv(width, width), nn.Conv2d(width, 1, 1))
         self.config, self.heads, self.affinity = config, heads, affinity
 
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.net
+
     def forward(
         self,
         images: Float[Tensor, "B T 3 H W"],
@@ -79,7 +84,7 @@ class SST(nn.Module):
         logits = self.decode(torch.cat([z, self.fine(fine)], 1))
         logits = F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
         logits = logits.unflatten(0, images.shape[:2])
-        return Output(logits if valid is None else logits * valid[:, :, None, None, None])
+        return Output(gate(logits, valid))
 
     def _maps(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net

@@ -155,7 +155,7 @@ class Add(nn.Module):
 class Pass(nn.Module):
     """No fusion: the map goes through unheard."""
 
-    def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:  # noqa: ARG002
+    def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:
         """The map itself, and no sound."""
         return x, None
 

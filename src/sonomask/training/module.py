@@ -20,9 +20,9 @@ from sonomask.weights import fill, fill_agreeing, load
 class AVSModule(LightningModule):
     """Trains any model of the catalogue on batches of clips.
 
-    The loss is binary cross-entropy on the labelled frames (cross-entropy with flags for a semantic model), plus, if
-    weighted, a soft Dice term and the audio-visual matching term L_AVM. Over several processes each frame weighs the same
-    wherever it lies, so the gradient is that of one process with the whole batch.
+    The loss is the model's own (`Net.objective`), or else binary cross-entropy on the labelled frames (cross-entropy with
+    flags for a semantic model), plus, if weighted, a soft Dice term and the audio-visual matching term L_AVM. Over several
+    processes each frame weighs the same wherever it lies, so the gradient is that of one process with the whole batch.
 
     Args:
         model: Name in the catalogue.
@@ -44,6 +44,9 @@ class AVSModule(LightningModule):
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
         init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
         backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
+        adversary_rate: Factor on the learning rate for what plays against the model (iGAN's discriminator, LGVT's energy).
+        optimizer: "adam" (with `weight_decay` decoupled) or "sgd" with momentum 0.9.
+        betas: Of Adam.
         protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
         seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
     """
@@ -70,30 +73,38 @@ class AVSModule(LightningModule):
         init_from: str | None = None,
         init_part: bool = False,
         backbone_rate: float = 1.0,
+        adversary_rate: float = 1.0,
+        optimizer: Literal["adam", "sgd"] = "adam",
+        betas: tuple[float, float] = (0.9, 0.999),
         protocols: tuple[str, ...] = ("avsbench",),
         seed: int = 123,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.hp: Any = self.hparams
-        self.model = create_model(model, **(options or {}))
+        self.model: Any = create_model(model, **(options or {}))
         if backbone_weights:
             load_backbone(self.model, backbone_weights)
-        if audio_weights and self.model.audio is not None:
-            fill(self.model.audio, split_pca(read_checkpoint(audio_weights))[0], source=audio_weights)
+        if audio_weights and self._ear() is not None:
+            fill(self._ear(), split_pca(read_checkpoint(audio_weights))[0], source=audio_weights)
         if init_from:
             put = fill_agreeing if init_part else fill
             put(self.model, load(init_from).state_dict(), source=init_from)
+        self.model.started()
         if checkpoint_backbone:
             backbone: Any = self.model.backbone
             backbone.net.set_grad_checkpointing()
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
-        if freeze_audio and self.model.audio is not None:
-            self.model.audio.requires_grad_(requires_grad=False)
+        self.still = self._ear() if freeze_audio and self.model.keeps_audio else None
+        if self.still is not None:
+            self.still.requires_grad_(requires_grad=False)
         self.semantic = (options or {}).get("num_classes", 1) > 1 or model.startswith("avss")
         self.run = torch.compile(self.model) if compile else self.model
         self.scores = SemanticMetrics() if self.semantic else AVSMetrics(protocols=protocols)
+
+    def _ear(self) -> Any:
+        return getattr(self.model, "audio", None)
 
     def forward(self, batch: Batch) -> Output:
         """The model's output for a batch."""
@@ -105,8 +116,8 @@ class AVSModule(LightningModule):
         for module in self.model.modules():
             if self.hp.freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        if self.hp.freeze_audio and self.model.audio is not None:
-            self.model.audio.eval()
+        if self.still is not None:
+            self.still.eval()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a batch."""
@@ -119,8 +130,7 @@ class AVSModule(LightningModule):
         self.model.config = replace(
             self.model.config, image_size=size
         )  # whoever uses the model later gives it this one
-        output = self(batch)
-        terms = self.terms(output, batch)
+        terms = self.model.objective(batch) or self.terms(self(batch), batch)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
@@ -190,15 +200,19 @@ class AVSModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam as in the reference, and its schedule."""
         wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
-        if self.hp.backbone_rate != 1:
-            slow = {id(p) for p in self.model.backbone.parameters()}
-            rate = self.hp.learning_rate * self.hp.backbone_rate
-            wanted = [
-                {"params": [p for p in wanted if id(p) not in slow]},
-                {"params": [p for p in wanted if id(p) in slow], "lr": rate},
-            ]
-        kind = torch.optim.AdamW if self.hp.weight_decay else torch.optim.Adam
-        optimizer = kind(wanted, self.hp.learning_rate, weight_decay=self.hp.weight_decay)
+        rate, decay = self.hp.learning_rate, self.hp.weight_decay
+        for part, scale in (("backbone", self.hp.backbone_rate), ("adversary", self.hp.adversary_rate)):
+            if scale != 1:
+                own = {id(p) for p in getattr(self.model, part).parameters()}
+                wanted = wanted if isinstance(wanted[0], dict) else [{"params": wanted}]
+                apart = [p for p in wanted[0]["params"] if id(p) in own]
+                wanted[0]["params"] = [p for p in wanted[0]["params"] if id(p) not in own]
+                wanted.append({"params": apart, "lr": scale * rate})
+        if self.hp.optimizer == "sgd":
+            optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
+        else:
+            kind = torch.optim.AdamW if decay else torch.optim.Adam
+            optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas))
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer
         total = max(1, int(self.trainer.estimated_stepping_batches))

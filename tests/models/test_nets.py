@@ -1,0 +1,224 @@
+"""What every system of the comparison promises."""
+
+import pytest
+import torch
+
+from sonomask.models.catalog import create_model
+from sonomask.models.pixels_that_sound import sparse_correlation
+from sonomask.models.sst import grid_mask
+from sonomask.models.two_stage import components
+from sonomask.structures import Batch
+from sonomask.weights import load, save
+
+SMALL = {
+    "lvs": {},
+    "mssl": {"labels": ["dog", "cat", "car"]},
+    "3dc_resnet50": {"depth": 18, "width": 16},
+    "sst_resnet50": {"width": 48, "layers": 2},
+    "igan_resnet50": {"backbone": "resnet18"},
+    "lgvt_swin_b_224": {"backbone": "swin_tiny_patch4_window7_224", "size": 64},
+    "two_stage_maskrcnn": {
+        "detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "side": 64, "audio": "light", "score": 0.05
+    },
+    "pixels_that_sound": {"refine": False},
+}  # fmt: skip
+TRAINED = [n for n in SMALL if n != "pixels_that_sound"]
+
+
+def build(name, **more):
+    torch.manual_seed(0)
+    return create_model(name, **{**SMALL[name], **more})
+
+
+def batch(b=2, t=3, size=64):
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.zeros(b, t, size, size, dtype=torch.long)
+    masks[:, :, 10:40, 20:50] = 1
+    return Batch(
+        images=torch.randn(b, t, 3, size, size, generator=generator),
+        logmel=torch.randn(b, t, 1, 96, 64, generator=generator),
+        masks=masks,
+        labelled=torch.ones(b, t, dtype=torch.bool),
+        valid=torch.ones(b, t, dtype=torch.bool),
+        names=("a", "b"),
+        categories=("dog", "car"),
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_net_scores_every_pixel_and_zeroes_frames_that_do_not_exist(name):
+    model, clips = build(name).eval(), batch()
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    with torch.inference_mode():
+        logits = model(clips.images, clips.logmel if model.config.listens else None, valid).logits
+    assert logits.shape == (2, 3, 1, 64, 64)
+    assert torch.isfinite(logits).all()
+    assert (logits[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_batch_of_two_equals_two_of_one_and_two_calls_are_equal(name):
+    model, clips = build(name).eval(), batch()
+    with torch.inference_mode():
+        whole = model(clips.images, clips.logmel).logits
+        again = model(clips.images, clips.logmel).logits
+        one = torch.cat([model(clips.images[i : i + 1], clips.logmel[i : i + 1]).logits for i in range(2)])
+    assert torch.equal(whole, again)
+    torch.testing.assert_close(whole.sigmoid(), one.sigmoid(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_every_weight_that_is_trained(name):
+    more = {"stage": 2} if name == "mssl" else {}
+    model, clips = build(name, **more).train(), batch(b=3)
+    model.started()
+    if name == "mssl":  # sure of its classes, or stage 2 counts no pair
+        torch.nn.init.uniform_(model.class_audio.weight, 0, 0.1)
+        torch.nn.init.uniform_(model.class_image.weight, 0, 0.1)
+    if name == "two_stage_maskrcnn":  # one thing is detected in every frame
+        model.detect = lambda frames: ((frames[:, :1] > 0).float(), torch.ones(len(frames), 1))
+    clips = Batch(**{**vars(clips), "categories": ("dog", "car", "cat")})
+    terms = model.objective(clips)
+    if terms is None:
+        terms = {"own": model(clips.images, clips.logmel).logits.square().mean()}
+    torch.stack(list(terms.values())).sum().backward()
+    silent = [
+        n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
+    ]
+    unused = ("audio.",) if name == "two_stage_maskrcnn" else ()  # its batch norms need no gradient when kept
+    assert [n for n in silent if not n.startswith(unused)] == []
+
+
+@pytest.mark.parametrize("name", ["igan_resnet50", "lgvt_swin_b_224"])
+def test_a_model_and_its_adversary_never_train_one_another(name):
+    model, clips = build(name).train(), batch(b=1)
+    terms = model.objective(clips)
+    theirs = {"judge", "energy"} & set(terms)
+    for key, value in terms.items():
+        model.zero_grad()
+        value.backward(retain_graph=True)
+        moved = {
+            n.split(".")[0] == "adversary" for n, p in model.named_parameters() if p.grad is not None and p.grad.any()
+        }
+        assert moved == {key in theirs}, key
+
+
+def test_mssl_tags_clips_that_have_no_category_as_it_did_when_training_began():
+    model, clips = build("mssl").train(), batch()
+    torch.nn.init.uniform_(model.class_audio.weight, 0, 0.2)
+    model.started()
+    nameless = Batch(**{**vars(clips), "categories": ("", "")})
+    first = model._truth(nameless, clips.logmel[:, 0])
+    torch.nn.init.zeros_(model.class_audio.weight)
+    assert torch.equal(model._truth(nameless, clips.logmel[:, 0]), first)
+    assert ((first == 0) | (first >= 0.72)).all()
+
+
+def test_mssl_names_the_categories_that_it_lacks():
+    with pytest.raises(ValueError, match="bird missing"):
+        build("mssl")._truth(Batch(**{**vars(batch()), "categories": ("dog", "bird")}), batch().logmel[:, 0])
+
+
+def test_a_still_clip_through_inflated_weights_gives_what_the_picture_gives():
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    flat = resnet50(weights=None).eval()
+    model = create_model("3dc_resnet50", depthwise=False, width=8).eval()
+    model.encoder.inflate(flat.state_dict())
+    clip = torch.randn(1, 3, 1, 64, 64).expand(-1, -1, 9, -1, -1)
+    with torch.no_grad():
+        x = flat.maxpool(flat.bn1(flat.conv1(clip[:, :, 0])).relu())
+        ours = model.encoder(clip)[0][:, :, 4]
+        torch.testing.assert_close(ours, flat.layer1(x), atol=1e-4, rtol=1e-4)
+
+
+def test_sst_sees_every_cell_within_two_steps():
+    twice = grid_mask(3, 4, 5).float() @ grid_mask(3, 4, 5).float()
+    assert ((twice @ grid_mask(3, 4, 5).float()) > 0).all()
+    assert grid_mask(3, 4, 5).diagonal().all()
+
+
+def test_sst_uses_a_reference_mask_where_it_has_one():
+    model, clips = build("sst_resnet50", affinity=True).eval(), batch()
+    marked = torch.zeros(2, 3, 64, 64, dtype=torch.bool)
+    marked[:, 0, :32] = True
+    with torch.no_grad():
+        assert not torch.equal(
+            model(clips.images, None).logits, model(clips.images, None, reference=marked).logits
+        )  # fmt: skip
+
+
+def test_components_are_the_connected_parts():
+    mask = torch.zeros(20, 20, dtype=torch.bool)
+    mask[1:6, 1:6] = mask[5:10, 6:12] = True  # they touch at a corner
+    mask[14:19, 14:19] = True
+    mask[0, 19] = True  # too small
+    parts = components(mask)
+    assert sorted(int(p.sum()) for p in parts) == [25, 55]
+
+
+def test_two_stage_keeps_its_detections_on_disk(tmp_path):
+    model, clips = build("two_stage_maskrcnn", cache=str(tmp_path)).eval(), batch()
+    found = (torch.eye(64)[None], torch.tensor([0.9]))
+    model._detect_one = lambda picture: found
+    first = model.detect(clips.images.flatten(0, 1))
+    model._detect_one = None  # it must not look again
+    again = model.detect(clips.images.flatten(0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_the_oracle_chooses_what_fits_the_truth():
+    model, clips = build("two_stage_maskrcnn").eval(), batch(b=1, t=1)
+    inside, beside = torch.zeros(64, 64), torch.zeros(64, 64)
+    inside[10:40, 20:50], beside[45:60, 5:20] = 1, 1
+    model._detect_one = lambda picture: (torch.stack([beside, inside]), torch.tensor([0.9, 0.8]))
+    logits = model.oracle(clips.images, clips.masks).logits
+    assert torch.equal((logits[0, 0, 0] > 0).long(), clips.masks[0, 0])
+
+
+def test_the_sparse_correlation_finds_the_cell_that_moves_with_the_sound():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 300, generator=generator)
+    target = 2 * features[:, 17] + features[:, 200] + 0.1 * torch.randn(40, generator=generator)
+    features, target = features - features.mean(0), target - target.mean()
+    weight = sparse_correlation(features, target, 0.15)
+    assert weight.argsort(descending=True)[:2].tolist() == [17, 200]
+    assert (weight > 0).sum() < 40
+    assert (sparse_correlation(features, -features[:, 0] * 0, 0.15) == 0).all()
+
+
+def test_pixels_that_sound_marks_what_moves_as_the_sound_swells_and_nothing_in_silence():
+    model = create_model("pixels_that_sound")
+    t, generator = 50, torch.Generator().manual_seed(0)
+    loud = (torch.arange(t) % 10 < 3).float()
+    scene = torch.rand(3, 96, 96, generator=generator)
+    frames = scene.repeat(t, 1, 1, 1) + 0.01 * torch.randn(t, 3, 96, 96, generator=generator)
+    for i in range(t):
+        across = int(20 + 3 * float(loud[: i + 1].sum()) % 20)  # moves when it sounds
+        frames[i, :, 40:64, across : across + 24] = torch.tensor([1.0, 0.1, 0.1])[:, None, None]
+        other = int(60 + 8 * torch.rand((), generator=generator))  # moves all the time
+        frames[i, :, 70:90, other : other + 16] = torch.tensor([0.1, 0.1, 1.0])[:, None, None]
+    mean, std = (torch.tensor(v)[:, None, None] for v in (model.config.mean, model.config.std))
+    logmel = (0.01 + loud * 0.5 + 0.05).log().view(1, t, 1, 1, 1).expand(-1, -1, 1, 96, 64)
+    with torch.inference_mode():
+        logits = model(((frames - mean) / std)[None], logmel).logits[0, :, 0]
+        silent = model(((frames - mean) / std)[None], torch.full_like(logmel, 0.01).log()).logits
+    marked = (logits > 0).float().mean(0)
+    assert marked[40:64, 15:60].mean() > 5 * marked[66:94, 56:90].mean()
+    assert marked[40:64, 15:60].mean() > 0.1
+    assert (silent < 0).all()
+
+
+@pytest.mark.parametrize("name", ["lvs", "mssl", "igan_resnet50", "lgvt_swin_b_224", "two_stage_maskrcnn"])
+def test_a_saved_model_comes_back_with_the_same_answers(name, tmp_path):
+    model, clips = build(name).eval(), batch(b=1)
+    save(model, tmp_path / "model")
+    with torch.inference_mode():
+        ours = model(clips.images, clips.logmel).logits
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path / "model")(clips.images, clips.logmel).logits, ours)
+
+
+def test_pixels_that_sound_needs_no_weights():
+    assert load("pixels_that_sound").config.dense
