@@ -71,8 +71,101 @@ def recipe(subset: str, backbone: str, row: str, start: str = "") -> tuple[str, 
     return f"{name}.yaml", text
 
 
+COMPARED: dict[str, dict[str, str]] = {
+    # the lines of `model:` beside the name, and what the reference used where its code tells
+    "lvs": {
+        "model": "lvs", "lines": "learning_rate: 0.0001", "batch": "32", "weights": "resnet18.pth",
+        "why": "Trained without masks. Batch size decides: its clips are the negatives. lr 1e-4 of the paper.",
+    },
+    "mssl_stage1": {
+        "model": "mssl", "lines": "learning_rate: 0.001\n  optimizer: sgd\n  weight_decay: 0.0005", "batch": "16",
+        "weights": "resnet18.pth", "options": "stage: 1, LABELS",
+        "why": "First of two stages; SGD 1e-3, momentum 0.9, weight decay 5e-4 as in its code.",
+    },
+    "mssl": {
+        "model": "mssl", "batch": "16", "weights": "", "options": "stage: 2, LABELS",
+        "lines": "learning_rate: 0.0001\n  optimizer: sgd\n  weight_decay: 0.0005\n  init_from: runs/SUBSET_mssl_stage1/best",
+        "why": "Second of two stages, from the first one's weights.",
+    },
+    "3dc_resnet50": {
+        "model": "3dc_resnet50", "lines": "learning_rate: 0.00005", "batch": "2", "weights": "resnet50.pth",
+        "options": "depthwise: false", "why": "ImageNet weights fill full kernels; for the channel-separated net of the "
+        "reference set depthwise: true and leave out the weights. lr 5e-5, batch 2 of its code.",
+    },
+    "sst_resnet50": {
+        "model": "sst_resnet50", "lines": "learning_rate: 0.0001", "batch": "4", "weights": "resnet50.pth",
+        "why": "No training code was published; the schedule is that of the AVS model.",
+    },
+    "igan_resnet50": {
+        "model": "igan_resnet50", "batch": "4", "weights": "resnet50.pth",
+        "lines": "learning_rate: 0.000025\n  adversary_rate: 0.4\n  betas: [0.5, 0.999]\n  weight_decay: 0.01",
+        "why": "AdamW, betas 0.5 and 0.999, lr 2.5e-5 and 1e-5 for the discriminator, as in its code.",
+    },
+    "lgvt_swin_b_224": {
+        "model": "lgvt_swin_b_224", "lines": "learning_rate: 0.00006\n  betas: [0.5, 0.999]", "batch": "4",
+        "weights": "swin_base_patch4_window7_224.ms_in1k.safetensors", "why": "Adam, lr 6e-5 for both nets, as in its code.",
+    },
+    "two_stage_maskrcnn_v2": {
+        "model": "two_stage_maskrcnn_v2", "lines": "learning_rate: 0.0001\n  audio_weights: weights/vggish.pth", "batch": "4",
+        "weights": "maskrcnn_resnet50_fpn_v2_coco.pth", "options": "cache: runs/detections",
+        "why": "The detector stays as COCO left it; what it finds is kept in runs/detections.",
+    },
+}  # fmt: skip
+COMPARED_PUBLISHED = "{row} of table 2 of Zhou et al. (arXiv 2207.05042); look it up there. `sonomask benchmark` repeats it."
+COMPARED_TEMPLATE = """\
+# {title}: {model}, a system that the paper compares
+#
+#   uv run sonomask train recipes/{name}.yaml --data.init_args.root AVSBENCH --out runs/{name}
+#   uv run sonomask evaluate --model runs/{name}/best --data.class_path sonomask.data.datamodule.AVSBenchDataModule \\
+#     --data.init_args.root AVSBENCH --data.init_args.subset {subset} --out runs/{name}/test
+#
+# {why}
+# Published: {published}
+# Ours: not run on AVSBench, which may not be redistributed; docs/results.md has the comparison on the synthetic world.
+# Hardware: one GPU of 24 GB.{needs}
+seed_everything: 123
+model:
+  model: {model}
+{options}  {lines}
+{weights}data:
+  class_path: sonomask.data.datamodule.AVSBenchDataModule
+  init_args: {{root: AVSBench, subset: {subset}, batch_size: {batch}, workers: 8, seed: 123}}
+trainer:
+  max_epochs: {epochs}
+"""
+S4_CATEGORIES = (
+    "ambulance_siren", "baby_laughter", "cap_gun_shooting", "cat_meowing", "chainsawing_trees", "coyote_howling",
+    "dog_barking", "driving_buses", "female_singing", "helicopter", "horse_clip-clop", "lawn_mowing", "lions_roaring",
+    "male_speech", "mynah_bird_singing", "playing_acoustic_guitar", "playing_glockenspiel", "playing_piano",
+    "playing_tabla", "playing_ukulele", "playing_violin", "race_car", "typing_on_computer_keyboard",
+)  # fmt: skip
+
+
+def compared(subset: str, row: str) -> tuple[str, str]:
+    """File name and text of a system that the paper compares."""
+    about = COMPARED[row]
+    options = about.get("options", "").replace("LABELS", f"labels: [{', '.join(S4_CATEGORIES)}]")
+    why, lines = about["why"], about["lines"].replace("SUBSET", subset)
+    if row == "mssl_stage1" and subset == "ms3":
+        lines += "\n  init_from: runs/s4_mssl_stage1/best"
+        why += " MS3 has no categories: S4's classifier tags it."
+    name = f"{subset}_{row}"
+    text = COMPARED_TEMPLATE.format(
+        title=subset.upper(), name=name, model=about["model"], subset=subset, why=why,
+        published=COMPARED_PUBLISHED.format(row=about["model"]), lines=lines, batch=about["batch"], epochs=EPOCHS[subset],
+        options=f"  options: {{{options}}}\n" if options else "",
+        weights=f"  backbone_weights: weights/{about['weights']}\n" if about["weights"] else "",
+        needs=f" Needs weights/{about['weights']}." if about["weights"] else "",
+    )  # fmt: skip
+    return f"{name}.yaml", text
+
+
 def recipes() -> dict[str, str]:
     """All of them."""
+    return dict([*_ours().items(), *(compared(s, r) for s in ("s4", "ms3") for r in COMPARED)])
+
+
+def _ours() -> dict[str, str]:
     rows = [(s, b, r, "") for s in EPOCHS for b in BACKBONES for r in ROWS]
     rows += [("ms3", b, "tpavi_avm", "s4") for b in BACKBONES]
     return dict(recipe(*row) for row in rows)

@@ -161,7 +161,7 @@ def test_components_are_the_connected_parts():
 def test_two_stage_keeps_its_detections_on_disk(tmp_path):
     model, clips = build("two_stage_maskrcnn", cache=str(tmp_path)).eval(), batch()
     found = (torch.eye(64)[None], torch.tensor([0.9]))
-    model._detect_one = lambda picture: found
+    model._detect_one = lambda _: found
     first = model.detect(clips.images.flatten(0, 1))
     model._detect_one = None  # it must not look again
     again = model.detect(clips.images.flatten(0, 1))
@@ -172,7 +172,7 @@ def test_the_oracle_chooses_what_fits_the_truth():
     model, clips = build("two_stage_maskrcnn").eval(), batch(b=1, t=1)
     inside, beside = torch.zeros(64, 64), torch.zeros(64, 64)
     inside[10:40, 20:50], beside[45:60, 5:20] = 1, 1
-    model._detect_one = lambda picture: (torch.stack([beside, inside]), torch.tensor([0.9, 0.8]))
+    model._detect_one = lambda _: (torch.stack([beside, inside]), torch.tensor([0.9, 0.8]))
     logits = model.oracle(clips.images, clips.masks).logits
     assert torch.equal((logits[0, 0, 0] > 0).long(), clips.masks[0, 0])
 
