@@ -111,7 +111,9 @@ COMPARED: dict[str, dict[str, str]] = {
         "why": "The detector stays as COCO left it; what it finds is kept in runs/detections.",
     },
 }  # fmt: skip
-COMPARED_PUBLISHED = "{row} of table 2 of Zhou et al. (arXiv 2207.05042); look it up there. `sonomask benchmark` repeats it."
+COMPARED_PUBLISHED = (
+    "{row} of table 2 of Zhou et al. (arXiv 2207.05042); look it up there. `sonomask benchmark` repeats it."
+)
 COMPARED_TEMPLATE = """\
 # {title}: {model}, a system that the paper compares
 #

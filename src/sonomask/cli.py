@@ -117,6 +117,35 @@ def convert(
     return 0
 
 
+def benchmark(
+    data: Annotated[str, "folder with AVSBench in it, or 'synthetic'"] = "synthetic",
+    out: Annotated[str, "folder for runs, tables and pictures"] = "runs/benchmark",
+    subset: Annotated[Sequence[Literal["s4", "ms3"]], "settings"] = ("s4", "ms3"),
+    models: Annotated[Sequence[str], "rows (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = ("all",),
+    size: Annotated[int, "height and width"] = 224,
+    steps: Annotated[int, "training steps of every row"] = 1000,
+    batch: Annotated[int, "clips a step"] = 4,
+    small: Annotated[bool, "shallow networks, random weights: for a laptop"] = False,
+    seeds: Annotated[Sequence[int], "one run each"] = (1,),
+    clips: Annotated[int, "test clips of the synthetic world"] = 100,
+    device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
+) -> int:
+    """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
+    with _needs("The benchmark", "train"):
+        from sonomask.benchmark.figures import draw
+        from sonomask.benchmark.rows import ROWS
+        from sonomask.benchmark.run import Plan, run
+
+    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), clips, device)
+    rows = list(ROWS) if list(models) == ["all"] else list(models)
+    given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
+    given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
+    run(plan, list(subset), rows, given + " --small" * small)
+    draw(plan, list(subset), rows)
+    print((plan.out / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
 def models() -> int:
     """List what `--model` and `create_model` take."""
     from sonomask.models.catalog import list_models
@@ -154,7 +183,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 
 VERBS: dict[str, Callable[..., int]] = {
-    f.__name__: f for f in (segment, synth, prepare, doctor, convert, models, version)
+    f.__name__: f for f in (segment, synth, prepare, doctor, convert, benchmark, models, version)
 }
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "evaluate": evaluate}
 """Verbs that parse their own words, as Lightning wants it."""

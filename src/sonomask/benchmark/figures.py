@@ -1,0 +1,131 @@
+"""The paper's figures: clips with the masks of every system, heat beside mask, attention by level."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sonomask.benchmark.rows import ROWS
+from sonomask.benchmark.run import Plan, _batches
+from sonomask.models.catalog import WITHOUT_WEIGHTS
+from sonomask.structures import Batch
+from sonomask.visualise import overlay
+from sonomask.weights import load
+
+SIDE = 160  # pixels of a frame in a figure
+MARGIN = 150  # for the labels
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+
+
+def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path]:
+    """Write the figures of a benchmark that was run into `out/figures`."""
+    folder = plan.out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for subset in subsets:
+        batch = next(iter(_batches(plan, subset, 0)))
+        nets = {_label(name): net for name in models if (net := _load(plan, name, subset)) is not None}
+        for clip in range(min(3, len(batch.images))):
+            path = folder / f"{subset}_clip{clip + 1}.png"
+            clip_figure(batch, clip, nets).save(path)
+            written.append(path)
+        listens = next((net for label, net in nets.items() if "TPAVI" in label), None)
+        if listens is not None:
+            path = folder / f"{subset}_attention.png"
+            attention_figure(batch, 0, listens).save(path)
+            written.append(path)
+    return written
+
+
+def _label(name: str) -> str:
+    return ROWS[name].label if name in ROWS else Path(name).name
+
+
+def _load(plan: Plan, name: str, subset: str) -> Any:
+    if name in WITHOUT_WEIGHTS or name not in ROWS:
+        return load(name)
+    last = f"stage{len(ROWS[name].stages)}"
+    folder = plan.out / "runs" / f"{name}_{subset}_{plan.seeds[0]}" / last / "best"
+    return load(str(folder)) if folder.is_dir() else None
+
+
+@torch.inference_mode()
+def clip_figure(batch: Batch, clip: int, nets: dict[str, Any]) -> Image.Image:
+    """Frames, truth, the mask of every net, and the loudness: seconds from left to right."""
+    images, truth = _pixels(batch.images[clip]), batch.masks[clip] > 0
+    rows = [("frames", images), ("truth", _marked(images, truth))]
+    one = slice(clip, clip + 1)
+    for label, net in nets.items():
+        logits = net(batch.images[one], batch.logmel[one] if net.config.listens else None).logits[0, :, 0]
+        heat = label in ("LVS", "MSSL")
+        rows.append((label, _heated(images, logits.sigmoid()) if heat else _marked(images, logits > 0)))
+    loud = (batch.logmel[clip, :, 0].exp() - 0.01).clamp(min=0).mean(-1)  # seconds, 96
+    return _grid(rows, loud.numpy())
+
+
+@torch.no_grad()
+def attention_figure(batch: Batch, clip: int, net: Any) -> Image.Image:
+    """TPAVI's attention of each level to the sound of the same second, and the mask."""
+    one = slice(clip, clip + 1)
+    images = _pixels(batch.images[clip])
+    rows = [("frames", images)]
+    for level, map_ in enumerate(net.attention(batch.images[one], batch.logmel[one])):
+        if map_ is not None:
+            seconds = torch.arange(map_.shape[1])
+            own = map_[0, seconds, :, :, seconds]
+            low, high = own.min(), own.max()
+            rows.append((f"attention, level {level + 1}", _heated(images, (own - low) / (high - low).clamp(min=1e-9))))
+    logits = net(batch.images[one], batch.logmel[one]).logits[0, :, 0]
+    return _grid(
+        [*rows, ("mask", _marked(images, logits > 0)), ("truth", _marked(images, batch.masks[clip] > 0))], None
+    )
+
+
+def _pixels(images: Tensor) -> list[np.ndarray]:
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    pixels = ((images * std + mean).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
+    return [np.asarray(Image.fromarray(p.numpy()).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in pixels]
+
+
+def _to_side(values: Tensor) -> np.ndarray:
+    return np.asarray(Image.fromarray(values.float().numpy()).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def _marked(images: Sequence[np.ndarray], masks: Tensor) -> list[np.ndarray]:
+    return [overlay(image, (_to_side(mask) > 0.5).astype(np.uint8)) for image, mask in zip(images, masks, strict=True)]
+
+
+def _heated(images: Sequence[np.ndarray], heat: Tensor) -> list[np.ndarray]:
+    """Dark for little, orange to white for much, over the frame in grey."""
+    made = []
+    for image, values in zip(images, heat, strict=True):
+        h = _to_side(values)[..., None]
+        colour = np.clip(np.concatenate([3 * h, 3 * h - 0.9, 3 * h - 2], -1), 0, 1) * 255
+        made.append(
+            (0.4 * image.mean(-1, keepdims=True) * (1 - h) + colour * (0.25 + 0.75 * h)).clip(0, 255).astype(np.uint8)
+        )
+    return made
+
+
+def _grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], loud: np.ndarray | None) -> Image.Image:
+    seconds, gap, strip = len(rows[0][1]), 4, 60 if loud is not None else 0
+    font = ImageFont.load_default(15)
+    canvas = Image.new("RGB", (MARGIN + seconds * (SIDE + gap), len(rows) * (SIDE + gap) + strip), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    for place, (label, pictures) in enumerate(rows):
+        pen.multiline_text((6, place * (SIDE + gap) + SIDE // 2 - 10), label.replace(", ", ",\n"), INK, font)
+        for x, picture in enumerate(pictures):
+            canvas.paste(Image.fromarray(picture), (MARGIN + x * (SIDE + gap), place * (SIDE + gap)))
+    if loud is not None:
+        top, peak = len(rows) * (SIDE + gap), max(float(loud.max()), 1e-6)
+        pen.text((6, top + 20), "loudness", INK, font)
+        for second, values in enumerate(loud):
+            for step, value in enumerate(values):
+                across = MARGIN + second * (SIDE + gap) + step * SIDE / len(values)
+                half = max(1.0, 26 * (float(value) / peak) ** 0.5)
+                pen.line([(across, top + 30 - half), (across, top + 30 + half)], (90, 90, 90), 2)
+    return canvas

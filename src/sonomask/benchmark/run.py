@@ -1,0 +1,258 @@
+"""Train or load the rows, score them alike, and put everything into tables."""
+
+import csv
+import json
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sonomask.benchmark.rows import PAPER, ROWS, Row
+from sonomask.models.catalog import WITHOUT_WEIGHTS
+from sonomask.models.lgvt import LGVT
+from sonomask.models.net import Net
+from sonomask.models.two_stage import TwoStage
+from sonomask.training.cli import train
+from sonomask.training.evaluate import evaluate, hardware
+from sonomask.weights import load
+
+DATA = {"synthetic": "sonomask.data.datamodule.SyntheticDataModule"}
+AVSBENCH = "sonomask.data.datamodule.AVSBenchDataModule"
+KINDS = {"s4": "single", "ms3": "multi"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark does, the same for every row.
+
+    Attributes:
+        data: "synthetic", or a folder with AVSBench in it.
+        out: Folder of everything.
+        size: Height and width.
+        steps: Of training, of all stages of a row together.
+        batch_size: Clips.
+        small: Shallow networks with random weights, as stated in `rows.py`; otherwise the catalogue's.
+        seeds: One run each.
+        clips: Of the test split of the synthetic world.
+        device: Where to score.
+    """
+
+    data: str
+    out: Path
+    size: int = 224
+    steps: int = 1000
+    batch_size: int = 4
+    small: bool = False
+    seeds: tuple[int, ...] = (1,)
+    clips: int = 100
+    device: str = "cpu"
+
+    def data_options(self, subset: str, seed: int) -> list[str]:
+        """Options of the data module."""
+        own: dict[str, Any] = {"size": self.size, "batch_size": self.batch_size, "workers": 0, "seed": seed}
+        if self.data == "synthetic":
+            own |= {"kind": KINDS[subset], "train": self.steps * self.batch_size, "val": 8, "test": self.clips}
+        else:
+            own |= {"root": self.data, "subset": subset}
+        name = DATA.get(self.data, AVSBENCH)
+        return ["--data.class_path", name, *(w for k, v in own.items() for w in (f"--data.init_args.{k}", str(v)))]
+
+
+def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str = "") -> list[dict[str, Any]]:
+    """Figures of each model and subset; what is there already is not made again.
+
+    Args:
+        plan: How.
+        subsets: "s4", "ms3".
+        models: Names of `ROWS`, or model folders.
+        command: Is written below the tables.
+
+    Raises:
+        ValueError: A subset or a row is unknown.
+    """
+    unknown = [m for m in models if m not in ROWS and not Path(m).is_dir()]
+    if unknown or not set(subsets) <= set(KINDS):
+        raise ValueError(
+            f"Expected subsets of {', '.join(KINDS)} and rows of {', '.join(ROWS)} or model folders, got "
+            f"{', '.join(subsets)} and {', '.join(unknown or models)}."
+        )
+    plan.out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for subset in subsets:
+        for name in models:
+            row = ROWS.get(name) or Row("given", name, Path(name).name)
+            for seed in plan.seeds if name not in WITHOUT_WEIGHTS else plan.seeds[:1]:
+                results.append(_one(plan, subset, name, row, seed))
+                print(name, subset, seed, f"mIoU {results[-1]['miou']:.4f}", flush=True)  # noqa: T201 - tells progress
+    write_tables(plan, results, command)
+    return results
+
+
+def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, Any]:
+    folder = plan.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
+    scores = folder / "scores.json"
+    if not scores.is_file():
+        began = time.monotonic()
+        model = _model(plan, subset, name, row, seed, folder)
+        spent = time.monotonic() - began
+        batches = _batches(plan, subset, seed)
+        report = evaluate(model, batches, device=plan.device, seed=seed)
+        found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
+        values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
+        if isinstance(model, TwoStage):
+            values["oracle"] = _oracle(model, batches)
+        values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
+        folder.mkdir(parents=True, exist_ok=True)
+        scores.write_text(json.dumps(values, indent=1) + "\n")
+    return {"name": name, "subset": subset, "seed": seed, **json.loads(scores.read_text())}
+
+
+def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path) -> Net:
+    """Train the stages of a row, one after the other; or load what needs no training."""
+    if name not in ROWS or name in WITHOUT_WEIGHTS:
+        return load(name, plan.device)
+    start: Path | None = None
+    for number, stage in enumerate(row.stages):
+        options = {**row.options, **(row.small if plan.small else {}), **_fitted(plan, row, subset), **stage}
+        steps = plan.steps // len(row.stages)
+        out = folder / f"stage{number + 1}"
+        if not (out / "done").is_file():
+            train([
+                "--seed_everything", str(seed), "--model.seed", str(seed), "--model.model", row.model,
+                "--model.options", json.dumps(options), "--model.schedule", "cosine", "--model.warmup", str(steps // 20),
+                *(w for k, v in row.training.items() for w in (f"--model.{k}", json.dumps(v))),
+                *(("--model.init_from", str(start)) if start else ()), *plan.data_options(subset, seed),
+                "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "2",
+                "--trainer.check_val_every_n_epoch", "1", "--trainer.limit_train_batches", str(steps),
+                "--trainer.gradient_clip_val", "1.0", "--trainer.enable_progress_bar", "false", "--out", str(out),
+            ])  # fmt: skip
+            (out / "done").touch()
+        start = out / "best"
+    return load(str(start), plan.device)
+
+
+def _fitted(plan: Plan, row: Row, subset: str) -> dict[str, Any]:
+    """Options that follow from the data: sizes, and names of categories."""
+    if row.model.startswith("lgvt") and plan.small:
+        return {"size": plan.size}
+    if row.model.startswith("two_stage") and plan.small:
+        return {"side": plan.size}
+    if row.model == "mssl":
+        return {"labels": _categories(plan)} if subset == "s4" else {"classes": 10}
+    return {}
+
+
+def _categories(plan: Plan) -> list[str]:
+    seen = (c for batch in _batches(plan, "s4", 0, split="train", most=60) for c in batch.categories)
+    return sorted(set(seen))
+
+
+def _batches(plan: Plan, subset: str, seed: int, split: str = "test", most: int | None = None) -> Any:
+    from jsonargparse import ArgumentParser
+    from lightning import LightningDataModule
+
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    module = parser.instantiate_classes(parser.parse_args(plan.data_options(subset, seed))).data
+    loader = module.eval_dataloader(split)
+    return loader if most is None else [b for b, _ in zip(loader, range(most), strict=False)]
+
+
+@torch.inference_mode()
+def cost(model: Net, plan: Plan) -> dict[str, float]:
+    """Parameters in millions, multiply-adds in billions and frames a second of a five-second clip."""
+    side = model.config.image_size if not plan.small else (plan.size, plan.size)
+    images = torch.zeros(1, 5, 3, *side, device=plan.device)
+    logmel = torch.zeros(1, 5, 1, 96, 64, device=plan.device) if model.config.listens else None
+    counter = FlopCounterMode(display=False)
+    if isinstance(model, LGVT):  # the counter can't stand the gradient inside; those five steps are of a tiny network
+        model.prior = lambda z, **_: z  # type: ignore[method-assign]
+    with counter:
+        model(images, logmel)
+    vars(model).pop("prior", None)
+    began, calls = time.perf_counter(), 0
+    while calls < 2 or time.perf_counter() - began < 1:
+        model(images, logmel)
+        calls += 1
+    if plan.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    speed = 5 * calls / (time.perf_counter() - began)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    return {"parameters": millions, "gmacs": counter.get_total_flops() / 2e9 / 5, "fps": speed}
+
+
+def _oracle(model: TwoStage, batches: Iterable[Any]) -> float:
+    from sonomask.metrics import AVSMetrics
+
+    scores = AVSMetrics(protocols=("avsbench",))
+    count = 0
+    for batch in batches:
+        logits = model.oracle(batch.images, batch.masks).logits
+        places = torch.arange(len(logits)) + count
+        count += len(logits)
+        scores.update(
+            logits[:, :, 0], batch.masks, labelled=batch.labelled, valid=batch.valid, indices=places,
+            categories=batch.categories,
+        )  # fmt: skip
+    return float(next(v for k, v in scores.compute().items() if k.endswith("miou")))
+
+
+COLUMNS = ("task", "system", "subset", "seeds", "mIoU", "spread", "F", "parameters M", "GMAC/frame", "frames/s",
+           "published mIoU", "published F")  # fmt: skip
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """A line for each row and subset: means over seeds, and the published figures beside them."""
+    lines: list[dict[str, str]] = []
+    for subset, name in dict.fromkeys((r["subset"], r["name"]) for r in results):
+        runs = [r for r in results if (r["subset"], r["name"]) == (subset, name)]
+        row = ROWS.get(name) or Row("given", name, Path(name).name)
+        miou = [100 * r["miou"] for r in runs]
+        paper = row.published.get(subset)
+        mean = {key: statistics.mean(r[key] for r in runs) for key in ("fscore", "parameters", "gmacs", "fps")}
+        spread = f"{max(miou) - min(miou):.1f}" if len(runs) > 1 else ""
+        values = (row.group, row.label, subset.upper(), str(len(runs)), f"{statistics.mean(miou):.1f}", spread,
+                  f"{100 * mean['fscore']:.1f}", f"{mean['parameters']:.1f}", f"{mean['gmacs']:.2f}", f"{mean['fps']:.1f}",
+                  f"{paper[0]:.1f}" if paper else "", f"{paper[1]:.1f}" if paper else "")  # fmt: skip
+        lines.append(dict(zip(COLUMNS, values, strict=True)))
+        if "oracle" in runs[0]:
+            best = statistics.mean(100 * r["oracle"] for r in runs)
+            lines.append({**dict.fromkeys(COLUMNS, ""), "task": row.group, "system": "its detections, chosen by the truth",
+                          "subset": subset.upper(), "seeds": str(len(runs)), "mIoU": f"{best:.1f}"})  # fmt: skip
+    return lines
+
+
+def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str) -> None:
+    """Write `table.md`, `.csv` and `.tex`."""
+    lines = table(results)
+    with (plan.out / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    head = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * 3 + "--:|" * (len(COLUMNS) - 3) + "\n"
+    facts = [
+        f"command: `{command}`",
+        f"data: {plan.data}; {plan.size}×{plan.size}; {plan.steps} steps of {plan.batch_size} clips for every row",
+        "networks: " + ("shallow ones, random weights" if plan.small else "those of the catalogue"),
+        "protocol: avsbench (sigmoid above ½, IoU a mean over frames; F: the maximum of the mean curve, β² = 0.3)",
+        f"hardware: {hardware(plan.device)}, torch {torch.__version__}; seeds {', '.join(map(str, plan.seeds))}",
+        f"published columns: AVSBench, full-size networks; not our figures. {PAPER}.",
+    ]  # fmt: skip
+    body = "".join("| " + " | ".join(line.values()) + " |\n" for line in lines)
+    (plan.out / "table.md").write_text(head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n", encoding="utf-8")
+    rows = [
+        " & ".join(_tex(v) for v in line.values()) + r" \\"
+        for line in (dict(zip(COLUMNS, COLUMNS, strict=True)), *lines)
+    ]
+    tex = [r"\begin{tabular}{lll" + "r" * (len(COLUMNS) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
+           r"\bottomrule", r"\end{tabular}"]  # fmt: skip
+    (plan.out / "table.tex").write_text("\n".join([*(f"% {f}" for f in facts), *tex]) + "\n", encoding="utf-8")
+
+
+def _tex(text: str) -> str:
+    return text.replace("&", r"\&").replace("%", r"\%").replace("_", r"\_")
