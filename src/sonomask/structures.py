@@ -131,6 +131,7 @@ class ModelConfig:
         classes: Class names of a semantic model, background first.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
+        presence: Scale and offset of the calibrated presence score (`sonomask.presence`); None where none was fitted.
         about: Where the weights come from, what they can't do.
     """
 
@@ -146,6 +147,7 @@ class ModelConfig:
     classes: tuple[str, ...] = ()
     listens: bool = True
     dense: bool = False
+    presence: tuple[float, float] | None = None
     about: str = ""
 
     def to_dict(self) -> dict[str, Any]:

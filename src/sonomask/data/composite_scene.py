@@ -196,6 +196,8 @@ def _lit(colours: np.ndarray, light: tuple[float, float]) -> np.ndarray:
 def _sprite(actor: Actor, height: int, ground: tuple[float, ...]) -> Image.Image:
     """The cut-out at the size at which it appears, RGB and opacity, on a margin that the feather needs."""
     image, mask = read_picture(actor.picture)
+    if not mask.any():  # a sequence whose object is out of sight: nothing to be seen here either
+        return Image.new("RGBA", (4, 4))
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     colours, cover = image[part].astype(np.float32), mask[part]

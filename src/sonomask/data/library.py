@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -249,7 +250,9 @@ def tables_from_coco(annotations: str | Path, images: str | Path, out: str | Pat
         runs = rle.merge(rle.frPyObjects(shape, image.height, image.width)) if isinstance(shape, list) else shape
         if isinstance(runs.get("counts"), list):
             runs = rle.frPyObjects(runs, image.height, image.width)
-        mask = rle.decode(runs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its arrays are not yet NumPy 2's
+            mask = rle.decode(runs)
         if mask.mean() < least:
             continue
         name = f"pictures/{file['id']}.jpg"

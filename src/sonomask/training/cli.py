@@ -29,6 +29,7 @@ def train(argv: Sequence[str]) -> None:
             `--trainer.…`), `--out FOLDER` and `--resume true`.
     """
     torch.set_float32_matmul_precision("high")
+    warnings.filterwarnings("ignore", "Experiment logs directory .* is not empty")  # an earlier log was renamed
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # ours come from the command line, less the verb
     _Training(
         AVSModule,

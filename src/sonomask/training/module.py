@@ -95,7 +95,9 @@ class AVSModule(LightningModule):
             backbone: Any = self.model.backbone
             backbone.net.set_grad_checkpointing()
         if channels_last:
-            self.model.to(memory_format=torch.channels_last)
+            for weight in self.model.parameters():
+                if weight.ndim == 4:  # torch refuses a whole model that has 3-D convolutions
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.still = self._ear() if freeze_audio and self.model.keeps_audio else None
         if self.still is not None:
             self.still.requires_grad_(requires_grad=False)
