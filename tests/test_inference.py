@@ -217,3 +217,21 @@ def test_a_wrong_argument_is_refused_by_name(wrong):
 
 def test_auto_is_a_device_that_is_here():
     assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+def test_a_frame_whose_presence_score_is_low_gets_an_empty_mask(video):
+    import sonomask
+
+    model = sonomask.load("avs_lite.real")
+    open_, gated = (list(Segmenter(model, min_presence=p)(video)) for p in (0.0, 1.0))
+    assert all(0 <= m.presence[0] <= 1 for m in open_)
+    assert [m.presence for m in open_] == [m.presence for m in gated]
+    assert not any(m.mask.any() for m in gated)
+    assert any(float(m.probability.max()) > 0 for m in open_)
+
+
+def test_a_gate_needs_a_model_with_a_presence_score():
+    import sonomask
+
+    with pytest.raises(ValueError, match="no calibrated presence"):
+        Segmenter(sonomask.load("avs_mini.synthetic"), min_presence=0.5)

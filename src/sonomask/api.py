@@ -29,7 +29,7 @@ __all__ = [
     "segment",
 ]
 
-DEFAULT_MODEL = "avs_mini.synthetic"  # in the package
+DEFAULT_MODEL = "avs_lite.real"  # in the package
 
 Progress = Callable[[float, float | None], None]
 
@@ -60,6 +60,7 @@ def segment(
     *,
     rate: Rate = 5.0,
     threshold: float | None = None,
+    min_presence: float = 0.0,
     device: str = "auto",
     formats: Sequence[Format] = ("overlay",),
     overwrite: bool = False,
@@ -74,6 +75,7 @@ def segment(
         rate: Masks per second, "native" or "avsbench", see `Segmenter`. The overlay has every frame in any case, with the
             mask nearest in time.
         threshold: A pixel is masked if its probability is above it; the model's own unless given.
+        min_presence: Frames with a lower presence score get an empty mask.
         device: "auto", "cpu", "cuda" or "mps".
         formats: "overlay" (a video), "masks" (PNG and a manifest), "npz" (probabilities).
         overwrite: Replace existing outputs.
@@ -86,7 +88,7 @@ def segment(
     """
     paths = paths_of(output_stem(source, out), formats)
     network = model if isinstance(model, nn.Module) else load_fast(model, device)
-    segmenter = Segmenter(network, device=device, rate=rate, threshold=threshold)
+    segmenter = Segmenter(network, device=device, rate=rate, threshold=threshold, min_presence=min_presence)
     config = segmenter.config
     facts = {
         "source": str(source),

@@ -34,6 +34,7 @@ def segment(
     threshold: Annotated[
         float | None, "probability above which a pixel is masked; the model's own unless given"
     ] = None,
+    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     format: Annotated[Formats, "what to write: overlay, masks, npz"] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
@@ -48,8 +49,8 @@ def segment(
         with _told(video):
             with _bar(video) as progress:
                 result = api.segment(
-                    video, out, network, rate=rate, threshold=threshold, device=device, formats=format,
-                    overwrite=overwrite, progress=progress,
+                    video, out, network, rate=rate, threshold=threshold, min_presence=min_presence, device=device,
+                    formats=format, overwrite=overwrite, progress=progress,
                 )  # fmt: skip
             _report(result)
             done += 1

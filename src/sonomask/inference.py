@@ -31,6 +31,7 @@ from sonomask.audio.logmel import PATCH_SECONDS, examples_at
 from sonomask.errors import MediaError, WeightsError
 from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.windows import Window, windows
+from sonomask.presence import presence
 from sonomask.structures import Masks, ModelConfig
 
 __all__ = ["Rate", "Segmenter", "choose_device"]
@@ -52,9 +53,11 @@ class Segmenter:
         threshold: A pixel is masked if its probability is above it; the model's own unless given. A semantic model
             labels by the best class, and where a threshold is given makes background of what is not above it.
         batch_size: Clips that go through the model together.
+        min_presence: Frames whose presence score (`sonomask.presence`) is below get an empty mask.
 
     Raises:
-        ValueError: An argument is out of range, or there is no such device here.
+        ValueError: An argument is out of range, the model has no presence score to be gated by, or there is no such
+            device here.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Segmenter:
         rate: Rate = 1.0,
         threshold: float | None = None,
         batch_size: int = 4,
+        min_presence: float = 0.0,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold`: expected 0 to 1, got {threshold}.")
@@ -74,7 +78,13 @@ class Segmenter:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.config: ModelConfig = model.config  # type: ignore[assignment]
-        self.rate, self.threshold, self.batch_size = rate, threshold, batch_size
+        if not 0 <= min_presence <= 1:
+            raise ValueError(f"`min_presence`: expected 0 to 1, got {min_presence}.")
+        if min_presence and self.config.presence is None:
+            raise ValueError(
+                f"`min_presence`: the model {self.config.name} has no calibrated presence score. Leave it out."
+            )
+        self.rate, self.threshold, self.batch_size, self.min_presence = rate, threshold, batch_size, min_presence
 
     def __call__(self, source: str | Path | VideoReader) -> Iterator[Masks]:
         """Masks of a video in order, one frame in each.
@@ -175,10 +185,15 @@ class Segmenter:
         model's coarse pixels, while logits tell where between two pixels it runs.
         """
         maps, classes = scores
+        fit = self.config.presence
+        sure = float(presence(maps, fit)[0]) if fit is not None and classes is None else None
         maps = F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].cpu()
         if classes is None:
             threshold = self.config.threshold if self.threshold is None else self.threshold
-            return Masks((time,), maps.sigmoid(), threshold)
+            probability = maps.sigmoid()
+            if sure is not None and sure < self.min_presence:
+                probability = torch.zeros_like(probability)
+            return Masks((time,), probability, threshold, presence=None if sure is None else (sure,))
         probability = 1 - maps[:1].exp()
         labels = classes.cpu()[maps.argmax(0, keepdim=True)]
         if self.threshold is not None:
@@ -258,4 +273,5 @@ def _join(pieces: Sequence[Masks]) -> Masks:
         torch.cat([piece.probability for piece in pieces]),
         pieces[0].threshold,
         torch.cat(labels) if labels else None,
+        tuple(p for piece in pieces for p in piece.presence or ()) or None,
     )

@@ -149,8 +149,9 @@ def _timeline(reader: VideoReader) -> Timeline | None:
 def write_pictures(path: Path, *, facts: Mapping[str, Any], overwrite: bool = False) -> Iterator[Write]:
     """A folder with a PNG of each mask, named by its time in seconds, and `manifest.json`.
 
-    A binary mask is 0 and 255; a semantic one holds class indices and a palette. The manifest tells `about`
-    the whole, and of each of the `frames` its time, file, the share of the picture that is masked, and the highest probability.
+    A binary mask is 0 and 255; a semantic one holds class indices and a palette. The manifest tells `about` the whole, and
+    of each of the `frames` its time, file, the share of the picture that is masked, the highest probability and, if the
+    model has it, the presence score.
 
     Raises:
         MediaError: The folder exists and is not such a folder, or `overwrite` is not set.
@@ -165,11 +166,21 @@ def write_pictures(path: Path, *, facts: Mapping[str, Any], overwrite: bool = Fa
 
             def write(masks: Masks) -> None:
                 nonlocal comma
-                for time, labels, probability in zip(masks.times, _labels(masks), masks.probability, strict=True):
+                sure = masks.presence or (None,) * len(masks)
+                for time, labels, probability, p in zip(
+                    masks.times, _labels(masks), masks.probability, sure, strict=True
+                ):
                     name = f"{time:012.6f}.png"
                     _picture(labels, semantic=masks.labels is not None).save(fresh / name)
                     area, highest = float((labels > 0).mean()), float(probability.max())
-                    row = {"time": round(time, 6), "file": name, "area": area, "max_probability": highest}
+                    row: dict[str, Any] = {
+                        "time": round(time, 6),
+                        "file": name,
+                        "area": area,
+                        "max_probability": highest,
+                    }
+                    if p is not None:
+                        row["presence"] = p
                     manifest.write(f"{comma}\n  {json.dumps(row)}")
                     comma = ","
 

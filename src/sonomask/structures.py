@@ -98,12 +98,14 @@ class Masks:
         probability: That a pixel belongs to something that sounds, 0 to 1.
         threshold: Above it (strictly) a pixel is masked.
         labels: Class indices of the semantic model (0 is background); None for a binary model.
+        presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
     """
 
     times: tuple[float, ...]
     probability: Float[Tensor, "N H W"]
     threshold: float = 0.5
     labels: UInt8[Tensor, "N H W"] | None = None
+    presence: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
