@@ -73,6 +73,26 @@ def synth(
     return 0
 
 
+def compose(
+    images: Annotated[str, "table: image, mask, category, group"],
+    sounds: Annotated[str, "table: sound, category, group"],
+    out: Annotated[str, "folder to make"],
+    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
+    seed: Annotated[int, "the same seed gives the same tree"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3"]], "which of AVSBench's"] = ("s4", "ms3"),
+    workers: Annotated[int, "processes; 0 for this one"] = 0,
+    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+) -> int:
+    """Compose scenes of your pictures with masks and your sounds, in the layout of AVSBench."""
+    from sonomask.data.synthetic_tree import write_tree
+
+    write_tree(
+        out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
+    )
+    print(out)
+    return 0
+
+
 def doctor(
     root: Annotated[str, "a folder somewhere above the data"],
     subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which to check"] = ("s4", "ms3", "avss"),
@@ -184,7 +204,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 
 VERBS: dict[str, Callable[..., int]] = {
-    f.__name__: f for f in (segment, synth, prepare, doctor, convert, benchmark, models, version)
+    f.__name__: f for f in (segment, synth, compose, prepare, doctor, convert, benchmark, models, version)
 }
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "evaluate": evaluate}
 """Verbs that parse their own words, as Lightning wants it."""

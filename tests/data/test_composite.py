@@ -163,6 +163,18 @@ def test_coco_becomes_pictures_with_masks(tmp_path):
     assert 380 <= (mask > 0).sum() <= 460
 
 
+def test_compose_writes_a_tree_that_the_doctor_finds_whole(tables, tmp_path):
+    from sonomask.cli import main
+    from sonomask.data.avsbench import AVSBench
+
+    out = tmp_path / "tree"
+    assert main(["compose", str(tables[0]), str(tables[1]), str(out), "--preset", "tiny"]) == 0
+    assert main(["doctor", str(out), "--subsets", "s4", "ms3"]) in (0, 1)  # 1: not the official counts
+    clip = AVSBench(out, "s4", "test", size=(64, 64))[0]
+    assert clip.masks.flatten(1).any(1).any()
+    assert clip.category in ("person", "dog")
+
+
 def test_the_data_module_gives_new_scenes_in_each_epoch(tables):
     pytest.importorskip("lightning")
     from sonomask.data.datamodule import CompositeDataModule

@@ -21,10 +21,11 @@ from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES, examples_at
 from sonomask.data.composite_scene import Actor, Box, CompositeScene, Ground, Voice
-from sonomask.data.library import Library, Picture, Recording
+from sonomask.data.library import Library, Picture, Recording, Split
+from sonomask.errors import DatasetError
 from sonomask.structures import Clip
 
-__all__ = ["CompositeRules", "CompositeScenes", "compose"]
+__all__ = ["CompositeRules", "CompositeScenes", "compose", "tree_scene"]
 
 FAR = 40.0  # decibels between full scale and the quietest sound that a scene holds
 
@@ -245,6 +246,38 @@ def _one_kind(library: Library, categories: tuple[str, ...], rng: np.random.Gene
     """The recordings of one of several categories of sound, each as likely as the others."""
     present = sorted({r.category for r in _by_sound(library.recordings, categories)})
     return _by_sound(library.recordings, (present[int(rng.integers(len(present)))],))
+
+
+@lru_cache(maxsize=4)
+def _library(images: str, sounds: str, split: Split) -> Library:
+    return Library.read(images, sounds).split(split)
+
+
+def tree_scene(
+    tables: tuple[str, str], kind: Literal["single", "multi"], split: Split, seed: int, index: int, size: int
+) -> CompositeScene:
+    """A scene of a tree on disk: "multi" by the rules, "single" with one thing that sounds throughout, as in S4.
+
+    Args:
+        tables: Paths of `images.csv` and `sounds.csv`.
+        kind: Setting.
+        split: Whose groups to take.
+        seed: Of the tree.
+        index: Of the clip.
+        size: Side in pixels.
+
+    Raises:
+        DatasetError: The tables can't be used, or nothing in this split sounds.
+    """
+    library = _library(*tables, split)
+    rules = CompositeRules() if kind == "multi" else CompositeRules(objects=(0, 1), silence=0, changes=0, offscreen=0.1)
+    for attempt in range(200):
+        made = compose(
+            library, (seed, zlib.crc32(f"{kind}/{split}".encode()), index, attempt), size=(size, size), rules=rules
+        )
+        if kind == "multi" or (made.category and made.frame(0.5)[1].any()):
+            return made
+    raise DatasetError(f"{tables[0]}: nothing in the split {split} can be heard and seen. Add pictures and sounds.")
 
 
 class CompositeScenes(Dataset[Clip]):

@@ -26,12 +26,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from sonomask.audio.logmel import SAMPLE_RATE
+from sonomask.data.composite import tree_scene
+from sonomask.data.composite_scene import CompositeScene
 from sonomask.data.palette import palette
 from sonomask.data.prepare import write_wav
 from sonomask.data.synthetic import FRAME, KINDS, Kind, Scene, Split, SyntheticScenes, category
@@ -78,6 +80,7 @@ class _Clip:
     seed: int
     size: int
     fps: int
+    tables: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +90,10 @@ class _Clip:
     def label(self) -> str:
         return LABELS[self.index % len(LABELS)]
 
-    def scene(self) -> Scene:
+    def scene(self) -> Scene | CompositeScene:
+        if self.tables:
+            setting: Literal["single", "multi"] = "single" if self.subset == "s4" else "multi"
+            return tree_scene(self.tables, setting, self.split, self.seed, self.index, self.size)
         single = self.subset == "s4" or (self.subset == "avss" and self.label == "v1s")
         kind: Kind = "single" if single else "multi" if self.subset == "ms3" else "semantic"
         scenes = SyntheticScenes(
@@ -101,7 +107,7 @@ class _Clip:
         return scenes.scene(self.index)
 
 
-def write_video(path: Path, made: Scene, fps: int) -> None:
+def write_video(path: Path, made: Scene | CompositeScene, fps: int) -> None:
     """Write a scene as a video with its sound.
 
     Args:
@@ -125,15 +131,15 @@ def _write_clip(clip: _Clip) -> list[str]:
     made = clip.scene()
     moments = [int((second + FRAME) * clip.fps) / clip.fps for second in range(made.seconds)]  # as in the raw video
     frames = [made.frame(moment) for moment in moments]
-    write = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss}[clip.subset]
+    write: Any = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss}[clip.subset]
     return write(clip, made, frames)
 
 
 Frames = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def _write_s4(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
-    kind, name = category(made), clip.name
+def _write_s4(clip: _Clip, made: Scene | CompositeScene, frames: Frames) -> list[str]:
+    kind, name = made.category if isinstance(made, CompositeScene) else category(made), clip.name
     place = Path(clip.split, kind)
     _video_and_wav(clip, made, clip.root / "raw_videos" / place, clip.root / "audio_wav" / place)
     for k, (image, mask, _) in enumerate(frames, start=1):
@@ -143,7 +149,7 @@ def _write_s4(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
     return [name, "0", kind, clip.split]
 
 
-def _write_ms3(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
+def _write_ms3(clip: _Clip, made: Scene | CompositeScene, frames: Frames) -> list[str]:
     name = clip.name
     _video_and_wav(clip, made, clip.root / "raw_videos", clip.root / "audio_wav" / clip.split)
     for k, (image, mask, _) in enumerate(frames, start=1):
@@ -167,7 +173,7 @@ def _write_avss(clip: _Clip, made: Scene, frames: Frames) -> list[str]:
     return [clip.name, clip.name, "_".join(sorted(heard)), clip.split, clip.label]
 
 
-def _video_and_wav(clip: _Clip, made: Scene, videos: Path, sounds: Path) -> None:
+def _video_and_wav(clip: _Clip, made: Scene | CompositeScene, videos: Path, sounds: Path) -> None:
     videos.mkdir(parents=True, exist_ok=True)
     write_video(videos / f"{clip.name}.mp4", made, clip.fps)
     write_wav(sounds / f"{clip.name}.wav", made.waveform())
@@ -188,11 +194,13 @@ def _rows(clips: Sequence[_Clip], workers: int) -> Iterable[list[str]]:
         return list(pool.map(_write_clip, clips, chunksize=4))
 
 
-def _write_subset(root: Path, subset: SubsetName, preset: Preset, seed: int, workers: int) -> None:
+def _write_subset(
+    root: Path, subset: SubsetName, preset: Preset, seed: int, workers: int, tables: tuple[str, str] | None
+) -> None:
     table, folder, columns = _PLACES[subset]
     splits: tuple[Split, ...] = ("train", "val", "test")
     clips = [
-        _Clip(root / folder, subset, split, index, seed, preset.size, preset.fps)
+        _Clip(root / folder, subset, split, index, seed, preset.size, preset.fps, tables)
         for split, count in zip(splits, preset.counts, strict=True)
         for index in range(count)
     ]
@@ -212,8 +220,11 @@ def write_tree(
     subsets: Sequence[SubsetName] = ("s4", "ms3", "avss"),
     workers: int = 0,
     overwrite: bool = False,
+    tables: tuple[str, str] | None = None,
 ) -> None:
-    """Write a data set of the synthetic world in the layout of AVSBench; the folder appears when it is whole.
+    """Write a data set of the synthetic world, or of composed scenes, in the layout of AVSBench.
+
+    The folder appears when it is whole.
 
     Args:
         out: The folder to make.
@@ -222,6 +233,7 @@ def write_tree(
         subsets: Which of AVSBench's subsets to imitate.
         workers: Processes that write; 0 writes in this one.
         overwrite: Replace a tree that this function wrote before.
+        tables: Paths of `images.csv` and `sounds.csv` (`data.library`): compose scenes of these, S4 and MS3 only.
 
     Raises:
         ValueError: Unknown preset or subset, or a size that is odd or under 16.
@@ -232,6 +244,8 @@ def write_tree(
         raise ValueError(
             f"Expected a preset of {list(PRESETS)} and subsets of {list(_PLACES)}, got {preset}, {subsets}."
         )
+    if tables and "avss" in subsets:
+        raise ValueError("`subsets`: composed scenes exist as s4 and ms3 only.")
     if chosen.size < 16 or chosen.size % 2:
         raise ValueError(f"`size`: expected an even number, 16 or more, as H.264 needs it, got {chosen.size}.")
     out = Path(out)
@@ -241,8 +255,8 @@ def write_tree(
         root = Path(temporary, "tree")
         root.mkdir()
         for subset in subsets:
-            _write_subset(root, subset, chosen, seed, workers)
-        about = {"seed": seed, "subsets": list(subsets), **asdict(chosen)}
+            _write_subset(root, subset, chosen, seed, workers, tables)
+        about = {"seed": seed, "tables": tables, "subsets": list(subsets), **asdict(chosen)}
         (root / MANIFEST).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if out.exists():
             shutil.move(out, Path(temporary, "old"))
