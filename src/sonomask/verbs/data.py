@@ -1,0 +1,79 @@
+"""Verbs that make and check data sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from sonomask.verbs.shared import bar
+
+
+def synth(
+    out: Annotated[str, "folder to make"],
+    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
+    seed: Annotated[int, "the same seed gives the same tree"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which of AVSBench's"] = ("s4", "ms3", "avss"),
+    workers: Annotated[int, "processes; 0 for this one"] = 0,
+    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+) -> int:
+    """Write a synthetic data set in the layout of AVSBench."""
+    from sonomask.data.synthetic_tree import write_tree
+
+    write_tree(out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite)
+    print(out)
+    return 0
+
+
+def compose(
+    images: Annotated[str, "table: image, mask, category, group"],
+    sounds: Annotated[str, "table: sound, category, group"],
+    out: Annotated[str, "folder to make"],
+    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
+    seed: Annotated[int, "the same seed gives the same tree"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3"]], "which of AVSBench's"] = ("s4", "ms3"),
+    workers: Annotated[int, "processes; 0 for this one"] = 0,
+    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+) -> int:
+    """Compose scenes of your pictures with masks and your sounds, in the layout of AVSBench."""
+    from sonomask.data.synthetic_tree import write_tree
+
+    write_tree(
+        out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
+    )
+    print(out)
+    return 0
+
+
+def prepare(
+    videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]"],
+    out: Annotated[str, "folder of the data set"],
+    masks: Annotated[str | None, "folder with NAME/1.png …, white where something sounds"] = None,
+    size: Annotated[int, "side of the frames"] = 224,
+    workers: Annotated[int, "processes; 0 for this one"] = 2,
+) -> int:
+    """Make a data set in the layout of AVSBench from raw videos; a stopped run goes on where it was."""
+    from sonomask.data.prepare import prepare as run
+
+    with bar(out) as progress:
+        result = run(videos, out, masks=masks, size=size, workers=workers, progress=progress)
+    for name, reason in result.failed.items():
+        print(f"sonomask: {name}: {reason}", file=sys.stderr)
+    print(f"{out}: {result.made} clips made, {result.kept} were there, {len(result.failed)} failed")
+    return 0 if not result.failed else 1 if result.made + result.kept else 2
+
+
+def doctor(
+    root: Annotated[str, "a folder somewhere above the data"],
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which to check"] = ("s4", "ms3", "avss"),
+    quick: Annotated[bool, "only look whether the files are there"] = False,
+) -> int:
+    """Check a tree of AVSBench: what is missing, misnamed, unreadable, doubled or wrong, and what to do."""
+    from sonomask.data.doctor import examine
+
+    found = examine(root, subsets, deep=not quick)
+    print(*(one.markdown() for one in found), sep="\n\n")
+    return 0 if all(one.healthy for one in found) else 1
+
+
+VERBS = (synth, compose, prepare, doctor)

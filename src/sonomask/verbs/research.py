@@ -1,0 +1,85 @@
+"""Verbs about models and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from sonomask.verbs.shared import needs
+
+
+def convert(
+    checkpoint: Annotated[str, "the reference's .pth"],
+    out: Annotated[str, "folder for the model"],
+    fusion: Annotated[Literal["tpavi", "visual", "both", "none"], "what it was trained with"] = "tpavi",
+    vggish: Annotated[str | None, "VGGish's .pth; without it the model takes embeddings only"] = None,
+) -> int:
+    """Turn a checkpoint of the reference implementation into a model folder."""
+    from sonomask.convert import convert as run
+
+    run(checkpoint, out, fusion=fusion, vggish=vggish)
+    print(out)
+    return 0
+
+
+def benchmark(
+    data: Annotated[str, "folder with AVSBench in it, or 'synthetic'"] = "synthetic",
+    out: Annotated[str, "folder for runs, tables and pictures"] = "runs/benchmark",
+    subset: Annotated[Sequence[Literal["s4", "ms3"]], "settings"] = ("s4", "ms3"),
+    models: Annotated[Sequence[str], "rows (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = ("all",),
+    size: Annotated[int, "height and width"] = 224,
+    steps: Annotated[int, "training steps of every row"] = 1000,
+    batch: Annotated[int, "clips a step"] = 4,
+    small: Annotated[bool, "shallow networks, random weights: for a laptop"] = False,
+    seeds: Annotated[Sequence[int], "one run each"] = (1,),
+    clips: Annotated[int, "test clips of the synthetic world"] = 100,
+    device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
+) -> int:
+    """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
+    with needs("The benchmark", "train"):
+        from sonomask.benchmark.figures import draw
+        from sonomask.benchmark.rows import ROWS
+        from sonomask.benchmark.run import Plan, run
+
+    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), clips, device)
+    rows = list(ROWS) if list(models) == ["all"] else list(models)
+    given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
+    given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
+    run(plan, list(subset), rows, given + " --small" * small)
+    draw(plan, list(subset), rows)
+    print((plan.out / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def models() -> int:
+    """List what `--model` and `create_model` take."""
+    from sonomask.models.catalog import list_models
+    from sonomask.weights import built_in
+
+    print("Ready to use (--model):", *(built_in() or ["none in this installation"]), sep="\n  ")
+    print("Networks (create_model, recipes):", *list_models(), sep="\n  ")
+    return 0
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train by a recipe: `sonomask train RECIPE… [--option value …]`."""
+    with needs("Training", "train"):
+        from sonomask.training import cli
+
+    cli.train(argv)
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """Score a model on a data set: `sonomask evaluate --model NAME --data …`."""
+    with needs("Evaluation", "train"):
+        from sonomask.training import cli
+
+    print(cli.evaluate(argv).markdown())
+    return 0
+
+
+VERBS = (convert, benchmark, models)
+RECIPES = (train, evaluate)
+"""These parse their own words, as Lightning wants it."""

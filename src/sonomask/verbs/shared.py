@@ -1,0 +1,54 @@
+"""What the verbs share: how an error is told, how progress is shown."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sonomask.errors import MissingExtraError, SonomaskError
+
+KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
+
+
+@contextmanager
+def needs(feature: str, extra: str) -> Iterator[None]:
+    """Tell which extra is missing, if one is."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sonomask"):
+            raise
+        raise MissingExtraError(feature, extra) from error
+
+
+@contextmanager
+def told(video: str) -> Iterator[None]:
+    """Tells what went wrong with a video and lets the next one have its turn."""
+    try:
+        yield
+    except KNOWN as error:
+        complain(error)
+    except Exception:
+        print(f"sonomask: {video}: an error that is not foreseen; please report it.", file=sys.stderr)
+        traceback.print_exc()
+
+
+@contextmanager
+def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
+    """A progress bar on the terminal, over the seconds of a video."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(Path(video).name.replace("[", r"\["), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def complain(error: BaseException) -> None:
+    """One line on standard error."""
+    print("sonomask:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)

@@ -1,0 +1,55 @@
+"""Verbs for someone with a video."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from sonomask.verbs.shared import bar, told
+
+if TYPE_CHECKING:
+    from sonomask.api import Result
+
+Formats = Sequence[Literal["overlay", "masks", "npz"]]
+
+
+def segment(
+    videos: Annotated[Sequence[str], "paths or addresses"],
+    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    out: Annotated[str | None, "folder for the results; beside each video unless given"] = None,
+    rate: Annotated[float | Literal["native", "avsbench"], "masks per second, 'native' for each frame"] = 5.0,
+    threshold: Annotated[
+        float | None, "probability above which a pixel is masked; the model's own unless given"
+    ] = None,
+    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    format: Annotated[Formats, "what to write: overlay, masks, npz"] = ("overlay",),  # noqa: A002
+    overwrite: Annotated[bool, "replace existing results"] = False,
+) -> int:
+    """Mark the pixels of what sounds in videos."""
+    from sonomask import api
+
+    api.check_names(videos, out)
+    network = api.load_fast(model, device)
+    done = 0
+    for video in videos:
+        with told(video):
+            with bar(video) as progress:
+                result = api.segment(
+                    video, out, network, rate=rate, threshold=threshold, min_presence=min_presence, device=device,
+                    formats=format, overwrite=overwrite, progress=progress,
+                )  # fmt: skip
+            _report(result)
+            done += 1
+    return 0 if done == len(videos) else 1 if done else 2
+
+
+def _report(result: Result) -> None:
+    for warning in result.warnings:
+        print(f"sonomask: {warning}", file=sys.stderr)
+    for path in result.files.values():
+        print(f"{path}  ({result.frames} masks, {result.area:.1%} of the picture sounds)")
+
+
+VERBS = (segment,)
