@@ -1,9 +1,10 @@
 """How the built-in model does on composed scenes of groups that it never saw.
 
-    uv run python benchmarks/real_world.py --images images.csv --sounds sounds.csv --model avs_lite.real
+    uv run python benchmarks/real_world.py --images images.csv --sounds sounds.csv --models avs_lite.real
 
-Prints Markdown: mIoU of frames in which something seen sounds (single, two and more objects, uncomposed sequences, by
-category), which of two objects is chosen, what is marked when nothing seen sounds, and what muting leaves.
+Prints Markdown, a column for each model: mIoU of frames in which something seen sounds (single, two and more objects,
+uncomposed sequences, by category), which of two objects is chosen, what is marked when nothing seen sounds, and what
+muting leaves.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import numpy as np
 import torch
 
 from sonomask.audio.logmel import OFFSET
+from sonomask.benchmark.figures import clip_figure
 from sonomask.data.composite import CompositeRules, CompositeScenes
 from sonomask.data.library import Library
 from sonomask.presence import evidence
+from sonomask.structures import Batch
 from sonomask.weights import load
 
 BASE = CompositeRules()
@@ -63,54 +66,83 @@ def score(model, library, rules, count, size, guess=None):
     return rows
 
 
+def summary(found, sequences, presence):
+    """What the table tells: name to (value, frames)."""
+    lines = {}
+
+    def line(name, values):
+        lines[name] = (float(np.mean(values)) if len(values) else float("nan"), len(values))
+
+    for name in ("one object", "two and three objects", "uncomposed pictures"):
+        line(f"{name}: mIoU where one sounds", [r["iou"] for r in found[name] if r["truth"]])
+    by = defaultdict(list)
+    for r in found["one object"]:
+        if r["truth"]:
+            by[r["heard"][0]].append(r["iou"])
+    for category, values in sorted(by.items(), key=lambda kv: (-len(kv[1]), kv[0])):
+        line(f"one object, {category}: mIoU", values)
+    line("DAVIS sequences: mIoU where one sounds", [r["iou"] for r in sequences if r["truth"]])
+    pairs = [r for r in found["one of two chosen"] if r["truth"] and len(r["shares"]) == 2 and len(r["heard"]) == 1]
+    right = [max(r["shares"], key=r["shares"].get) == r["heard"][0] and max(r["shares"].values()) > 0 for r in pairs]
+    line("the right one of two objects is marked more", right)
+    for name in ("silence", "foreign sounds"):
+        line(f"{name}: share of the pixels marked", [r["marked"] for r in found[name]])
+    rows = [r for r in found["one object"] if r["truth"] and r["area"] > 0]
+    gone = 1 - sum(r["left"] * r["area"] for r in rows) / max(1, sum(r["area"] for r in rows))
+    lines["share of the mask that goes when muted"] = (gone, len(rows))
+    every = [r for name in ("one object", "two and three objects", "silence", "foreign sounds") for r in found[name]]
+    if presence:
+        p = 1 / (1 + np.exp(-(presence[0] * np.array([r["evidence"] for r in every]) + presence[1])))
+        truth = np.array([r["truth"] for r in every])
+        line("presence above ½: precision", truth[p > 0.5])
+        line("presence above ½: recall", p[truth] > 0.5)
+    return lines
+
+
+def panels(model, library, found, count, size, folder):
+    """The best, the median and the worst scene of three worlds, by mean IoU of the frames in which one sounds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("one object", "two and three objects", "uncomposed pictures"):
+        scenes = CompositeScenes(library, count, seed=77, size=(size, size), rules=WORLDS[name])
+        clips = defaultdict(list)
+        for place, r in enumerate(found[name]):
+            if r["truth"]:
+                clips[place // 5].append(r["iou"])
+        order = sorted((i for i in clips if len(clips[i]) >= 3), key=lambda i: -np.mean(clips[i]))
+        for word, index in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
+            batch = Batch.collate([scenes[index]])
+            clip_figure(batch, 0, {"model": model}).save(folder / f"{name.replace(' ', '_')}_{word}.png")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--sounds", required=True)
     parser.add_argument(
-        "--model", default="avs_lite.real", help="name or folder; 'everything' and 'nothing' are guesses"
+        "--models", nargs="+", default=["avs_lite.real"], help="names or folders; 'everything', 'nothing' are guesses"
     )
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--panels", type=Path, help="folder for pictures of the first model's best, median and worst")
     args = parser.parse_args()
-    guess = {"everything": True, "nothing": False}.get(args.model)
-    model = load(args.model) if guess is None else None
     library = Library.read(args.images, args.sounds).split(args.split)
-    print(f"model {args.model}, split {args.split}, {args.count} scenes each, seed 77, {args.size}×{args.size}\n")
-    print("| on held-out groups | value | frames |\n|---|--:|--:|")
-    found = {name: score(model, library, rules, args.count, args.size, guess) for name, rules in WORLDS.items()}
-    for name in ("one object", "two and three objects", "uncomposed pictures"):
-        rows = [r for r in found[name] if r["truth"]]
-        print(f"| {name}: mIoU where one sounds | {np.mean([r['iou'] for r in rows]):.3f} | {len(rows)} |")
-    by = defaultdict(list)
-    for r in found["one object"]:
-        if r["truth"]:
-            by[r["heard"][0]].append(r["iou"])
-    for category, values in sorted(by.items(), key=lambda kv: -len(kv[1])):
-        print(f"| one object, {category}: mIoU | {np.mean(values):.3f} | {len(values)} |")
-    sequences = replace(library, pictures=tuple(p for p in library.pictures if "davis" in str(Path(p.image).parent)))
-    rows = [
-        r for r in score(model, sequences, WORLDS["uncomposed pictures"], args.count, args.size, guess) if r["truth"]
-    ]
-    print(f"| DAVIS sequences: mIoU where one sounds | {np.mean([r['iou'] for r in rows]):.3f} | {len(rows)} |")
-    pairs = [r for r in found["one of two chosen"] if r["truth"] and len(r["shares"]) == 2 and len(r["heard"]) == 1]
-    right = [max(r["shares"], key=r["shares"].get) == r["heard"][0] and max(r["shares"].values()) > 0 for r in pairs]
-    print(f"| the right one of two objects is marked more | {np.mean(right):.3f} | {len(right)} |")
-    for name in ("silence", "foreign sounds"):
-        values = [r["marked"] for r in found[name]]
-        print(f"| {name}: share of the pixels marked | {np.mean(values):.3f} | {len(values)} |")
-    rows = [r for r in found["one object"] if r["truth"] and r["area"] > 0]
-    gone = 1 - sum(r["left"] * r["area"] for r in rows) / max(1, sum(r["area"] for r in rows))
-    print(f"| share of the mask that goes when muted | {gone:.3f} | {len(rows)} |")
-    every = [r for name in ("one object", "two and three objects", "silence", "foreign sounds") for r in found[name]]
-    if guess is None and model.config.presence:
-        scale, offset = model.config.presence
-        p = 1 / (1 + np.exp(-(scale * np.array([r["evidence"] for r in every]) + offset)))
-        truth = np.array([r["truth"] for r in every])
-        hit = (p > 0.5) & truth
-        print(f"| presence above ½: precision | {hit.sum() / max(1, (p > 0.5).sum()):.3f} | {len(every)} |")
-        print(f"| presence above ½: recall | {hit.sum() / truth.sum():.3f} | {int(truth.sum())} |")
+    davis = replace(library, pictures=tuple(p for p in library.pictures if "davis" in str(Path(p.image).parent)))
+    columns = {}
+    for name in args.models:
+        guess = {"everything": True, "nothing": False}.get(name)
+        model = load(name) if guess is None else None
+        found = {k: score(model, library, rules, args.count, args.size, guess) for k, rules in WORLDS.items()}
+        sequences = score(model, davis, WORLDS["uncomposed pictures"], args.count, args.size, guess)
+        columns[Path(name).name] = summary(found, sequences, model.config.presence if guess is None else None)
+        if args.panels and name == args.models[0]:
+            panels(model, library, found, args.count, args.size, args.panels)
+    print(f"split {args.split}, {args.count} scenes of each kind, seed 77, {args.size}×{args.size}\n")
+    print("| on held-out groups | " + " | ".join(columns) + " | frames |\n|---|" + "--:|" * (len(columns) + 1))
+    first = next(iter(columns.values()))
+    for key, (_, frames) in first.items():
+        values = [f"{c[key][0]:.3f}" if key in c else "" for c in columns.values()]
+        print(f"| {key} | " + " | ".join(values) + f" | {frames} |")
 
 
 if __name__ == "__main__":

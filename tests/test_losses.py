@@ -149,6 +149,17 @@ def test_no_labelled_frame_costs_nothing(loss):
     assert logits.grad.abs().sum() == 0
 
 
+def test_the_attention_term_asks_each_level_for_the_mask_at_its_size():
+    truth = torch.zeros(1, 2, 8, 8, dtype=torch.long)
+    truth[:, 0, :4] = 1
+    right = torch.full((1, 2, 2, 2), -30.0)
+    right[:, 0, 0] = 30.0
+    labelled, output = torch.ones(1, 2, dtype=torch.bool), Output(torch.zeros(1, 2, 1, 8, 8), match=(right, None))
+    assert losses.attention(output, truth, labelled) < 1e-6
+    assert losses.attention(Output(output.logits, match=(-right,)), truth, labelled) > 20
+    assert losses.attention(Output(output.logits, match=(None,)), truth, labelled) == 0
+
+
 def test_dice_of_a_perfect_mask_is_near_zero_and_of_a_wrong_one_near_one():
     truth = torch.zeros(1, 1, 40, 40, dtype=torch.long)
     truth[..., :20, :] = 1

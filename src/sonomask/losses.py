@@ -77,6 +77,26 @@ def cross_entropy(
     return F.cross_entropy(logits[labelled].float(), masks[labelled].long())
 
 
+def attention(output: Output, masks: Int[Tensor, "B T H W"], labelled: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """Cross-entropy of each level's attention to the sound of a pixel's own second against the mask at that level's size.
+
+    TPAVI's attention learns where the sound is from the decoder's gradient alone, through a factor that starts at 0; told
+    directly, it learns to listen in a fraction of the steps. A mean over levels; zero if none attends to sound.
+
+    Args:
+        output: Of a model in training.
+        masks: Truth.
+        labelled: Frames that have a mask.
+    """
+    terms = []
+    for match in output.match:
+        if match is not None and labelled.any():
+            size = (match.shape[-2], match.shape[-1])
+            truth = F.adaptive_avg_pool2d((masks[labelled] > 0).float(), size)
+            terms.append(F.binary_cross_entropy_with_logits(match[labelled].float(), truth))
+    return torch.stack(terms).mean() if terms else output.logits.sum() * 0
+
+
 @dataclass(frozen=True)
 class Matching:
     """A form of L_AVM, the audio-visual matching term: what is marked should look as what is heard sounds.

@@ -33,11 +33,14 @@ class Output:
         logits: One score per pixel and class, at the size of the images.
         fused: The feature maps of each level after fusion and ReLU, fine to coarse; the matching loss reads them.
         sound: The sound as each level saw it, or None where a level did not listen.
+        match: In training, each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
+            level has none.
     """
 
     logits: Float[Tensor, "B T K H W"]
     fused: tuple[Float[Tensor, "B T _C _h _w"], ...] = ()
     sound: tuple[Float[Tensor, "B T _D"] | None, ...] = ()
+    match: tuple[Float[Tensor, "B T _h _w"] | None, ...] = ()
 
 
 @dataclass(frozen=True)

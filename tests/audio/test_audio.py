@@ -7,6 +7,7 @@ import pytest
 import torch
 import written_out
 
+from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.light import LightEncoder
 from sonomask.audio.logmel import SAMPLE_RATE, examples, examples_at, fit, log_mel
 from sonomask.audio.vggish import PCA, VGGish
@@ -102,9 +103,10 @@ def test_pca_gives_the_references_bytes(golden, fill):
     assert np.array_equal(pca(embedding).numpy(), numbers["pca_quantized"])
 
 
-def test_the_light_encoder_tells_sounds_apart():
+@pytest.mark.parametrize("small", [LightEncoder, EfficientEncoder])
+def test_a_small_encoder_tells_sounds_apart(small):
     torch.manual_seed(0)
-    encoder = LightEncoder().eval()
+    encoder = small().eval()
     with torch.inference_mode():
         low, high = encoder(torch.cat([examples(tone(1, 200)), examples(tone(1, 3000))]))
     assert low.shape == (encoder.channels,)

@@ -39,7 +39,8 @@ def test_the_tables_tell_how_they_came_about(done):
 
 def test_figures_are_drawn(done):
     pictures = sorted(p.name for p in (done / "figures").iterdir())
-    assert pictures == ["s4_attention.png", "s4_clip1.png", "s4_clip2.png"]
+    drawn = ["attention.png", "clip1.png", "clip2.png", "curves.pdf", "curves.png", "with_and_without.png"]
+    assert pictures == [f"s4_{name}" for name in drawn]
     assert np.asarray(Image.open(done / "figures" / "s4_clip1.png")).std() > 10
 
 

@@ -45,6 +45,18 @@ def test_every_fusion_gives_a_score_for_each_pixel(fusion, mini):
     assert [x is not None for x in output.sound] == [fusion in ("tpavi", "both", "add")] * 4
 
 
+def test_in_training_the_match_is_the_attention_to_a_pixels_own_second(mini):
+    model, (images, logmel) = mini(fusion="tpavi").train(), clips()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    output = model(images, logmel)
+    for match, attention in zip(output.match, model.attention(images, logmel), strict=True):
+        own = attention.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2) * match[0].numel()
+        torch.testing.assert_close(own, match.detach(), atol=1e-4, rtol=1e-4)
+    assert model.eval()(images, logmel).match == ()
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_gradients_reach_every_parameter(fusion, mini):
     model = mini(fusion=fusion).train()

@@ -5,7 +5,7 @@ import torch
 
 from sonomask.models.catalog import create_model
 from sonomask.models.pixels_that_sound import sparse_correlation
-from sonomask.models.sst import grid_mask
+from sonomask.models.sst import grid_mask, strided_mask
 from sonomask.models.two_stage import components
 from sonomask.structures import Batch
 from sonomask.weights import load, save
@@ -133,10 +133,23 @@ def test_a_still_clip_through_inflated_weights_gives_what_the_picture_gives():
         torch.testing.assert_close(ours, flat.layer1(x), atol=1e-4, rtol=1e-4)
 
 
-def test_sst_sees_every_cell_within_two_steps():
-    twice = grid_mask(3, 4, 5).float() @ grid_mask(3, 4, 5).float()
-    assert ((twice @ grid_mask(3, 4, 5).float()) > 0).all()
-    assert grid_mask(3, 4, 5).diagonal().all()
+@pytest.mark.parametrize(("mask", "steps"), [(grid_mask, 3), (strided_mask, 2)])
+def test_sst_sees_every_cell_within_a_few_steps(mask, steps):
+    for size in ((3, 4, 5), (5, 14, 14), (1, 7, 3)):
+        sees = mask(*size).float()
+        assert (torch.linalg.matrix_power(sees, steps) > 0).all()
+        assert sees.diagonal().all()
+        assert torch.equal(sees, sees.T)
+
+
+def test_sst_can_attend_in_strides():
+    clips = batch()
+    grid, strided = build("sst_resnet50").eval(), build("sst_resnet50", attention="strided").eval()
+    strided.load_state_dict(grid.state_dict())
+    with torch.no_grad():
+        assert not torch.equal(grid(clips.images, None).logits, strided(clips.images, None).logits)
+    with pytest.raises(ValueError, match="attention"):
+        build("sst_resnet50", attention="all")
 
 
 def test_sst_uses_a_reference_mask_where_it_has_one():

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from sonomask.benchmark.curves import curves
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan, _batches
 from sonomask.models.catalog import WITHOUT_WEIGHTS
@@ -18,6 +19,12 @@ from sonomask.weights import load
 
 SIDE = 160  # pixels of a frame in a figure
 MARGIN = 150  # for the labels
+HEAT = ("LVS", "MSSL", "Pixels that Sound")  # drawn as heat: they give no more than a place
+PAIRS = {
+    "heat_and_mask": ("LVS", "MSSL", "AVS, TPAVI"),
+    "with_and_without": ("AVS, no audio", "AVS, A+V addition", "AVS, TPAVI"),
+}
+"""Figures of a few systems beside one another, as the paper has them."""
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
@@ -38,6 +45,15 @@ def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path
             path = folder / f"{subset}_attention.png"
             attention_figure(batch, 0, listens).save(path)
             written.append(path)
+        for part, wanted in PAIRS.items():
+            chosen = {label: nets[label] for label in wanted if label in nets}
+            if len(chosen) > 1:
+                path = folder / f"{subset}_{part}.png"
+                clip_figure(batch, 0, chosen).save(path)
+                written.append(path)
+        path = folder / f"{subset}_curves.pdf"
+        if curves(plan, subset, models, path):
+            written += [path, path.with_suffix(".png")]
     return written
 
 
@@ -49,7 +65,7 @@ def _load(plan: Plan, name: str, subset: str) -> Any:
     if name in WITHOUT_WEIGHTS or name not in ROWS:
         return load(name)
     last = f"stage{len(ROWS[name].stages)}"
-    folder = plan.out / "runs" / f"{name}_{subset}_{plan.seeds[0]}" / last / "best"
+    folder = plan.folder_of(name, subset, plan.seeds[0]) / last / "best"
     return load(str(folder)) if folder.is_dir() else None
 
 
@@ -61,7 +77,7 @@ def clip_figure(batch: Batch, clip: int, nets: dict[str, Any]) -> Image.Image:
     one = slice(clip, clip + 1)
     for label, net in nets.items():
         logits = net(batch.images[one], batch.logmel[one] if net.config.listens else None).logits[0, :, 0]
-        heat = label in ("LVS", "MSSL")
+        heat = label in HEAT
         rows.append((label, _heated(images, logits.sigmoid()) if heat else _marked(images, logits > 0)))
     loud = (batch.logmel[clip, :, 0].exp() - 0.01).clamp(min=0).mean(-1)  # seconds, 96
     return _grid(rows, loud.numpy())

@@ -38,6 +38,7 @@ class Plan:
         batch_size: Clips.
         small: Shallow networks with random weights, as stated in `rows.py`; otherwise the catalogue's.
         seeds: One run each.
+        repeated: Rows that run with every seed; the others with the first. None for all rows.
         clips: Of the test split of the synthetic world.
         device: Where to score.
     """
@@ -49,14 +50,24 @@ class Plan:
     batch_size: int = 4
     small: bool = False
     seeds: tuple[int, ...] = (1,)
+    repeated: tuple[str, ...] | None = None
     clips: int = 100
     device: str = "cpu"
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds of a row."""
+        once = name in WITHOUT_WEIGHTS or (self.repeated is not None and name not in self.repeated)
+        return self.seeds[:1] if once else self.seeds
+
+    def folder_of(self, name: str, subset: str, seed: int) -> Path:
+        """Where a run's scores, logs and models lie."""
+        return self.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
 
     def data_options(self, subset: str, seed: int) -> list[str]:
         """Options of the data module."""
         own: dict[str, Any] = {"size": self.size, "batch_size": self.batch_size, "workers": 0, "seed": seed}
         if self.data == "synthetic":
-            own |= {"kind": KINDS[subset], "train": self.steps * self.batch_size, "val": 8, "test": self.clips}
+            own |= {"kind": KINDS[subset], "train": self.steps * self.batch_size, "val": 20, "test": self.clips}
         else:
             own |= {"root": self.data, "subset": subset}
         name = DATA.get(self.data, AVSBENCH)
@@ -86,7 +97,7 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
     for subset in subsets:
         for name in models:
             row = ROWS.get(name) or Row("given", name, Path(name).name)
-            for seed in plan.seeds if name not in WITHOUT_WEIGHTS else plan.seeds[:1]:
+            for seed in plan.seeds_of(name):
                 results.append(_one(plan, subset, name, row, seed))
                 print(name, subset, seed, f"mIoU {results[-1]['miou']:.4f}", flush=True)  # noqa: T201 - tells progress
     write_tables(plan, results, command)
@@ -94,7 +105,7 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
 
 
 def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, Any]:
-    folder = plan.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
+    folder = plan.folder_of(name, subset, seed)
     scores = folder / "scores.json"
     if not scores.is_file():
         began = time.monotonic()
@@ -120,6 +131,8 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
     for number, stage in enumerate(row.stages):
         options = {**row.options, **(row.small if plan.small else {}), **_fitted(plan, row, subset), **stage}
         steps = plan.steps // len(row.stages)
+        final = number + 1 == len(row.stages)  # masks choose the best weights of no stage that doesn't learn them
+        often = max(1, steps // 5) if final else steps
         out = folder / f"stage{number + 1}"
         if not (out / "done").is_file():
             train([
@@ -127,8 +140,9 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
                 "--model.options", json.dumps(options), "--model.schedule", "cosine", "--model.warmup", str(steps // 20),
                 *(w for k, v in row.training.items() for w in (f"--model.{k}", json.dumps(v))),
                 *(("--model.init_from", str(start)) if start else ()), *plan.data_options(subset, seed),
-                "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "2",
-                "--trainer.check_val_every_n_epoch", "1", "--trainer.limit_train_batches", str(steps),
+                "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "5",
+                "--trainer.val_check_interval", str(often), "--trainer.log_every_n_steps", str(max(1, steps // 50)),
+                "--trainer.limit_train_batches", str(steps),
                 "--trainer.gradient_clip_val", "1.0", "--trainer.enable_progress_bar", "false", "--out", str(out),
             ])  # fmt: skip
             (out / "done").touch()

@@ -95,7 +95,8 @@ class AVS(Net):
         )
         fused = tuple(F.relu(_gate(x, valid)) for x in fused)  # the decoder starts with it; the matching loss reads it
         logits = self.decoder([x.flatten(0, 1) for x in fused], size=tuple(images.shape[-2:]))
-        return Output(_gate(logits.unflatten(0, images.shape[:2]), valid), fused, heard)
+        logits = _gate(logits.unflatten(0, images.shape[:2]), valid)
+        return Output(logits, fused, heard, self._match(maps, _gate(sound, valid)) if self.training else ())
 
     @torch.no_grad()
     def attention(
@@ -109,6 +110,12 @@ class AVS(Net):
         return tuple(
             _attention(fuse, x, sound) if getattr(fuse, "keys", "visual") != "visual" else None
             for fuse, x in zip(self.fusion, self._see(images, valid), strict=True)
+        )
+
+    def _match(self, maps: Sequence[Tensor], sound: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(
+            fuse.match(x, sound) if getattr(fuse, "keys", "visual") != "visual" else None  # type: ignore[operator]
+            for fuse, x in zip(self.fusion, maps, strict=True)
         )
 
     def _see(self, images: Tensor, valid: Tensor | None) -> list[Tensor]:

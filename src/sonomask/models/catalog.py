@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.light import LightEncoder
 from sonomask.audio.vggish import VGGish
 from sonomask.models.aspp import DilatedSum
@@ -41,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "avs_lite": {
         "backbone": "tf_efficientnet_lite0",
-        "audio": "light",
+        "audio": "efficient",
         "width": 64,
         "dilations": (1, 3, 6),
         "fold": 1,
@@ -107,7 +108,7 @@ def build(
     *,
     backbone: str,
     backbone_options: Mapping[str, Any] | None = None,
-    audio: Literal["vggish", "light"] | None = "vggish",
+    audio: Literal["vggish", "light", "efficient"] | None = "vggish",
     sound_channels: int = 128,
     fusion: Fusion = "tpavi",
     stages: Sequence[int] = (0, 1, 2, 3),
@@ -173,6 +174,9 @@ BUILDERS: dict[str, Callable[..., Net]] = {
 """By the name's first word; `build` for all others."""
 
 
+SMALL_EARS: dict[str, Callable[[int], nn.Module]] = {"light": LightEncoder, "efficient": EfficientEncoder}
+
+
 def _ear(name: str | None, channels: int) -> nn.Module | None:
     if name is None:
         return None
@@ -180,6 +184,6 @@ def _ear(name: str | None, channels: int) -> nn.Module | None:
         if channels != VGGish.channels:
             raise ValueError(f"`sound_channels`: VGGish has {VGGish.channels}, got {channels}.")
         return VGGish()
-    if name == "light":
-        return LightEncoder(channels)
-    raise ValueError(f"`audio`: expected 'vggish', 'light' or None, got {name!r}.")
+    if name in SMALL_EARS:
+        return SMALL_EARS[name](channels)
+    raise ValueError(f"`audio`: expected 'vggish', {', '.join(map(repr, SMALL_EARS))} or None, got {name!r}.")

@@ -1,8 +1,9 @@
 """SST: video object segmentation by attention in space and time along the axes."""
 
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,9 @@ class SST(Net):
         frames → ResNet at stride 16 → 1×1 → + sinusoids of t, y, x → L × grid attention → [it, the frame's own map]
         → 3×3 → ×4 → + the frame's map at 1/4 → two 3×3 → logits
 
-    In *grid attention* a position attends to its row, its column and its line through time. Computed as dense attention
-    under a mask, which gives the same numbers and needs no custom op.
+    In *grid attention* a position attends to its row, its column and its line through time; in *strided attention* to its
+    neighbours in its own frame and to a grid of cells a stride apart in all frames. Three layers of the one, two of the
+    other, join any two positions. Computed as dense attention under a mask: the same numbers without a custom op.
 
     Args:
         config: Travels with the model.
@@ -31,6 +33,7 @@ class SST(Net):
         width: Channels of the transformer.
         layers: L.
         heads: Of the attention.
+        attention: "grid" or "strided".
         affinity: Also give the decoder the attention to the object of a reference frame, `forward(reference=…)`.
 
     Source: Duke et al., "SSTVOS: sparse spatiotemporal transformers for video object segmentation", CVPR 2021. Neither
@@ -39,12 +42,14 @@ class SST(Net):
 
     def __init__(
         self, *, config: ModelConfig, backbone: str = "resnet50", width: int = 256, layers: int = 3, heads: int = 8,
-        affinity: bool = False,
+        attention: Literal["grid", "strided"] = "grid", affinity: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         nets: dict[str, Any] = {"resnet50": resnet50, "resnet101": resnet101}
         if backbone not in nets:
             raise ValueError(f"`backbone`: expected one of {', '.join(nets)}, got {backbone!r}.")
+        if attention not in MASKS:
+            raise ValueError(f"`attention`: expected one of {', '.join(MASKS)}, got {attention!r}.")
         net = nets[backbone](weights=None, replace_stride_with_dilation=[False, False, True])
         del net.fc, net.avgpool
         self.net: Any = net
@@ -53,7 +58,7 @@ class SST(Net):
         self.fine = nn.Conv2d(256, 48, 1)
         self.coarse = nn.Sequential(_conv(2 * width + heads * affinity, width))
         self.decode = nn.Sequential(_conv(width + 48, width), _conv(width, width), nn.Conv2d(width, 1, 1))
-        self.config, self.heads, self.affinity = config, heads, affinity
+        self.config, self.heads, self.affinity, self.sees = config, heads, affinity, MASKS[attention]
 
     def picture_net(self) -> Any:
         """The network of the pictures."""
@@ -71,7 +76,7 @@ class SST(Net):
         own = self.project(x).unflatten(0, images.shape[:2])  # B T C h w
         tokens = own.permute(0, 1, 3, 4, 2)
         t, h, w = tokens.shape[1:4]
-        mask = grid_mask(t, h, w).to(images.device)
+        mask = self.sees(t, h, w).to(images.device)
         y = (tokens + positions(t, h, w, tokens.shape[-1]).to(tokens)).flatten(1, 3)
         for layer in self.layers:
             y = layer(y, mask)
@@ -139,6 +144,22 @@ def grid_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
     """Which cells see one another: at least two of time, row and column are equal. Every cell sees itself."""
     cells = torch.stack(torch.meshgrid(*map(torch.arange, (t, h, w)), indexing="ij"), -1).flatten(0, 2)
     return (cells[:, None] == cells[None]).sum(-1) >= 2
+
+
+@cache
+def strided_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
+    """Which cells see one another: near ones of one frame, and those of any frames that are whole strides apart.
+
+    The stride is the root of the larger side, so that both parts are alike in size.
+    """
+    cells = torch.stack(torch.meshgrid(*map(torch.arange, (t, h, w)), indexing="ij"), -1).flatten(0, 2)
+    stride = math.ceil(math.sqrt(max(h, w)))
+    apart = (cells[:, None] - cells[None]).abs()
+    near = (apart[..., 0] == 0) & (apart[..., 1:] < stride).all(-1)
+    return near | (apart[..., 1:] % stride == 0).all(-1)
+
+
+MASKS: dict[str, Callable[[int, int, int], Tensor]] = {"grid": grid_mask, "strided": strided_mask}
 
 
 @cache

@@ -85,6 +85,11 @@ class TPAVI(nn.Module):
         scores = torch.einsum("btchw,bsc->bthws", x, query) + offset[:, None, None, None]
         return scores / (x.shape[1] * x.shape[3] * x.shape[4])
 
+    def match(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w"]:
+        """θ(x)·φ(a_t) of each pixel with the sound of its own second t: `attention` there, times N."""
+        query, offset = self._queries(self.align(sound))
+        return torch.einsum("btchw,btc->bthw", x, query) + offset[..., None, None]
+
     def _queries(self, aligned: Tensor) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T"]]:
         """Vectors q_t and numbers o_t with θ(x)·φ(a_t) = x·q_t + o_t."""
         phi = F.linear(aligned, _matrix(self.phi), self.phi.bias)

@@ -33,6 +33,7 @@ class AVSModule(LightningModule):
         warmup: Steps of linear increase.
         matching: A name of `losses.RELEASED`, or None for no L_AVM.
         matching_weight: λ of L_AVM.
+        attention_weight: Of the attention term, which tells TPAVI's attention where the sound is.
         dice_weight: Of the soft Dice term, which keeps small objects from being lost among the background.
         freeze_audio: Keep the audio encoder as it is, in eval mode, as the reference does with VGGish.
         freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
@@ -40,10 +41,11 @@ class AVSModule(LightningModule):
         channels_last: Keep the channels of a pixel together, which is faster on most devices.
         compile: Run the model through `torch.compile`.
         backbone_weights: File of ImageNet weights for the backbone, see `convert.load_backbone`.
-        audio_weights: VGGish's file, or that of the light encoder (`recipes/real_world.py` makes one).
+        audio_weights: VGGish's file, or that of a smaller encoder (`recipes/real_world.py` makes one).
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
         init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
         backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
+        audio_rate: The same for the audio encoder.
         adversary_rate: Factor on the learning rate for what plays against the model (iGAN's discriminator, LGVT's energy).
         optimizer: "adam" (with `weight_decay` decoupled) or "sgd" with momentum 0.9.
         betas: Of Adam.
@@ -62,6 +64,7 @@ class AVSModule(LightningModule):
         warmup: int = 0,
         matching: str | None = None,
         matching_weight: float = 0.5,
+        attention_weight: float = 0.0,
         dice_weight: float = 0.0,
         freeze_audio: bool = True,
         freeze_norms: bool = False,
@@ -73,6 +76,7 @@ class AVSModule(LightningModule):
         init_from: str | None = None,
         init_part: bool = False,
         backbone_rate: float = 1.0,
+        audio_rate: float = 1.0,
         adversary_rate: float = 1.0,
         optimizer: Literal["adam", "sgd"] = "adam",
         betas: tuple[float, float] = (0.9, 0.999),
@@ -152,6 +156,8 @@ class AVSModule(LightningModule):
             terms = {"bce": losses.binary_cross_entropy(output.logits, batch.masks, batch.labelled)}
         if self.hp.dice_weight:
             terms["dice"] = self.hp.dice_weight * losses.dice(output.logits, batch.masks, batch.labelled)
+        if self.hp.attention_weight:
+            terms["attention"] = self.hp.attention_weight * losses.attention(output, batch.masks, batch.labelled)
         if self.hp.matching:
             value = losses.matching(output, batch.valid, variant=self.hp.matching)
             terms["matching"] = self.hp.matching_weight * value
@@ -203,8 +209,9 @@ class AVSModule(LightningModule):
         """Adam as in the reference, and its schedule."""
         wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
         rate, decay = self.hp.learning_rate, self.hp.weight_decay
-        for part, scale in (("backbone", self.hp.backbone_rate), ("adversary", self.hp.adversary_rate)):
-            if scale != 1:
+        rates = {"backbone": self.hp.backbone_rate, "audio": self.hp.audio_rate, "adversary": self.hp.adversary_rate}
+        for part, scale in rates.items():
+            if scale != 1 and getattr(self.model, part) is not None:
                 own = {id(p) for p in getattr(self.model, part).parameters()}
                 wanted = wanted if isinstance(wanted[0], dict) else [{"params": wanted}]
                 apart = [p for p in wanted[0]["params"] if id(p) in own]

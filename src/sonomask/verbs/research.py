@@ -33,6 +33,7 @@ def benchmark(
     batch: Annotated[int, "clips a step"] = 4,
     small: Annotated[bool, "shallow networks, random weights: for a laptop"] = False,
     seeds: Annotated[Sequence[int], "one run each"] = (1,),
+    repeated: Annotated[Sequence[str], "rows that run with every seed, the others with the first; or 'all'"] = ("all",),
     clips: Annotated[int, "test clips of the synthetic world"] = 100,
     device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
 ) -> int:
@@ -42,10 +43,12 @@ def benchmark(
         from sonomask.benchmark.rows import ROWS
         from sonomask.benchmark.run import Plan, run
 
-    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), clips, device)
+    often = None if list(repeated) == ["all"] else tuple(repeated)
+    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, device)
     rows = list(ROWS) if list(models) == ["all"] else list(models)
     given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
     given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
+    given += f" --repeated {' '.join(repeated)}" * (often is not None)
     run(plan, list(subset), rows, given + " --small" * small)
     draw(plan, list(subset), rows)
     print((plan.out / "table.md").read_text(encoding="utf-8"))
