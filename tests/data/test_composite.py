@@ -1,7 +1,6 @@
 """Composed scenes: what is labelled sounds, what sounds is labelled, and no group crosses the splits."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 
 from sonomask.data.composite import CompositeRules, CompositeScenes, compose
-from sonomask.data.library import Library, tables_from_coco
+from sonomask.data.library import Library
 from sonomask.data.prepare import write_wav
 from sonomask.errors import DatasetError
 
@@ -142,25 +141,6 @@ def test_a_table_without_a_column_says_which(tables, tmp_path):
 def test_rules_that_nothing_can_be_drawn_from_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
         CompositeRules(**{name: value})
-
-
-def test_coco_becomes_pictures_with_masks(tmp_path):
-    (tmp_path / "in").mkdir()
-    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(tmp_path / "in" / "a.jpg")
-    square = [[5, 5, 25, 5, 25, 25, 5, 25]]
-    data = {
-        "images": [{"id": 7, "file_name": "a.jpg"}], "categories": [{"id": 3, "name": "dog"}],
-        "annotations": [{"image_id": 7, "category_id": 3, "segmentation": square}],
-    }  # fmt: skip
-    (tmp_path / "coco.json").write_text(json.dumps(data))
-    table = tables_from_coco(tmp_path / "coco.json", tmp_path / "in", tmp_path / "out")
-    with table.open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    mask = np.asarray(Image.open(table.parent / row["mask"]))
-    assert (row["category"], row["group"]) == ("dog", "7")
-    assert mask[15, 15] == 255
-    assert mask[35, 45] == 0
-    assert 380 <= (mask > 0).sum() <= 460
 
 
 def test_compose_writes_a_tree_that_the_doctor_finds_whole(tables, tmp_path):

@@ -11,8 +11,6 @@ A *group* is whatever must not be torn apart by the splits: a sequence, a breed,
 from __future__ import annotations
 
 import csv
-import json
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from sonomask.audio.logmel import SAMPLE_RATE
 from sonomask.data.sound import read_wav
 from sonomask.errors import DatasetError
 
-__all__ = ["MATCHES", "Library", "Picture", "Recording", "read_picture", "read_recording", "tables_from_coco"]
+__all__ = ["MATCHES", "Library", "Picture", "Recording", "inside", "read_picture", "read_recording"]
 
 Split = Literal["train", "val", "test"]
 
@@ -104,12 +102,12 @@ class Library:
                 nothing to compose.
         """
         every = [
-            Picture(_inside(images, row["image"]), _inside(images, row["mask"]) if row["mask"] else None, row["category"],
+            Picture(inside(images, row["image"]), inside(images, row["mask"]) if row["mask"] else None, row["category"],
                     f"{row.get('set') or ''}/{row['group']}")
             for row in _rows(images, ("image", "mask", "category", "group"))
         ]  # fmt: skip
         heard = [
-            Recording(_inside(sounds, row["sound"]), row["category"], f"{row.get('source') or ''}/{row['group']}")
+            Recording(inside(sounds, row["sound"]), row["category"], f"{row.get('source') or ''}/{row['group']}")
             for row in _rows(sounds, ("sound", "category", "group"))
         ]
         known = {r.category for r in heard}
@@ -162,7 +160,12 @@ def _rows(table: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
         raise DatasetError(f"{table}: can't be read as a table ({error}).") from error
 
 
-def _inside(table: str | Path, name: str) -> Path:
+def inside(table: str | Path, name: str) -> Path:
+    """The file that a table names, which must lie in the table's folder or below.
+
+    Raises:
+        DatasetError: It does not, or is not there.
+    """
     root = Path(table).resolve().parent
     path = (root / name).resolve()
     if not path.is_relative_to(root):
@@ -215,53 +218,3 @@ def read_recording(recording: Recording) -> Float32[np.ndarray, " S"]:
         since[i] = 0 if active[i] else (since[i - 1] + 1 if i else count)
     kept = track[: count * step].reshape(count, step)[since <= LONGEST_SILENCE * 20].ravel()
     return np.asarray(kept / np.sqrt(np.square(kept).mean()), dtype=np.float32)
-
-
-def tables_from_coco(annotations: str | Path, images: str | Path, out: str | Path, *, least: float = 0.01) -> Path:
-    """Turn COCO's instance annotations into pictures with masks and their table, one row for each object.
-
-    Args:
-        annotations: COCO's json with polygons or run lengths.
-        images: Folder of its pictures.
-        out: Folder to make; pictures are copied, so that it stands by itself.
-        least: Objects with a smaller share of their picture are left out.
-
-    Returns:
-        The `images.csv`; each picture is a group.
-
-    Raises:
-        DatasetError: A file is missing or broken, or no object is left.
-    """
-    from pycocotools import mask as rle
-
-    try:
-        data = json.loads(Path(annotations).read_text(encoding="utf-8"))
-        files = {i["id"]: i for i in data["images"]}
-        names = {c["id"]: str(c["name"]) for c in data["categories"]}
-        objects = [(files[a["image_id"]], names[a["category_id"]], a["segmentation"]) for a in data["annotations"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{annotations}: expected COCO's instances as json ({error!r}).") from error
-    root = Path(out)
-    (root / "pictures").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, (file, category, shape) in enumerate(objects):
-        with Image.open(_inside(Path(images) / "_", file["file_name"])) as picture:
-            image = picture.convert("RGB")
-        runs = rle.merge(rle.frPyObjects(shape, image.height, image.width)) if isinstance(shape, list) else shape
-        if isinstance(runs.get("counts"), list):
-            runs = rle.frPyObjects(runs, image.height, image.width)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # its arrays are not yet NumPy 2's
-            mask = rle.decode(runs)
-        if mask.mean() < least:
-            continue
-        name = f"pictures/{file['id']}.jpg"
-        if not (root / name).exists():
-            image.save(root / name, quality=95)
-        Image.fromarray(mask * 255).save(root / f"pictures/{file['id']}_{number}.png")
-        rows.append([name, f"pictures/{file['id']}_{number}.png", category, str(file["id"])])
-    if not rows:
-        raise DatasetError(f"{annotations}: no object covers {least:.0%} of its picture.")
-    with (root / "images.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([["image", "mask", "category", "group"], *rows])
-    return root / "images.csv"

@@ -47,6 +47,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dilations": (1, 3, 6),
         "fold": 1,
     },
+    "avs_base": {
+        "backbone": "pvt_v2_b2",
+        "audio": "efficient",
+        "width": 128,
+        "dilations": (1, 3, 6),
+        "fold": 1,
+    },
     "lvs": {},
     "mssl": {},
     "3dc_resnet50": {"depth": 50},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from sonomask.verbs.shared import bar
@@ -45,6 +46,22 @@ def compose(
     return 0
 
 
+def tabulate(
+    source: Annotated[str, "COCO's json, or a folder in Pascal VOC's layout"],
+    out: Annotated[str, "folder to make"],
+    pictures: Annotated[str | None, "folder of COCO's pictures; that of the json unless given"] = None,
+    least: Annotated[float, "objects with a smaller share of their picture are left out"] = 0.01,
+) -> int:
+    """Turn annotated pictures into the table of pictures that `compose` takes."""
+    from sonomask.data.annotated import table_from_coco, table_from_voc
+
+    if Path(source).is_dir():
+        print(table_from_voc(source, out, least=least))
+    else:
+        print(table_from_coco(source, pictures or Path(source).parent, out, least=least))
+    return 0
+
+
 def prepare(
     videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]"],
     out: Annotated[str, "folder of the data set"],
@@ -76,4 +93,4 @@ def doctor(
     return 0 if all(one.healthy for one in found) else 1
 
 
-VERBS = (synth, compose, prepare, doctor)
+VERBS = (synth, compose, tabulate, prepare, doctor)
