@@ -46,6 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 64,
         "dilations": (1, 3, 6),
         "fold": 1,
+        "start": 10.0,
     },
     "avs_base": {
         "backbone": "pvt_v2_b2",
@@ -53,6 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 128,
         "dilations": (1, 3, 6),
         "fold": 1,
+        "start": 10.0,
     },
     "lvs": {},
     "mssl": {},
@@ -122,6 +124,7 @@ def build(
     align_bias: bool = True,
     width: int = 256,
     dilations: Sequence[int] = (3, 6, 12, 18),
+    start: float = 0.0,
     num_classes: int = 1,
     fold: int | None = None,
 ) -> AVS:
@@ -139,6 +142,7 @@ def build(
         align_bias: Whether TPAVI's map of the sound has a bias.
         width: Channels of the fusion and the decoder.
         dilations: Of the branches at each level.
+        start: How strongly fusion acts at first, see `tpavi`.
         num_classes: K; 1 for a mask.
         fold: Seconds that fusion sees together; None for the whole clip.
 
@@ -156,8 +160,8 @@ def build(
         if level not in stages or fusion == "none":
             return Pass()
         if fusion == "add":
-            return Add(width, sound_channels)
-        return TPAVI(width, sound_channels, keys=fusion, align_bias=align_bias)
+            return Add(width, sound_channels, start=start)
+        return TPAVI(width, sound_channels, keys=fusion, align_bias=align_bias, start=start)
 
     return AVS(
         backbone=picture,
