@@ -45,6 +45,19 @@ def test_every_fusion_gives_a_score_for_each_pixel(fusion, mini):
     assert [x is not None for x in output.sound] == [fusion in ("tpavi", "both", "add")] * 4
 
 
+@pytest.mark.parametrize("fusion", ["tpavi", "add"])
+def test_a_start_makes_fusion_heard_at_once(fusion):
+    def change(start):
+        torch.manual_seed(0)
+        model = create_model("avs_mini", fusion=fusion, start=start).train()
+        images, logmel = clips(b=1, t=2)
+        with torch.no_grad():
+            one, other = (model(images, x).logits for x in (logmel, -logmel))
+        return (one - other).abs().max()
+
+    assert change(10.0) > 2 * change(0.0)
+
+
 def test_in_training_the_match_is_the_attention_to_a_pixels_own_second(mini):
     model, (images, logmel) = mini(fusion="tpavi").train(), clips()
     for module in model.modules():
