@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sonomask.models.aspp import DilatedSum
 from sonomask.models.avs import AVS
+from sonomask.models.deformable import DeformableAttention, DeformableEncoder, Size, sine_position
 from sonomask.models.tpavi import TPAVI
 from sonomask.structures import Output
 
@@ -51,6 +52,61 @@ def decode(model: AVS, images: Tensor, sound: Tensor | None) -> Output:
     fused = tuple(F.relu(z) for z, _ in pairs)
     logits = model.decoder([z.flatten(0, 1) for z in fused], size=tuple(images.shape[-2:]))
     return Output(logits.unflatten(0, shape), fused, tuple(a for _, a in pairs))
+
+
+def sample(value: Tensor, places: Tensor, weights: Tensor, sizes: list[Size]) -> Tensor:
+    """Multi-scale sampling as the references' code without a compiled operator does it.
+
+    A grid sample of each level with channels before pixels, all samples stacked, weighted and added up.
+
+    Args:
+        value: N S M D, all levels one after another.
+        places: N Q M L P 2, x and y from 0 to 1.
+        weights: N Q M L P.
+        sizes: Height and width of each level.
+    """
+    n, _, heads, channels = value.shape
+    samples = []
+    for level, part in enumerate(value.split([h * w for h, w in sizes], 1)):
+        picture = part.flatten(2).transpose(1, 2).reshape(n * heads, channels, *sizes[level])
+        grid = (2 * places - 1)[:, :, :, level].transpose(1, 2).flatten(0, 1)  # N·M Q P 2
+        samples.append(F.grid_sample(picture, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    share = weights.flatten(3).transpose(1, 2).flatten(0, 1)[:, None]  # N·M 1 Q L·P
+    summed = (torch.stack(samples, -2).flatten(-2) * share).sum(-1)
+    return summed.view(n, heads * channels, -1).transpose(1, 2).contiguous()
+
+
+def deformable(attention: DeformableAttention, query: Tensor, source: Tensor, sizes: list[Size]) -> Tensor:
+    """The whole attention of cells to cells, with places between 0 and 1."""
+    axes = (attention.heads, attention.levels, attention.points)
+    value = attention.value_proj(source).unflatten(-1, (attention.heads, -1))
+    offsets = attention.sampling_offsets(query).unflatten(-1, (*axes, 2))
+    weights = (
+        attention.attention_weights(query).unflatten(-1, (attention.heads, -1)).softmax(-1).unflatten(-1, axes[1:])
+    )
+    scale = torch.tensor([(w, h) for h, w in sizes])[:, None]  # L 1 2
+    own = torch.cat(
+        [
+            torch.stack(torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij"), -1)
+            .flip(-1)
+            .flatten(0, 1)
+            for h, w in sizes
+        ]
+    )
+    places = own[None, :, None, None, None] + offsets / scale
+    return attention.output_proj(sample(value, places, weights, sizes))
+
+
+def encode(encoder: DeformableEncoder, maps: list[Tensor]) -> list[Tensor]:
+    """All layers of the encoder."""
+    sizes = [(x.shape[-2], x.shape[-1]) for x in maps]
+    tokens = torch.cat([x.flatten(2).mT for x in maps], 1)
+    codes = [sine_position(*s, tokens.shape[-1], normalise=encoder.normalise, like=tokens) for s in sizes]
+    positions = torch.cat([x.flatten(1).mT + e for x, e in zip(codes, encoder.level_embed)])
+    for layer in encoder.layers:
+        tokens = layer.norm1(tokens + deformable(layer.self_attn, tokens + positions, tokens, sizes))
+        tokens = layer.norm2(tokens + layer.linear2(layer.activation(layer.linear1(tokens))))
+    return [x.mT.unflatten(2, s) for x, s in zip(tokens.split([h * w for h, w in sizes], 1), sizes)]
 
 
 def log_mel(waveform: Tensor) -> Tensor:

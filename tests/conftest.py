@@ -52,6 +52,6 @@ def fill() -> Callable[[Mapping[str, Sequence[int]]], dict[str, torch.Tensor]]:
             return 0.1 * noise
         if len(shape) >= 2:
             return noise / math.prod(shape[1:]) ** 0.5
-        return 1 + 0.1 * noise
+        return (1 if last == "weight" else 0) + 0.1 * noise
 
     return lambda shapes: {key: values(key, shape) for key, shape in shapes.items()}

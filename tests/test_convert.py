@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
 
 from sonomask import weights
-from sonomask.convert import convert, convert_state, read_checkpoint
+from sonomask.convert import convert, convert_state, read_checkpoint, recognise
 from sonomask.errors import WeightsError
+from sonomask.models.catalog import create_model
 
 
 @pytest.fixture
@@ -37,6 +39,54 @@ def test_what_does_not_fit_is_named(change, state):
         state[key] = torch.zeros(2, 2)
     with pytest.raises(WeightsError, match=change):
         convert_state(state)
+
+
+@pytest.fixture(scope="module")
+def avsegformer(shared, fill):
+    keys = json.loads((shared / "golden/zoo/avsegformer/keys_res50_s4.json").read_text())["keys"]
+    return fill({key: shape for key, (shape, _) in keys.items()})
+
+
+def test_an_avsegformer_is_known_by_its_names_and_becomes_a_folder_with_its_protocol(avsegformer, tmp_path):
+    torch.save(avsegformer, tmp_path / "S4_res50.pth")
+    convert(tmp_path / "S4_res50.pth", tmp_path / "m")
+    model = weights.load(tmp_path / "m")
+    assert model.config.name == "avsegformer_resnet50"
+    assert (model.config.image_size, model.config.protocol, model.config.pairing) == ((512, 512), "batch2", "avsbench")
+    assert torch.equal(model.audio_proj.weight, avsegformer["audio_proj.weight"])
+
+
+@pytest.mark.parametrize("name", ["keys_res50_s4", "keys_pvt_s4", "keys_res50_avss", "keys_pvt_avss"])
+def test_every_key_of_avsegformer_is_used_or_known_to_be_dead(name, shared):
+    keys = json.loads((shared / f"golden/zoo/avsegformer/{name}.json").read_text())["keys"]
+    with torch.device("meta"):
+        state = {key: torch.empty(shape) for key, (shape, _) in keys.items()}
+        layout = recognise(state)
+        own = create_model(layout.name, **layout.options).state_dict()
+    renamed = layout.rename(state)
+    assert {k: v.shape for k, v in renamed.items()} == {k: v.shape for k, v in own.items()}
+    dead = {key.split(".")[1] for key in state if any(re.search(pattern, key) for pattern in layout.dead)}
+    assert dead == {"fpn", "attn_fc"} | ({"layer3_2", "layer4_2"} if "res50" in name else set())
+
+
+@pytest.mark.parametrize("change", ["missing", "left over"])
+def test_an_avsegformer_that_is_not_whole_is_refused_by_name(change, avsegformer):
+    state = {**avsegformer, "mystery.weight": torch.zeros(1)}
+    if change == "missing":
+        state = {k: v for k, v in avsegformer.items() if k != "head.level_embed"}
+    with pytest.raises(WeightsError, match=f"{change}: (encoder.level_embed|mystery.weight)"):
+        convert_state(state)
+
+
+def test_an_avsegformer_brings_its_own_ear(avsegformer):
+    with pytest.raises(WeightsError, match="holds its own VGGish"):
+        convert_state(avsegformer, listens=True)
+
+
+@pytest.mark.parametrize("inside", ["state_dict", "model"])
+def test_a_training_checkpoint_is_opened_where_its_tensors_are(inside, tmp_path):
+    torch.save({inside: {"a": torch.ones(1)}, "iteration": 7}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth") == {"a": torch.ones(1)}
 
 
 def test_another_models_checkpoint_is_refused():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import written_out
 
 from sonomask.models.deformable import (
     Cells,
@@ -135,6 +136,15 @@ def test_gradients_reach_every_parameter_of_the_encoder():
         torch.nn.init.normal_(layer.self_attn.attention_weights.weight, std=0.1)
     sum(x.square().mean() for x in model(maps())).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_the_encoder_is_the_written_out_one():
+    model = encoder()
+    for layer in model.layers:
+        torch.nn.init.normal_(layer.self_attn.sampling_offsets.weight, std=0.3)
+        torch.nn.init.normal_(layer.self_attn.attention_weights.weight, std=0.3)
+    for ours, theirs in zip(model(maps()), written_out.encode(model, maps()), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_an_exported_encoder_gives_what_the_fast_form_gives():

@@ -20,6 +20,9 @@ SMALL = {
     "two_stage_maskrcnn": {
         "detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "side": 64, "audio": "light", "score": 0.05
     },
+    "avsegformer_resnet50": {
+        "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0
+    },
     "pixels_that_sound": {"refine": False},
 }  # fmt: skip
 TRAINED = [n for n in SMALL if n != "pixels_that_sound"]
@@ -85,7 +88,8 @@ def test_gradients_reach_every_weight_that_is_trained(name):
     silent = [
         n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
     ]
-    unused = ("audio.",) if name == "two_stage_maskrcnn" else ()  # its batch norms need no gradient when kept
+    kept = ("two_stage_maskrcnn", "avsegformer_resnet50")
+    unused = ("audio.",) if name in kept else ()  # its batch norms need no gradient when kept
     assert [n for n in silent if not n.startswith(unused)] == []
 
 
@@ -223,7 +227,9 @@ def test_pixels_that_sound_marks_what_moves_as_the_sound_swells_and_nothing_in_s
     assert (silent < 0).all()
 
 
-@pytest.mark.parametrize("name", ["lvs", "mssl", "igan_resnet50", "lgvt_swin_b_224", "two_stage_maskrcnn"])
+@pytest.mark.parametrize(
+    "name", ["lvs", "mssl", "igan_resnet50", "lgvt_swin_b_224", "two_stage_maskrcnn", "avsegformer_resnet50"]
+)
 def test_a_saved_model_comes_back_with_the_same_answers(name, tmp_path):
     model, clips = build(name).eval(), batch(b=1)
     save(model, tmp_path / "model")

@@ -12,6 +12,7 @@ from sonomask.audio.light import LightEncoder
 from sonomask.audio.vggish import VGGish
 from sonomask.models.aspp import DilatedSum
 from sonomask.models.avs import AVS
+from sonomask.models.avsegformer import AVSegFormer
 from sonomask.models.backbone import LEVELS, Backbone
 from sonomask.models.conv3d import Conv3D
 from sonomask.models.decoder import Decoder
@@ -68,9 +69,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "two_stage_maskrcnn": {"detector": "maskrcnn_resnet50_fpn"},
     "two_stage_maskrcnn_v2": {"detector": "maskrcnn_resnet50_fpn_v2"},
     "pixels_that_sound": {},
+    "avsegformer_resnet50": {"backbone": "resnet50"},
+    "avsegformer_pvt_v2_b5": _PVT,
 }
 """What each name sets of its network's arguments. `avs_…` mark one mask, `avss_…` 71 classes; the others are those that
-the paper compares: localisers of sound (lvs, mssl), of video objects (3dc, sst), of salient objects (igan, lgvt)."""
+the paper compares: localisers of sound (lvs, mssl), of video objects (3dc, sst), of salient objects (igan, lgvt); and
+the zoo (docs/zoo.md), whose published files `sonomask convert` takes."""
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "avss": {"clip_length": 10, "protocol": "avss"},
@@ -79,6 +83,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "igan": {"listens": False},
     "lgvt": {"listens": False},
     "pixels": {"pairing": "centre", "dense": True},
+    "avsegformer": {"protocol": "batch2", "image_size": (512, 512)},
 }
 """Fields of `ModelConfig` by the name's first word."""
 
@@ -178,9 +183,26 @@ def _two_stage(*, config: ModelConfig, audio: Literal["vggish", "light"] = "vggi
     return TwoStage(config=config, audio=VGGish() if audio == "vggish" else LightEncoder(), **options)
 
 
+def _avsegformer(
+    *,
+    config: ModelConfig,
+    backbone: str,
+    backbone_options: Mapping[str, Any] | None = None,
+    audio: Literal["vggish", "light"] | None = "vggish",
+    num_classes: int = 1,
+    **numbers: Any,
+) -> AVSegFormer:
+    """`numbers` are further arguments of the class. 71 classes are AVSS, whose pictures are 224×224."""
+    if num_classes > 1:
+        config = replace(config, protocol="avss", image_size=(224, 224), clip_length=10)
+    ear = _ear(audio, numbers.get("sound_channels", VGGish.channels))
+    picture = Backbone(backbone, backbone_options)
+    return AVSegFormer(backbone=picture, audio=ear, config=config, num_classes=num_classes, **numbers)
+
+
 BUILDERS: dict[str, Callable[..., Net]] = {
     "lvs": LVS, "mssl": MSSL, "3dc": Conv3D, "sst": SST, "igan": IGAN, "lgvt": LGVT, "two": _two_stage,
-    "pixels": PixelsThatSound,
+    "pixels": PixelsThatSound, "avsegformer": _avsegformer,
 }  # fmt: skip
 """By the name's first word; `build` for all others."""
 

@@ -10,12 +10,14 @@ from sonomask.verbs.shared import needs
 
 
 def convert(
-    checkpoint: Annotated[str, "the reference's .pth"],
+    checkpoint: Annotated[str, "the authors' .pth: AVSBench's model or one of the zoo (docs/zoo.md)"],
     out: Annotated[str, "folder for the model"],
-    fusion: Annotated[Literal["tpavi", "visual", "both", "none"], "what it was trained with"] = "tpavi",
-    vggish: Annotated[str | None, "VGGish's .pth; without it the model takes embeddings only"] = None,
+    fusion: Annotated[
+        Literal["tpavi", "visual", "both", "none"], "AVSBench's only: what it was trained with"
+    ] = "tpavi",
+    vggish: Annotated[str | None, "AVSBench's only: VGGish's .pth; without it the model takes embeddings"] = None,
 ) -> int:
-    """Turn a checkpoint of the reference implementation into a model folder."""
+    """Turn a published checkpoint into a model folder; what the file is, its names tell."""
     from sonomask.convert import convert as run
 
     run(checkpoint, out, fusion=fusion, vggish=vggish)
