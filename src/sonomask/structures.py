@@ -127,6 +127,7 @@ class ModelConfig:
         name: Name in the catalogue.
         options: Keyword arguments of `create_model` that differ from the preset.
         image_size: Height and width that the model was trained at.
+        score_size: Height and width of the truth that it is scored against; those of its images unless given.
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.
         clip_length: Seconds in a clip at training (T).
@@ -143,6 +144,7 @@ class ModelConfig:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
+    score_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     clip_length: int = 5

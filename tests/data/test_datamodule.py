@@ -10,6 +10,7 @@ from sonomask.data.synthetic import SyntheticScenes
 from sonomask.data.synthetic_tree import Preset, write_tree
 from sonomask.data.transforms import Augment, Augmented, gain
 from sonomask.errors import DatasetError
+from sonomask.structures import ModelConfig
 
 
 def epoch(batches, number):
@@ -129,3 +130,17 @@ def test_evaluation_shows_every_clip_once_in_order():
 def test_a_missing_split_says_where_to_look(tree):
     with pytest.raises(DatasetError, match="s4_meta_data"):
         AVSBenchDataModule(str(tree), "s4").train_dataloader()
+
+
+def test_a_module_takes_what_was_not_given_from_the_model(tree):
+    module = AVSBenchDataModule(str(tree), "ms3", batch_size=2, workers=0)
+    module.suit(ModelConfig("any", image_size=(48, 64), score_size=(24, 24), mean=(0, 0, 0), std=(1, 1, 1)))
+    batch = next(iter(module.test_dataloader()))
+    assert (batch.images.shape[-2:], batch.masks.shape[-2:]) == ((48, 64), (24, 24))
+    assert batch.images.min() >= 0
+
+
+def test_a_cache_does_not_serve_another_normalisation(tree, tmp_path):
+    module = AVSBenchDataModule(str(tree), "ms3", cache=str(tmp_path))
+    with pytest.raises(ValueError, match="cache"):
+        module.suit(ModelConfig("any", mean=(0, 0, 0)))

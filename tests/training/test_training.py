@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lightning import Trainer
 from sonomask import weights
 from sonomask.data.datamodule import SyntheticDataModule
 from sonomask.data.synthetic import KINDS
+from sonomask.data.synthetic_tree import Preset, write_tree
 from sonomask.errors import DatasetError
 from sonomask.models.catalog import create_model
 from sonomask.training import cli
@@ -239,3 +241,35 @@ def test_evaluate_on_the_command_line_scores_the_built_in_model(tmp_path):
     score = next(r["value"] for r in report.rows if (r["protocol"], r["metric"]) == ("avsbench", "miou"))
     assert score > 0.55  # 0.71 on 200 clips; 0.50 is what a net scores that can't hear
     assert (tmp_path / "scores.csv").is_file()
+
+
+def test_a_frozen_backbone_does_not_move_and_the_rest_does(tmp_path):
+    options = {"backbone": "resnet18", "audio": "light", "width": 32, "queries": 5, "depth": 1, "hidden": 16}
+    module = AVSModule("avsegformer_resnet50", options, learning_rate=1e-3, weight_decay=0.1, freeze_backbone=1)
+    before = {name: value.clone() for name, value in module.model.named_parameters()}
+    trainer(tmp_path, max_epochs=1, max_steps=2, limit_val_batches=0).fit(module, data(size=64))
+    moved = {name for name, value in module.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert not any(name.startswith(("backbone.", "audio.")) for name in moved)
+
+
+def test_evaluate_takes_size_and_protocol_from_the_model_and_tells(tmp_path):
+    write_tree(tmp_path / "tree", preset=Preset((2, 2, 2), 32, 8), subsets=("ms3",))
+    model = create_model("avs_mini", fusion="add")
+    model.config = replace(model.config, image_size=(64, 64), score_size=(64, 64), protocol="batch2")
+    weights.save(model, tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--data.class_path", "sonomask.data.datamodule.AVSBenchDataModule"]
+    report = cli.evaluate([*words, *f"--data.root {tmp_path / 'tree'} --data.subset ms3 --data.workers 0".split()])
+    assert report.facts["pictures"].startswith("64×64, mean 0.485")
+    assert report.facts["pictures"].endswith("truth 64×64")
+    assert report.facts["protocol"] == "batch2 (AVSegFormer)"
+    assert {row["protocol"] for row in report.rows} >= {"batch2"}
+
+
+def test_evaluate_keeps_a_size_that_is_given(tmp_path):
+    write_tree(tmp_path / "tree", preset=Preset((2, 2, 2), 32, 8), subsets=("ms3",))
+    words = ["--model", "avs_mini.synthetic", "--data.class_path", "sonomask.data.datamodule.AVSBenchDataModule"]
+    options = f"--data.root {tmp_path / 'tree'} --data.subset ms3 --data.workers 0 --data.size 32 --protocols [video]"
+    report = cli.evaluate([*words, *options.split()])
+    assert report.facts["pictures"].startswith("32×32 (the model's own size is ")
+    assert report.facts["protocol"].startswith("video (")

@@ -112,7 +112,7 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
         model = _model(plan, subset, name, row, seed, folder)
         spent = time.monotonic() - began
         batches = _batches(plan, subset, seed)
-        report = evaluate(model, batches, device=plan.device, seed=seed)
+        report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
         found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
         values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
         if isinstance(model, TwoStage):

@@ -232,6 +232,7 @@ class AVSBench(Dataset[Clip]):
         subset: "s4", "ms3" or "avss".
         split: train, val or test.
         size: Height and width.
+        truth_size: Those of the masks; `size` unless given.
         sound: Where the sound comes from; "auto" takes wav, then the official `.pkl`, then the raw video.
         skip_missing: Leave out clips that lack files instead of refusing the data set.
         mean: Per RGB channel, subtracted from images in 0..1.
@@ -248,6 +249,7 @@ class AVSBench(Dataset[Clip]):
         split: Split = "train",
         *,
         size: tuple[int, int] = (224, 224),
+        truth_size: tuple[int, int] | None = None,
         sound: Sound = "auto",
         skip_missing: bool = False,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
@@ -264,6 +266,7 @@ class AVSBench(Dataset[Clip]):
         if not whole:
             raise DatasetError(f"{root}: {subset}/{split} has no clip. Check it with `sonomask doctor {root}`.")
         self.items, self.subset, self.split, self.size, self.sound = whole, SUBSETS[subset], split, size, sound
+        self.truth_size = truth_size or size
         self.skipped = len(rows) - len(whole)
         self._mean, self._std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
@@ -274,7 +277,7 @@ class AVSBench(Dataset[Clip]):
         item, total = self.items[index], self.subset.seconds
         crop = self.subset.name == "avss" and self.split == "train"
         images = torch.zeros(total, 3, *self.size)
-        masks = torch.zeros(total, *self.size, dtype=torch.long)
+        masks = torch.zeros(total, *self.truth_size, dtype=torch.long)
         labelled, valid = torch.zeros(total, dtype=torch.bool), torch.zeros(total, dtype=torch.bool)
         for i in range(item.seconds):
             picture = _resize(_open(item.frame(i), "RGB"), self.size, Image.Resampling.BILINEAR, crop=crop)
@@ -282,7 +285,7 @@ class AVSBench(Dataset[Clip]):
             valid[i] = True
         for i in range(item.labelled):
             labels = semantic_mask(_open(item.mask(i))) if self.subset.classes > 1 else binary_mask(_open(item.mask(i)))
-            picture = _resize(Image.fromarray(labels), self.size, Image.Resampling.NEAREST, crop=crop)
+            picture = _resize(Image.fromarray(labels), self.truth_size, Image.Resampling.NEAREST, crop=crop)
             masks[i] = torch.from_numpy(np.asarray(picture).astype(np.int64))
             labelled[i] = True
         return Clip(images, self._logmel(item), masks, labelled, valid, item.name, item.category)

@@ -1,6 +1,7 @@
 """Loaders of `Batch` for Lightning: which clip comes when depends on the seed and the epoch alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from sonomask.data.library import Library
 from sonomask.data.synthetic import Rules, SyntheticScenes
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
-from sonomask.structures import Batch, Clip
+from sonomask.structures import Batch, Clip, ModelConfig
 
 try:
     from lightning import LightningDataModule
@@ -95,6 +96,9 @@ class ClipDataModule(LightningDataModule):
     def dataset(self, split: Split) -> Dataset[Clip]:
         """The clips of a split."""
         raise NotImplementedError
+
+    def suit(self, config: ModelConfig) -> None:
+        """Take from a model's config what was not given; here nothing."""
 
     def train_dataloader(self) -> DataLoader:
         """Batches in the order of the epoch."""
@@ -241,7 +245,7 @@ class AVSBenchDataModule(ClipDataModule):
     Args:
         root: A folder somewhere above the subset's csv.
         subset: "s4", "ms3" or "avss".
-        size: Height and width.
+        size: Height and width; unless given the model's own in evaluation, and 224 in training.
         sound: Where the sound comes from: "auto", "wav", "pkl" or "video".
         skip_missing: Leave out clips that lack files.
         cache: Folder for memory-mapped copies, one for each split, made when first needed.
@@ -253,15 +257,29 @@ class AVSBenchDataModule(ClipDataModule):
         root: str,
         subset: Literal["s4", "ms3", "avss"],
         *,
-        size: int = 224,
+        size: int | None = None,
         sound: Sound = "auto",
         skip_missing: bool = False,
         cache: str | None = None,
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
-        self.root, self.subset, self.size, self.sound = root, subset, size, sound
+        self.root, self.subset, self.sound = root, subset, sound
         self.skip_missing, self.cache = skip_missing, cache
+        self.given = size is not None
+        self.config = ModelConfig("", image_size=(size or 224, size or 224))
+
+    def suit(self, config: ModelConfig) -> None:
+        """Pictures of the model's size, unless one was given, normalised for it, and truth of the size it is scored at.
+
+        Raises:
+            ValueError: The cache is normalised otherwise.
+        """
+        if self.cache and (config.mean, config.std) != (self.config.mean, self.config.std):
+            raise ValueError("`cache`: its clips are normalised as ImageNet's, the model's are not. Leave it out.")
+        size = self.config.image_size if self.given else config.image_size
+        truth = None if self.given else config.score_size
+        self.config = replace(config, image_size=size, score_size=truth)
 
     def prepare_data(self) -> None:
         """Make the cached splits that are missing; Lightning calls this in one process only."""
@@ -281,8 +299,14 @@ class AVSBenchDataModule(ClipDataModule):
         return CachedClips(self._cached(split)) if self.cache else self._clips(split)
 
     def _clips(self, split: Split) -> AVSBench:
-        size = (self.size, self.size)
-        return AVSBench(self.root, self.subset, split, size=size, sound=self.sound, skip_missing=self.skip_missing)
+        config = self.config
+        return AVSBench(
+            self.root, self.subset, split, size=config.image_size, truth_size=config.score_size, sound=self.sound,
+            skip_missing=self.skip_missing, mean=config.mean, std=config.std,
+        )  # fmt: skip
 
     def _cached(self, split: Split) -> Path:
-        return Path(self.cache or "", f"{self.subset}_{split}_{self.size}_{self.sound}")
+        height, width = self.config.image_size
+        sizes = [str(height) if height == width else f"{height}x{width}"]
+        sizes += [f"{h}x{w}" for h, w in [self.config.score_size or (0, 0)] if h]
+        return Path(self.cache or "", "_".join([self.subset, split, *sizes, self.sound]))

@@ -80,6 +80,8 @@ class _Training(LightningCLI):
 def evaluate(argv: Sequence[str]) -> Report:
     """Score a model: `sonomask evaluate --model NAME_OR_FOLDER --data.class_path … [--protocols …] [--out FOLDER]`.
 
+    Size and normalisation of the pictures, size of the truth and protocol are the model's own unless given.
+
     Args:
         argv: Options; `--config FILE` or a leading recipe file may hold them too (its training options are ignored).
     """
@@ -88,7 +90,9 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser.add_argument("--model", required=True, help="built-in name, folder or hub repository")
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=True)
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
-    parser.add_argument("--protocols", type=list[str], default=["avsbench"], help="names of scoring protocols")
+    parser.add_argument(
+        "--protocols", type=list[str] | None, help="names of scoring protocols; the model's own unless given"
+    )
     parser.add_argument("--sounds", type=list[str], default=["own"], help="own, silence, noise, offscreen")
     parser.add_argument("--details", default=False, type=bool, help="boundary F, and each category by itself")
     parser.add_argument("--out", default=None, help="folder for scores.json, .csv, .md and the worst clips")
@@ -98,6 +102,8 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.instantiate_classes(parser.parse_args(as_configs(argv)))
     model = load(options.model, options.device)
+    if hasattr(options.data, "suit"):
+        options.data.suit(model.config)
     out = Path(options.out) if options.out else None
     report = score(
         model, options.data.eval_dataloader(options.split), protocols=options.protocols, sounds=options.sounds,

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from sonomask.metrics import AVSMetrics, SemanticMetrics
-from sonomask.structures import Batch
+from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
+from sonomask.structures import Batch, ModelConfig
 from sonomask.training.callbacks import panel
 from sonomask.weights import fingerprint
 
@@ -54,7 +55,7 @@ def evaluate(
     model: torch.nn.Module,
     batches: Iterable[Batch],
     *,
-    protocols: Sequence[str] = ("avsbench",),
+    protocols: Sequence[str] | None = None,
     sounds: Sequence[Sound] = ("own",),
     device: str = "cpu",
     facts: dict[str, str] | None = None,
@@ -69,7 +70,7 @@ def evaluate(
     Args:
         model: In eval mode.
         batches: In the order of the data set; may be gone through once per sound.
-        protocols: Names of scoring protocols.
+        protocols: Names of scoring protocols; the model's own unless given. A semantic model's are both of AVSS.
         sounds: "own" for the clips as they are; the others replace every clip's sound by silence, by noise, or by that of
             another clip of its batch of another category, with the truth then being empty (AVSBench-Robust).
         device: Where the model is.
@@ -83,13 +84,16 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     config: Any = model.config
     semantic = len(config.classes) > 1 or config.protocol.startswith("avss")
+    protocols = protocols or [config.protocol]
     drawn: list[tuple[float, str, Tensor]] = []
+    pictures = ""
     for sound in sounds:
         generator = torch.Generator().manual_seed(seed)
         scores = SemanticMetrics() if semantic else _metrics(protocols, details=details and sound == "own")
         count = 0
         for whole in batches:
             batch = alter(whole, sound, generator).to(device)
+            pictures = _pictures(batch, config)
             logits = model(batch.images, batch.logmel if config.listens else None, batch.valid).logits.float()
             places = torch.arange(count, count + len(logits), device=device)
             count += len(logits)
@@ -108,8 +112,24 @@ def evaluate(
             (out / "worst").mkdir(parents=True, exist_ok=True)
             pixels = (picture * 255).byte().permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
-    known = {"weights": fingerprint(model), "torch": torch.__version__, "hardware": hardware(device), "seed": str(seed)}
+    scored = SEMANTIC_PROTOCOLS if semantic else {name: protocol(name).source for name in protocols}
+    told = {"pictures": pictures, "protocol": "; ".join(f"{name} ({source})" for name, source in scored.items())}
+    known = {
+        **told,
+        "weights": fingerprint(model),
+        "torch": torch.__version__,
+        "hardware": hardware(device),
+        "seed": str(seed),
+    }
     return Report(tuple(rows), {**(facts or {}), **known})
+
+
+def _pictures(batch: Batch, config: ModelConfig) -> str:
+    """What the model was shown and what the truth was, in words."""
+    shown, truth, own = (f"{h}×{w}" for h, w in (batch.images.shape[-2:], batch.masks.shape[-2:], config.image_size))
+    mean, std = (" ".join(f"{v:g}" for v in values) for values in (config.mean, config.std))
+    text = shown + ("" if shown == own else f" (the model's own size is {own})")
+    return f"{text}, mean {mean}, std {std}; truth {truth}"
 
 
 def _metrics(protocols: Sequence[str], *, details: bool) -> AVSMetrics:

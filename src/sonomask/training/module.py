@@ -46,6 +46,8 @@ class AVSModule(LightningModule):
         init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
         backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
         audio_rate: The same for the audio encoder.
+        freeze_backbone: Epochs from the first in which the backbone's weights stay as they are; it is run and its batch
+            norms' statistics move, as in AVSegFormer.
         adversary_rate: Factor on the learning rate for what plays against the model (iGAN's discriminator, LGVT's energy).
         optimizer: "adam" (with `weight_decay` decoupled) or "sgd" with momentum 0.9.
         betas: Of Adam.
@@ -77,6 +79,7 @@ class AVSModule(LightningModule):
         init_part: bool = False,
         backbone_rate: float = 1.0,
         audio_rate: float = 1.0,
+        freeze_backbone: int = 0,
         adversary_rate: float = 1.0,
         optimizer: Literal["adam", "sgd"] = "adam",
         betas: tuple[float, float] = (0.9, 0.999),
@@ -124,6 +127,15 @@ class AVSModule(LightningModule):
                 module.eval()
         if self.still is not None:
             self.still.eval()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the frozen backbone's gradients away: Adam then leaves its weights alone, their decay included.
+
+        `requires_grad` would save time, but several processes must agree on which gradients there are.
+        """
+        if self.current_epoch < self.hp.freeze_backbone:
+            for weight in self.model.backbone.parameters():
+                weight.grad = None
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a batch."""
