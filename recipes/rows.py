@@ -162,9 +162,58 @@ def compared(subset: str, row: str) -> tuple[str, str]:
     return f"{name}.yaml", text
 
 
+AVSEGFORMER = {  # subset: epochs, those with the backbone frozen, clips a batch; published figures by backbone
+    "s4": (30, 5, 2, {"resnet50": "76.38 / 86.7", "pvt_v2_b5": "83.06 / 90.5"}),
+    "ms3": (60, 10, 2, {"resnet50": "53.81 / 65.6", "pvt_v2_b5": "61.33 / 73.0"}),
+    "avss": (30, 0, 4, {"resnet50": "26.58 / 31.5", "pvt_v2_b5": "37.31 / 42.8"}),
+}
+AVSEGFORMER_TEMPLATE = """\
+# {title}: AVSegFormer with {backbone}
+#
+#   uv run sonomask train recipes/{name}.yaml --data.init_args.root AVSBENCH --out runs/{name}
+#   uv run sonomask evaluate --model runs/{name}/best --data.class_path sonomask.data.datamodule.AVSBenchDataModule \\
+#     --data.init_args.root AVSBENCH --data.init_args.subset {subset} --out runs/{name}/test
+#
+# AdamW, lr 2e-5, constant; no automatic precision; backbone frozen for {frozen} epochs, as in its code (docs/zoo.md).
+# Published: {published} mIoU / F (protocol {protocol}), README of vvvb-github/AVSegFormer.
+# Ours: not run; AVSBench may not be redistributed. The authors' weights give their figure by `sonomask convert`.
+# Hardware: one GPU of 24 GB or more. Needs weights/{weights} and weights/vggish.pth.
+seed_everything: 123
+model:
+  model: avsegformer_{backbone}
+  options: {{num_classes: {classes}}}
+  learning_rate: 0.00002
+  weight_decay: 0.01
+  freeze_backbone: {frozen}
+  protocols: [{validation}]
+  backbone_weights: weights/{file}
+  audio_weights: weights/vggish.pth
+  checkpoint_backbone: {checkpoint}
+data:
+  class_path: sonomask.data.datamodule.AVSBenchDataModule
+  init_args: {{root: AVSBench, subset: {subset}, size: {size}, batch_size: {batch}, workers: 8, seed: 123}}
+trainer:
+  max_epochs: {epochs}
+"""
+
+
+def avsegformer(subset: str, backbone: str) -> tuple[str, str]:
+    """File name and text."""
+    epochs, frozen, batch, published = AVSEGFORMER[subset]
+    name, semantic = f"{subset}_avsegformer_{backbone}", subset == "avss"
+    text = AVSEGFORMER_TEMPLATE.format(
+        title=subset.upper(), name=name, subset=subset, backbone=backbone, epochs=epochs, frozen=frozen, batch=batch,
+        published=published[backbone], protocol="avss" if semantic else "batch2", classes=71 if semantic else 1,
+        validation="avsbench" if semantic else "batch2", size=224 if semantic else 512, weights=BACKBONES[backbone],
+        file=BACKBONES[backbone].split()[0], checkpoint="true" if backbone == "pvt_v2_b5" else "false",
+    )  # fmt: skip
+    return f"{name}.yaml", text
+
+
 def recipes() -> dict[str, str]:
     """All of them."""
-    return dict([*_ours().items(), *(compared(s, r) for s in ("s4", "ms3") for r in COMPARED)])
+    zoo = [avsegformer(s, b) for s in AVSEGFORMER for b in BACKBONES]
+    return dict([*_ours().items(), *(compared(s, r) for s in ("s4", "ms3") for r in COMPARED), *zoo])
 
 
 def _ours() -> dict[str, str]:
