@@ -14,6 +14,7 @@ from sonomask.media.reader import VideoReader
 from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs import Format, open_outputs, paths_of
+from sonomask.regions import Maker, make
 from sonomask.weights import load
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "list_models",
     "load",
     "load_fast",
+    "load_regions",
     "output_stem",
     "segment",
 ]
@@ -44,6 +46,7 @@ class Result:
         frames: How many masks.
         area: Mean share of the picture that is masked, 0 to 1.
         warnings: What could not be read.
+        regions: What made the picture of regions, of a model that reads one.
     """
 
     source: str
@@ -51,6 +54,7 @@ class Result:
     frames: int
     area: float
     warnings: tuple[str, ...] = ()
+    regions: str | None = None
 
 
 def segment(
@@ -61,6 +65,7 @@ def segment(
     rate: Rate = 5.0,
     threshold: float | None = None,
     min_presence: float = 0.0,
+    regions: str | Maker | None = None,
     device: str = "auto",
     formats: Sequence[Format] = ("overlay",),
     overwrite: bool = False,
@@ -76,6 +81,8 @@ def segment(
             mask nearest in time.
         threshold: A pixel is masked if its probability is above it; the model's own unless given.
         min_presence: Frames with a lower presence score get an empty mask.
+        regions: What makes the picture of regions that COMBO and VCT read: "superpixels" (unless given), "maskrcnn:FILE" or
+            "sam:FOLDER", see `sonomask.regions`.
         device: "auto", "cpu", "cuda" or "mps".
         formats: "overlay" (a video), "masks" (PNG and a manifest), "npz" (probabilities).
         overwrite: Replace existing outputs.
@@ -88,7 +95,10 @@ def segment(
     """
     paths = paths_of(output_stem(source, out), formats)
     network = model if isinstance(model, nn.Module) else load_fast(model, device)
-    segmenter = Segmenter(network, device=device, rate=rate, threshold=threshold, min_presence=min_presence)
+    maker = load_regions(regions, device) if isinstance(regions, str) else regions
+    segmenter = Segmenter(
+        network, device=device, rate=rate, threshold=threshold, min_presence=min_presence, regions=maker
+    )
     config = segmenter.config
     facts = {
         "source": str(source),
@@ -96,6 +106,9 @@ def segment(
         "rate": rate,
         "threshold": config.threshold if threshold is None else threshold,
     }
+    used = None if segmenter.regions is None else segmenter.regions.name
+    if used is not None:
+        facts["regions"] = used
     frames, area = 0, 0.0
     with VideoReader(source) as reader:
         with open_outputs(reader, paths, facts=facts, classes=config.classes, overwrite=overwrite) as write:
@@ -105,7 +118,7 @@ def segment(
                 if progress is not None:
                     progress(masks.times[-1], reader.info.duration)
         warnings = tuple(dict.fromkeys(reader.warnings))
-    return Result(str(source), paths, frames, area / max(frames, 1), warnings)
+    return Result(str(source), paths, frames, area / max(frames, 1), warnings, used)
 
 
 def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
@@ -124,6 +137,17 @@ def load_fast(model: str | Path | None = None, device: str = "auto") -> nn.Modul
         ValueError: There is no such device.
     """
     return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)))
+
+
+def load_regions(word: str | None, device: str = "auto") -> Maker | None:
+    """What makes pictures of regions, by its word (`sonomask.regions.make`), on its device; None for none.
+
+    Raises:
+        ValueError: The word is unknown.
+        WeightsError: Its weights can't be read.
+        MissingExtraError: It needs an extra.
+    """
+    return None if word is None else make(word, choose_device(device))
 
 
 def check_names(sources: Sequence[str | Path], out: str | Path | None = None) -> None:

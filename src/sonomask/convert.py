@@ -6,16 +6,17 @@ be dead, and whatever is unknown is refused by name.
 """
 
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sonomask.errors import WeightsError
-from sonomask.keys import avsbench, avsegformer
+from sonomask.keys import avsbench, avsegformer, combo
 from sonomask.keys.avsbench import Fusion
 from sonomask.keys.layout import Layout, backbone
 from sonomask.models.backbone import Backbone
@@ -24,7 +25,7 @@ from sonomask.models.conv3d import Conv3D
 from sonomask.models.net import Net
 from sonomask.weights import fill, read_tensors, save
 
-ZOO: tuple[Callable[[Mapping[str, Tensor]], Layout | None], ...] = (avsegformer.recognise,)
+ZOO: tuple[Callable[[Mapping[str, Tensor]], Layout | None], ...] = (avsegformer.recognise, combo.recognise)
 """Asked in turn, after AVSBench's, what a file is."""
 
 INSIDE = ("state_dict", "model")  # where a training checkpoint keeps its tensors
@@ -75,8 +76,14 @@ def convert_state(
     elif not layout.listens:
         about += " Without an audio encoder: give embeddings to `decode`."
     model.config = replace(model.config, about=about, pairing="avsbench", **layout.config)
-    fill(model, {**ear, **layout.rename(tensors)}, source=source)
+    fill(model, {**_derived(model, layout), **ear, **layout.rename(tensors)}, source=source)
     return model
+
+
+def _derived(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
+    if layout.derived is None:
+        return {}
+    return {key: value for key, value in model.state_dict().items() if re.search(layout.derived, key)}
 
 
 def recognise(

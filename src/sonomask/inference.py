@@ -32,6 +32,7 @@ from sonomask.errors import MediaError, WeightsError
 from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.windows import Window, windows
 from sonomask.presence import presence
+from sonomask.regions import Maker, make
 from sonomask.structures import Masks, ModelConfig
 
 __all__ = ["Rate", "Segmenter", "choose_device"]
@@ -54,6 +55,7 @@ class Segmenter:
             labels by the best class, and where a threshold is given makes background of what is not above it.
         batch_size: Clips that go through the model together.
         min_presence: Frames whose presence score (`sonomask.presence`) is below get an empty mask.
+        regions: What makes the second picture that some models read (`sonomask.regions`); superpixels unless given.
 
     Raises:
         ValueError: An argument is out of range, the model has no presence score to be gated by, or there is no such
@@ -69,6 +71,7 @@ class Segmenter:
         threshold: float | None = None,
         batch_size: int = 4,
         min_presence: float = 0.0,
+        regions: Maker | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold`: expected 0 to 1, got {threshold}.")
@@ -85,6 +88,9 @@ class Segmenter:
                 f"`min_presence`: the model {self.config.name} has no calibrated presence score. Leave it out."
             )
         self.rate, self.threshold, self.batch_size, self.min_presence = rate, threshold, batch_size, min_presence
+        if regions is not None and not self.config.regions:
+            raise ValueError(f"`regions`: the model {self.config.name} reads no picture of regions. Leave it out.")
+        self.regions = make() if self.config.regions and regions is None else regions
 
     def __call__(self, source: str | Path | VideoReader) -> Iterator[Masks]:
         """Masks of a video in order, one frame in each.
@@ -173,10 +179,16 @@ class Segmenter:
     @torch.inference_mode()
     def _run(self, clips: Sequence[Sequence[Frame]], sound: Tensor | None) -> Float[Tensor, "B T K H W"]:
         pixels = np.stack([[frame.image for frame in clip] for clip in clips])
+        logmel = None if sound is None else sound.to(self.device)
+        if self.regions is None:
+            return self.model(self._normal(pixels), logmel).logits.float()
+        made = self.regions(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
+        return self.model(self._normal(pixels), logmel, regions=self._normal(made)).logits.float()
+
+    def _normal(self, pixels: np.ndarray) -> Float[Tensor, "B T 3 H W"]:
         images = torch.from_numpy(pixels).to(self.device).movedim(-1, 2) / 255
         mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.config.mean, self.config.std))
-        logmel = None if sound is None else sound.to(self.device)
-        return self.model((images - mean) / std, logmel).logits.float()
+        return (images - mean) / std
 
     def _finish(self, time: float, scores: Scores, size: tuple[int, int]) -> Masks:
         """Bring a frame's maps to the video's size.

@@ -55,6 +55,8 @@ class Clip:
         valid: Frames that exist (false where a short AVSS clip was padded).
         name: The clip's name in its data set.
         category: Its category, or "" where the set has none.
+        regions: A second picture of each frame, its regions in colours, normalised like the first; None where none was
+            asked for.
     """
 
     images: Float[Tensor, "T 3 H W"]
@@ -64,6 +66,7 @@ class Clip:
     valid: Bool[Tensor, " T"]
     name: str = ""
     category: str = ""
+    regions: Float[Tensor, "T 3 H W"] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,14 @@ class Batch:
     valid: Bool[Tensor, "B T"]
     names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    regions: Float[Tensor, "B T 3 H W"] | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[Clip]) -> Batch:
         """Stack clips of one shape; a `DataLoader` takes this as its `collate_fn`."""
-        keys = ("images", "logmel", "masks", "labelled", "valid")
+        keys = ["images", "logmel", "masks", "labelled", "valid"]
+        if all(clip.regions is not None for clip in clips):
+            keys.append("regions")
         stacked: dict[str, Any] = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
         return cls(**stacked, names=tuple(c.name for c in clips), categories=tuple(c.category for c in clips))
 
@@ -90,6 +96,12 @@ class Batch:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
         return Batch(**moved)
+
+    def inputs(self, config: ModelConfig) -> dict[str, Any]:
+        """What a model with that config is called with: `model(**batch.inputs(model.config))`."""
+        values: dict[str, Any] = {"images": self.images, "logmel": self.logmel if config.listens else None}
+        values["valid"] = self.valid
+        return {**values, "regions": self.regions} if config.regions else values
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,7 @@ class ModelConfig:
         classes: Class names of a semantic model, background first.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
+        regions: The model reads a second picture of each frame, its regions in colours (`sonomask.regions`).
         presence: Scale and offset of the calibrated presence score (`sonomask.presence`); None where none was fitted.
         about: Where the weights come from, what they can't do.
     """
@@ -154,6 +167,7 @@ class ModelConfig:
     classes: tuple[str, ...] = ()
     listens: bool = True
     dense: bool = False
+    regions: bool = False
     presence: tuple[float, float] | None = None
     about: str = ""
 

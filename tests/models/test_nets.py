@@ -23,6 +23,14 @@ SMALL = {
     "avsegformer_resnet50": {
         "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0
     },
+    "combo_resnet50": {
+        "backbone": "resnet18", "audio": "light", "regions": False, "width": 32, "queries": 8, "depth": 1, "layers": 4,
+        "audio_hidden": 32, "points": 64,
+    },
+    "vct_swin_b": {
+        "backbone": "resnet18", "size": 64, "regions": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
+        "layers": 5, "audio_hidden": 32, "points": 64,
+    },
     "pixels_that_sound": {"refine": False},
 }  # fmt: skip
 TRAINED = [n for n in SMALL if n != "pixels_that_sound"]
@@ -88,7 +96,7 @@ def test_gradients_reach_every_weight_that_is_trained(name):
     silent = [
         n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
     ]
-    kept = ("two_stage_maskrcnn", "avsegformer_resnet50")
+    kept = ("two_stage_maskrcnn", "avsegformer_resnet50", "combo_resnet50")
     unused = ("audio.",) if name in kept else ()  # its batch norms need no gradient when kept
     assert [n for n in silent if not n.startswith(unused)] == []
 

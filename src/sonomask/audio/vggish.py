@@ -8,12 +8,15 @@ from torch import Tensor, nn
 class VGGish(nn.Module):
     """Log-mel patches to embeddings; parameters are named as in the PyTorch port that AVSBench uses.
 
+    Args:
+        embed: Give embeddings; if not, the last map (N, 512, 6, 4), time by frequency.
+
     Source: Hershey et al., "CNN architectures for large-scale audio classification", ICASSP 2017.
     """
 
     channels = 128
 
-    def __init__(self) -> None:
+    def __init__(self, *, embed: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         previous = 1
@@ -24,13 +27,22 @@ class VGGish(nn.Module):
                 layers += [nn.Conv2d(previous, width, 3, padding=1), nn.ReLU()]
                 previous = width
         self.features = nn.Sequential(*layers)
-        self.embeddings = nn.Sequential(
-            nn.Linear(512 * 6 * 4, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 128), nn.ReLU()
-        )
+        self.embeddings: nn.Sequential | None = None
+        if embed:
+            self.embeddings = nn.Sequential(
+                nn.Linear(512 * 6 * 4, 4096),
+                nn.ReLU(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Linear(4096, 128),
+                nn.ReLU(),
+            )
 
-    def forward(self, logmel: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N 128"]:
-        """Embeddings, 0 or more (the last layer has a ReLU too)."""
-        maps = self.features(logmel)
+    def forward(self, logmel: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N ..."]:
+        """Embeddings (N, 128), or maps; 0 or more (the last layer has a ReLU too)."""
+        maps: Tensor = self.features(logmel)
+        if self.embeddings is None:
+            return maps
         embedding: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # time, frequency, channel
         return embedding
 

@@ -65,11 +65,13 @@ class Augment:
         def draw(low: float = 0.0, high: float = 1.0) -> float:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
-        images, masks, logmel = clip.images, clip.masks, clip.logmel
+        images, masks, logmel, regions = clip.images, clip.masks, clip.logmel, clip.regions
         if draw() < self.flip:
             images, masks = images.flip(-1), masks.flip(-1)
+            regions = None if regions is None else regions.flip(-1)
         share, down, across = draw(self.crop), draw(), draw()
         if share < 1:
+            regions = None if regions is None else _nearest(regions, share, down, across)
             images, masks = _cut(images, masks, share, down, across)
         brightness, contrast = (draw(1 - self.colour, 1 + self.colour) for _ in range(2))
         if self.colour:
@@ -84,7 +86,7 @@ class Augment:
             logmel = gain(logmel, 10 ** (decibels / 20))
         if self.noise:
             logmel = with_noise(logmel, level, generator)
-        return replace(clip, images=images, masks=masks, logmel=logmel)
+        return replace(clip, images=images, masks=masks, logmel=logmel, regions=regions)
 
 
 def _known_foreign(clip: Clip, other: Clip) -> bool:
@@ -108,13 +110,22 @@ def with_noise(
 
 
 def _cut(images: Tensor, masks: Tensor, share: float, down: float, across: float) -> tuple[Tensor, Tensor]:
-    height, width = images.shape[-2:]
+    size, part = images.shape[-2:], _part(images, share, down, across)
+    images = F.interpolate(images[part], size=size, mode="bilinear", align_corners=False, antialias=True)
+    return images, _nearest(masks[:, None].float(), share, down, across)[:, 0].long()
+
+
+def _nearest(values: Tensor, share: float, down: float, across: float) -> Tensor:
+    """The cut, back at full size, each pixel as the nearest one."""
+    part = _part(values, share, down, across)
+    return F.interpolate(values[part], size=values.shape[-2:], mode="nearest-exact")
+
+
+def _part(values: Tensor, share: float, down: float, across: float) -> tuple[Any, slice, slice]:
+    height, width = values.shape[-2:]
     high, wide = max(1, round(share * height)), max(1, round(share * width))
     top, left = round(down * (height - high)), round(across * (width - wide))
-    part = (..., slice(top, top + high), slice(left, left + wide))
-    images = F.interpolate(images[part], size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    masks = F.interpolate(masks[part][:, None].float(), size=(height, width), mode="nearest-exact")[:, 0].long()
-    return images, masks
+    return (..., slice(top, top + high), slice(left, left + wide))
 
 
 def _colour(images: Tensor, brightness: float, contrast: float) -> Tensor:

@@ -22,6 +22,7 @@ class Layout:
         names: Pattern and replacement, applied in order to each key.
         dead: Patterns of keys that the file holds and its model never uses, or that follow from others.
         flat: Pattern of our keys whose tensors have axes of length 1 too many at the end.
+        derived: Pattern of our keys that the file need not hold, since their values follow from the network.
         listens: Whether the file holds an audio encoder.
         config: Fields of `ModelConfig` that the file's model needs beside those of its name.
     """
@@ -32,6 +33,7 @@ class Layout:
     names: Names
     dead: tuple[str, ...] = ()
     flat: str | None = None
+    derived: str | None = None
     listens: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
 

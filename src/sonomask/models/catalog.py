@@ -14,6 +14,7 @@ from sonomask.models.aspp import DilatedSum
 from sonomask.models.avs import AVS
 from sonomask.models.avsegformer import AVSegFormer
 from sonomask.models.backbone import LEVELS, Backbone
+from sonomask.models.combo import COMBO
 from sonomask.models.conv3d import Conv3D
 from sonomask.models.decoder import Decoder
 from sonomask.models.igan import IGAN
@@ -25,6 +26,7 @@ from sonomask.models.pixels_that_sound import PixelsThatSound
 from sonomask.models.sst import SST
 from sonomask.models.tpavi import FUSIONS, TPAVI, Add, Fusion, Pass
 from sonomask.models.two_stage import TwoStage
+from sonomask.models.vct import VCT
 from sonomask.structures import ModelConfig
 
 _PVT = {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}}
@@ -71,6 +73,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pixels_that_sound": {},
     "avsegformer_resnet50": {"backbone": "resnet50"},
     "avsegformer_pvt_v2_b5": _PVT,
+    "combo_pvt_v2_b5": {"backbone": "pvt_v2_b5", "drop_path": 0.1},
+    "combo_resnet50": {"backbone": "resnet50"},
+    "vct_swin_b": {"backbone": "swin_base_patch4_window12_384", "size": 384},
 }
 """What each name sets of its network's arguments. `avs_…` mark one mask, `avss_…` 71 classes; the others are those that
 the paper compares: localisers of sound (lvs, mssl), of video objects (3dc, sst), of salient objects (igan, lgvt); and
@@ -84,6 +89,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lgvt": {"listens": False},
     "pixels": {"pairing": "centre", "dense": True},
     "avsegformer": {"protocol": "batch2", "image_size": (512, 512)},
+    "combo": {"protocol": "combo"},
+    "vct": {"protocol": "combo", "image_size": (384, 384), "score_size": (224, 224)},
 }
 """Fields of `ModelConfig` by the name's first word."""
 
@@ -200,9 +207,20 @@ def _avsegformer(
     return AVSegFormer(backbone=picture, audio=ear, config=config, num_classes=num_classes, **numbers)
 
 
+def _queried(kind: Callable[..., Net]) -> Callable[..., Net]:
+    """71 classes are AVSS, which COMBO and VCT score without the frames that don't exist."""
+
+    def made(*, config: ModelConfig, num_classes: int = 1, **numbers: Any) -> Net:
+        if num_classes > 1:
+            config = replace(config, protocol="avss_unpadded", clip_length=10)
+        return kind(config=config, num_classes=num_classes, **numbers)
+
+    return made
+
+
 BUILDERS: dict[str, Callable[..., Net]] = {
     "lvs": LVS, "mssl": MSSL, "3dc": Conv3D, "sst": SST, "igan": IGAN, "lgvt": LGVT, "two": _two_stage,
-    "pixels": PixelsThatSound, "avsegformer": _avsegformer,
+    "pixels": PixelsThatSound, "avsegformer": _avsegformer, "combo": _queried(COMBO), "vct": _queried(VCT),
 }  # fmt: skip
 """By the name's first word; `build` for all others."""
 

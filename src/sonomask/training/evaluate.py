@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def evaluate(
         for whole in batches:
             batch = alter(whole, sound, generator).to(device)
             pictures = _pictures(batch, config)
-            logits = model(batch.images, batch.logmel if config.listens else None, batch.valid).logits.float()
+            logits = fit(model(**batch.inputs(config)).logits.float(), batch.masks.shape[-2:])
             places = torch.arange(count, count + len(logits), device=device)
             count += len(logits)
             scores.update(
@@ -130,6 +131,19 @@ def _pictures(batch: Batch, config: ModelConfig) -> str:
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (config.mean, config.std))
     text = shown + ("" if shown == own else f" (the model's own size is {own})")
     return f"{text}, mean {mean}, std {std}; truth {truth}"
+
+
+def _clip(batch: Batch, i: int) -> Batch:
+    values: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in vars(batch).items()}
+    return Batch(**values)
+
+
+def fit(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits at the size of the truth, which some protocols keep smaller than the pictures."""
+    if logits.shape[-2:] == tuple(size):
+        return logits
+    small = F.interpolate(logits.flatten(0, 1), size=tuple(size), mode="bilinear", align_corners=False)
+    return small.unflatten(0, logits.shape[:2])
 
 
 def _metrics(protocols: Sequence[str], *, details: bool) -> AVSMetrics:
@@ -185,7 +199,7 @@ def _keep_worst(
     ious = (found & truth).sum((1, 2, 3)) / (found | truth).sum((1, 2, 3)).clamp(min=1)
     for i, iou in enumerate(ious.tolist()):
         if len(drawn) < count or iou < drawn[-1][0]:
-            one = Batch(**{k: v[i : i + 1] for k, v in vars(batch).items()})
+            one = _clip(batch, i)
             name = batch.names[i] if batch.names else str(i)
             drawn = sorted([*drawn, (iou, name, panel(one, logits[i : i + 1], 1))], key=lambda row: row[0])[:count]
     return drawn

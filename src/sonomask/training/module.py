@@ -117,7 +117,7 @@ class AVSModule(LightningModule):
 
     def forward(self, batch: Batch) -> Output:
         """The model's output for a batch."""
-        return self.run(batch.images, batch.logmel if self.model.config.listens else None, batch.valid)
+        return self.run(**batch.inputs(self.model.config))
 
     def on_train_epoch_start(self) -> None:
         """Start from a state that depends on the epoch alone, so that a resumed run repeats it."""

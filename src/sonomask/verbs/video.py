@@ -23,6 +23,9 @@ def segment(
         float | None, "probability above which a pixel is masked; the model's own unless given"
     ] = None,
     min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
+    regions: Annotated[
+        str | None, "picture of regions for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"
+    ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     format: Annotated[Formats, "what to write: overlay, masks, npz"] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
@@ -31,14 +34,14 @@ def segment(
     from sonomask import api
 
     api.check_names(videos, out)
-    network = api.load_fast(model, device)
+    network, maker = api.load_fast(model, device), api.load_regions(regions, device)
     done = 0
     for video in videos:
         with told(video):
             with bar(video) as progress:
                 result = api.segment(
-                    video, out, network, rate=rate, threshold=threshold, min_presence=min_presence, device=device,
-                    formats=format, overwrite=overwrite, progress=progress,
+                    video, out, network, rate=rate, threshold=threshold, min_presence=min_presence, regions=maker,
+                    device=device, formats=format, overwrite=overwrite, progress=progress,
                 )  # fmt: skip
             _report(result)
             done += 1
@@ -48,6 +51,8 @@ def segment(
 def _report(result: Result) -> None:
     for warning in result.warnings:
         print(f"sonomask: {warning}", file=sys.stderr)
+    if result.regions is not None:
+        print(f"sonomask: the picture of regions was made by {result.regions}.", file=sys.stderr)
     for path in result.files.values():
         print(f"{path}  ({result.frames} masks, {result.area:.1%} of the picture sounds)")
 
