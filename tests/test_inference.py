@@ -14,6 +14,7 @@ from sonomask.errors import MediaError, WeightsError
 from sonomask.inference import Segmenter, choose_device
 from sonomask.media.reader import VideoReader
 from sonomask.media.writer import VideoWriter
+from sonomask.regions import PALETTE
 from sonomask.structures import ModelConfig, Output
 
 SIZE = (48, 64)
@@ -235,3 +236,30 @@ def test_a_gate_needs_a_model_with_a_presence_score():
 
     with pytest.raises(ValueError, match="no calibrated presence"):
         Segmenter(sonomask.load("avs_mini.synthetic"), min_presence=0.5)
+
+
+class Reader(Stub):
+    """Reads a second picture, and marks what is grey in it: where the maker saw no region."""
+
+    def forward(self, *_, regions):
+        grey = torch.tensor([120 / 255]).sub(torch.tensor(self.config.mean)).div(torch.tensor(self.config.std))
+        return Output(((regions - grey[:, None, None]).abs().amax(2, keepdim=True) < 1e-3).float() * 4 - 2)
+
+
+def test_a_model_that_reads_regions_gets_those_of_the_maker(video):
+    def left(images):
+        made = np.full_like(images, 120)
+        made[:, :, 16:] = PALETTE[1]
+        return made
+
+    segmenter = Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu", regions=left)
+    masks = next(iter(segmenter(video))).mask[0]
+    assert masks[:, :30].all()
+    assert not masks[:, 34:].any()
+
+
+def test_superpixels_make_them_unless_another_maker_is_given():
+    assert Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu").regions.name == "superpixels"
+    assert Segmenter(Stub(), device="cpu").regions is None
+    with pytest.raises(ValueError, match="`regions`: the model stub reads no picture of regions"):
+        Segmenter(Stub(), device="cpu", regions=lambda images: images)

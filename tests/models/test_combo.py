@@ -163,7 +163,7 @@ def test_a_few_steps_on_one_batch_find_its_masks(name, options):
     model, batch = build(name, **options).train(), clips()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(25):
         optimizer.zero_grad()
         loss = torch.stack(list(model.objective(batch).values())).sum()
         loss.backward()
@@ -173,5 +173,5 @@ def test_a_few_steps_on_one_batch_find_its_masks(name, options):
     with torch.no_grad():
         found = model(batch.images, batch.logmel, regions=batch.regions).logits[:, :, 0] > 0
     truth = batch.masks > 0
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
     assert (found & truth).sum() / (found | truth).sum() > 0.7

@@ -2,7 +2,7 @@
 
     clips.json   names, categories, size, format     images.npy    (N, T, 3, H, W) uint8
     flags.npy    (N, 2, T) labelled, valid            masks.npy     (N, T, H, W) uint8
-    logmel.npy   (N, T, 1, 96, 64) float32
+    logmel.npy   (N, T, 1, 96, 64) float32           regions.npy   like images, if the clips have any
 
 Nothing is lost: pictures have 8 bits a channel before normalisation, and are brought back to them.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from sonomask.errors import DatasetError
@@ -45,11 +46,13 @@ def write_cache(dataset: Any, folder: str | Path) -> Path:
         for i in range(len(dataset)):
             clip = dataset[i]
             values = {
-                "images": ((clip.images * STD + MEAN) * 255).round().clamp(0, 255).byte(),
+                "images": _bytes(clip.images),
                 "masks": clip.masks.byte(),
                 "logmel": clip.logmel.float(),
                 "flags": torch.stack([clip.labelled, clip.valid]),
             }
+            if clip.regions is not None:
+                values["regions"] = _bytes(clip.regions)
             for name, value in values.items():
                 if name not in arrays:
                     shape, kind = (len(dataset), *value.shape), value.numpy().dtype
@@ -65,6 +68,10 @@ def write_cache(dataset: Any, folder: str | Path) -> Path:
     return folder
 
 
+def _bytes(images: Tensor) -> Tensor:
+    return ((images * STD + MEAN) * 255).round().clamp(0, 255).byte()
+
+
 class CachedClips(Dataset[Clip]):
     """The clips of a folder that `write_cache` wrote.
 
@@ -76,7 +83,9 @@ class CachedClips(Dataset[Clip]):
         folder = Path(folder)
         try:
             about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "masks", "logmel", "flags")}
+            more = ("regions",) if (folder / "regions.npy").is_file() else ()
+            names = ("images", "masks", "logmel", "flags", *more)
+            arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
         except (OSError, ValueError) as error:
             raise DatasetError(f"{folder}: is no cache of clips ({error}). Delete it; it is made again.") from error
         if about.get("format") != FORMAT or {len(a) for a in arrays.values()} != {len(about["names"])}:
@@ -90,5 +99,13 @@ class CachedClips(Dataset[Clip]):
         images, masks, logmel, flags = (
             torch.from_numpy(self.arrays[name][index].copy()) for name in ("images", "masks", "logmel", "flags")
         )
-        images = torch.where(flags[1][:, None, None, None], (images / 255 - MEAN) / STD, 0.0)  # padding is 0
-        return Clip(images, logmel, masks.long(), flags[0], flags[1], self.names[index], self.categories[index])
+        there = flags[1][:, None, None, None]
+        images = torch.where(there, (images / 255 - MEAN) / STD, 0.0)  # padding is 0
+        regions = None
+        if "regions" in self.arrays:
+            regions = torch.where(
+                there, (torch.from_numpy(self.arrays["regions"][index].copy()) / 255 - MEAN) / STD, 0.0
+            )
+        return Clip(
+            images, logmel, masks.long(), flags[0], flags[1], self.names[index], self.categories[index], regions
+        )  # fmt: skip

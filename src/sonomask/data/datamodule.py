@@ -1,5 +1,6 @@
 """Loaders of `Batch` for Lightning: which clip comes when depends on the seed and the epoch alone."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from sonomask.data.avsbench import AVSBench, Sound
 from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.composite import CompositeRules, CompositeScenes
 from sonomask.data.library import Library
+from sonomask.data.regions import FOLDER, with_regions
 from sonomask.data.synthetic import Rules, SyntheticScenes
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
@@ -75,6 +77,8 @@ class ClipDataModule(LightningDataModule):
         workers: Loader processes.
         seed: Of the order of training clips.
         augment: What happens to training clips.
+        regions: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.regions` ("superpixels",
+            "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
     """
 
@@ -86,10 +90,11 @@ class ClipDataModule(LightningDataModule):
         workers: int = 2,
         seed: int = 0,
         augment: Augment | None = None,
+        regions: str | None = None,
         timeout: float = 300,
     ) -> None:
         super().__init__()
-        self.augment = augment
+        self.augment, self.regions = augment, regions
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.timeout = seed, timeout
 
@@ -98,7 +103,9 @@ class ClipDataModule(LightningDataModule):
         raise NotImplementedError
 
     def suit(self, config: ModelConfig) -> None:
-        """Take from a model's config what was not given; here nothing."""
+        """Take from a model's config what was not given; here regions, of superpixels, if the model reads any."""
+        if config.regions and self.regions is None:
+            self.regions = "superpixels"
 
     def train_dataloader(self) -> DataLoader:
         """Batches in the order of the epoch."""
@@ -124,10 +131,14 @@ class ClipDataModule(LightningDataModule):
         return self._loader(dataset, batch_size=self.eval_batch_size, sampler=mine)
 
     def _filled(self, split: Split) -> Any:
-        dataset = self.dataset(split)
-        if len(dataset) == 0:  # type: ignore[arg-type]
+        dataset: Any = self.dataset(split)
+        if len(dataset) == 0:
             raise DatasetError(f"The split {split!r} is empty. Check it with `sonomask doctor`.")
-        return dataset
+        return self._seen(dataset)
+
+    def _seen(self, dataset: Any) -> Any:
+        """With regions, if any are asked for."""
+        return dataset if self.regions is None else with_regions(dataset, self.regions)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -224,7 +235,7 @@ class CompositeDataModule(ClipDataModule):
         """Each epoch has scenes of its own."""
         rank, world = self._place()
         batches = EpochBatches(self.counts["train"], self.batch_size, seed=self.seed, rank=rank, world=world, keys=True)
-        dataset = self._scenes("train", self.counts["train"] * self.epochs, self.seconds)
+        dataset = self._seen(self._scenes("train", self.counts["train"] * self.epochs, self.seconds))
         wrapped: Any = dataset if self.augment is None else Augmented(dataset, self.augment, self.seed)
         return self._loader(wrapped, batch_sampler=batches)
 
@@ -273,8 +284,13 @@ class AVSBenchDataModule(ClipDataModule):
         """Pictures of the model's size, unless one was given, normalised for it, and truth of the size it is scored at.
 
         Raises:
-            ValueError: The cache is normalised otherwise.
+            ValueError: The cache is normalised otherwise, or the model reads regions and none were named.
         """
+        if config.regions and self.regions is None:
+            raise ValueError(
+                f"`regions`: {config.name} reads a picture of regions for each frame. Name the authors' folder for the "
+                f"published figure (--data.init_args.regions …/{FOLDER}), or a maker such as superpixels."
+            )
         if self.cache and (config.mean, config.std) != (self.config.mean, self.config.std):
             raise ValueError("`cache`: its clips are normalised as ImageNet's, the model's are not. Leave it out.")
         size = self.config.image_size if self.given else config.image_size
@@ -298,15 +314,21 @@ class AVSBenchDataModule(ClipDataModule):
             write_cache(self._clips(split), self._cached(split))
         return CachedClips(self._cached(split)) if self.cache else self._clips(split)
 
-    def _clips(self, split: Split) -> AVSBench:
+    def _seen(self, dataset: Any) -> Any:
+        """`dataset` has seen to it, so that the cache holds the regions."""
+        return dataset
+
+    def _clips(self, split: Split) -> Any:
         config = self.config
-        return AVSBench(
+        clips = AVSBench(
             self.root, self.subset, split, size=config.image_size, truth_size=config.score_size, sound=self.sound,
             skip_missing=self.skip_missing, mean=config.mean, std=config.std,
         )  # fmt: skip
+        return clips if self.regions is None else with_regions(clips, self.regions, config.mean, config.std)
 
     def _cached(self, split: Split) -> Path:
         height, width = self.config.image_size
         sizes = [str(height) if height == width else f"{height}x{width}"]
         sizes += [f"{h}x{w}" for h, w in [self.config.score_size or (0, 0)] if h]
-        return Path(self.cache or "", "_".join([self.subset, split, *sizes, self.sound]))
+        seen = [] if self.regions is None else [hashlib.sha256(self.regions.encode()).hexdigest()[:8]]
+        return Path(self.cache or "", "_".join([self.subset, split, *sizes, self.sound, *seen]))

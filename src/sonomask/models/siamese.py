@@ -75,10 +75,11 @@ class Swin(nn.Module):
 
     def __init__(self, name: str, size: int, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.net: Any = timm.create_model(
+        net: Any = timm.create_model(
             name, pretrained=False, features_only=True, img_size=size, always_partition=True, drop_path_rate=drop_path
         )
-        self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
+        self.net: Any = net
+        self.channels: tuple[int, ...] = tuple(net.feature_info.channels())
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> list[Float[Tensor, "N _C _h _w"]]:

@@ -109,7 +109,8 @@ def evaluate(argv: Sequence[str]) -> Report:
         model, options.data.eval_dataloader(options.split), protocols=options.protocols, sounds=options.sounds,
         device=options.device, out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
         worst=options.worst, seed=options.seed, details=options.details,
-        facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split},
+        facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split,
+               **({"regions": str(options.data.regions)} if model.config.regions else {})},
     )  # fmt: skip
     if out is not None:
         report.save(out)
