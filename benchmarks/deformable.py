@@ -5,7 +5,7 @@
 Prints Markdown. The plain side (`written_out`) is the form that AVSegFormer, COMBO and VCT fall back to without their
 compiled operator: a grid sample of each level, stacked. Both take turns in one process; times are medians of processor
 seconds of one thread, which other work on the machine hardly moves. Weights are random, places some cells away. Peak memory
-is that of a fresh process for each, above what is there before the call.
+is that of a forked process for each, above what is there before the call.
 """
 
 import argparse
@@ -66,13 +66,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    torch.set_num_threads(1)  # also lets processes be forked
     print(f"{platform.machine()} CPU, 1 thread, torch {torch.__version__}; medians of {args.rounds} rounds\n")
     print("| what | plain | ours | ratio | plain MiB | ours MiB | furthest apart |\n|---|--:|--:|--:|--:|--:|--:|")
     for size in SIZES:
         for part in ("attention", "training step", "encoder"):
             names = [f"{side}|{part}|{size}" for side in ("plain", "ours")]
+            memory = [peak(job, name, "fork") for name in names]  # before a thread is started here
             plain, ours = race(args.rounds, *map(job, names), clock=time.process_time)
-            memory = [peak(job, name) for name in names]
             cells = [f"{plain * 1e3:.0f} ms", f"{ours * 1e3:.0f} ms", f"{plain / ours:.1f}×"]
             cells += [f"{m:.0f}" for m in memory] + [apart(*names)]
             print(f"| {part}, {size} | " + " | ".join(cells) + " |", flush=True)

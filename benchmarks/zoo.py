@@ -27,7 +27,7 @@ ZOO = ("avsegformer_*", "combo_*", "vct_*")
 def measure(name: str, options: dict[str, Any], seconds: int, threads: int) -> dict[str, float]:
     """The figures of one model; only sensible in a fresh process."""
     torch.set_num_threads(threads)
-    model: Any = optimize(create_model(name, **options))
+    model: Any = optimize(create_model(name, **options), in_place=True)
     size = model.config.image_size
     inputs: dict[str, Any] = {"images": torch.randn(1, seconds, 3, *size), "logmel": torch.randn(1, seconds, 1, 96, 64)}
     if getattr(model.config, "regions", False):

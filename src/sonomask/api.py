@@ -136,7 +136,7 @@ def load_fast(model: str | Path | None = None, device: str = "auto") -> nn.Modul
         WeightsError: There is no such model.
         ValueError: There is no such device.
     """
-    return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)))
+    return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)), in_place=True)
 
 
 def load_regions(word: str | None, device: str = "auto") -> Maker | None:
