@@ -210,9 +210,88 @@ def avsegformer(subset: str, backbone: str) -> tuple[str, str]:
     return f"{name}.yaml", text
 
 
+MASK2FORMER = {  # system: clips a batch and steps by subset, side of the pictures, published figures by backbone
+    "combo": {
+        "s4": (8, 90_000, 224, {"resnet50": "81.7 / 90.1", "pvt_v2_b5": "84.7 / 91.9"}),
+        "ms3": (8, 20_000, 224, {"resnet50": "54.5 / 66.6", "pvt_v2_b5": "59.2 / 71.2"}),
+        "avss": (8, 90_000, 224, {"resnet50": "33.3 / 37.3", "pvt_v2_b5": "42.1 / 46.1"}),
+    },
+    "vct": {
+        "s4": (2, 45_000, 384, {"swin_b": "86.2 / 93.4"}),
+        "ms3": (2, 40_000, 384, {"swin_b": "67.6 / 81.4"}),
+        "avss": (8, 45_000, 384, {"swin_b": "52.5 / 56.9"}),
+    },
+}
+README = {"combo": "yannqi/COMBO-AVS", "vct": "spyflying/VCT_AVS"}
+SWIN = {"swin_b": "swin_base_patch4_window12_384_22k.pth of the Swin authors"}
+MASK2FORMER_TEMPLATE = """\
+# {title}: {system} with {backbone}
+#
+#   uv run sonomask train recipes/{name}.yaml --data.init_args.root AVSBENCH --data.init_args.regions REGIONS --out runs/{name}
+#   uv run sonomask evaluate --model runs/{name}/best --data.class_path sonomask.data.datamodule.AVSBenchDataModule \\
+#     --data.init_args.root AVSBENCH --data.init_args.subset {subset} --data.init_args.regions REGIONS --out runs/{name}/test
+#
+# REGIONS: the authors' folder pre_SAM_mask, or superpixels, maskrcnn:FILE, sam:FOLDER (docs/zoo.md).
+# AdamW, lr 1e-4 (backbones a tenth), decay 0.05 without norms and embeddings, gradient norm at most 0.01, as in its code;
+# cuts, colours and mirror images stand for its own augmentation.{audio}
+# Published: {published} mIoU / F (protocol {protocol}), README of {readme}.
+# Ours: not run; AVSBench may not be redistributed. The authors' weights give their figure by `sonomask convert`.
+# Hardware: one GPU of {memory} GB or more. Needs weights/{weights} and weights/vggish.pth.
+seed_everything: 123
+model:
+  model: {system}_{backbone}
+  options: {{{options}}}
+  learning_rate: 0.0001
+  weight_decay: 0.05
+  decay_norms: false
+  backbone_rate: 0.1
+  schedule: poly
+  freeze_norms: {frozen}
+  protocols: [{validation}]
+  backbone_weights: weights/{file}
+  audio_weights: weights/vggish.pth
+  checkpoint_backbone: {checkpoint}
+data:
+  class_path: sonomask.data.datamodule.AVSBenchDataModule
+  init_args:
+    {{root: AVSBench, subset: {subset}, size: {size}, batch_size: {batch}, workers: 8, seed: 123, regions: superpixels,
+     augment: {augment}}}
+trainer:
+  max_epochs: -1
+  max_steps: {steps}
+  gradient_clip_val: 0.01
+  precision: {precision}
+"""
+
+
+def mask2former(system: str, subset: str, backbone: str) -> tuple[str, str]:
+    """File name and text of COMBO or VCT."""
+    batch, steps, size, published = MASK2FORMER[system][subset]
+    name, semantic = f"{subset}_{system}_{backbone}", subset == "avss"
+    options = {"num_classes": "71"} if semantic else {}
+    if system == "vct" and semantic:
+        options["prototypes"] = "71"
+    elif system == "vct" and subset == "s4":
+        options |= {"prototypes": "23", "categories": f"[{', '.join(S4_CATEGORIES)}]"}
+    weights = {**BACKBONES, **SWIN}[backbone]
+    text = MASK2FORMER_TEMPLATE.format(
+        title=subset.upper(), name=name, system=system, subset=subset, backbone=backbone, steps=steps, batch=batch,
+        size=size, published=published[backbone], protocol="avss_unpadded" if semantic else "combo",
+        readme=README[system], memory=40, weights=weights, file=weights.split()[0],
+        validation="avsbench" if semantic else "combo",
+        options=", ".join(f"{k}: {v}" for k, v in options.items()), precision="16-mixed" if semantic else "32-true",
+        frozen="true" if backbone == "resnet50" else "false", checkpoint="true" if backbone == "pvt_v2_b5" else "false",
+        audio="\n# Each frame's queries get its own sound; options.audio_queries: mixed repeats the reference's slip."
+        if system == "combo" else "",
+        augment="{flip: 0.5, colour: 0.4}" if semantic and system == "combo" else "{flip: 0.5, crop: 0.5, colour: 0.4}",
+    )  # fmt: skip
+    return f"{name}.yaml", text
+
+
 def recipes() -> dict[str, str]:
     """All of them."""
     zoo = [avsegformer(s, b) for s in AVSEGFORMER for b in BACKBONES]
+    zoo += [mask2former(s, subset, b) for s, rows in MASK2FORMER.items() for subset, row in rows.items() for b in row[3]]
     return dict([*_ours().items(), *(compared(s, r) for s in ("s4", "ms3") for r in COMPARED), *zoo])
 
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 import torch
+from torchvision.models import resnet18
 
 from sonomask import weights
-from sonomask.convert import convert, convert_state, read_checkpoint, recognise
+from sonomask.convert import convert, convert_state, load_backbone, read_checkpoint, recognise
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model
 
@@ -108,3 +109,34 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         read_checkpoint(tmp_path / "none.pth")
+
+
+def test_both_encoders_of_combo_start_from_the_same_weights(tmp_path):
+    torch.manual_seed(0)
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    model = create_model("combo_resnet50", backbone="resnet18", audio="light", width=32, audio_hidden=8)
+    load_backbone(model, tmp_path / "resnet18.pth")
+    frames, regions = (net.state_dict() for net in model.backbone.nets)
+    assert torch.equal(frames["layer4.1.conv2.weight"], torch.load(tmp_path / "resnet18.pth")["layer4.1.conv2.weight"])
+    assert all(torch.equal(frames[key], regions[key]) for key in frames)
+
+
+def test_vct_starts_from_the_official_file_of_swin(tmp_path):
+    name = "swin_tiny_patch4_window7_224"
+    model = create_model("vct_swin_b", backbone=name, size=64, width=32, audio_hidden=8, regions=False)
+    own = model.backbone.nets[0].state_dict()
+
+    def official(key):
+        key = re.sub(r"^layers_(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key)
+        return re.sub(r"^layers_(\d)\.", r"layers.\1.", key)
+
+    state = {official(key): torch.randn_like(v) if v.is_floating_point() else v for key, v in own.items()}
+    extra = {
+        "head.weight": torch.zeros(1),
+        "norm.weight": torch.zeros(1),
+        "layers.0.blocks.1.attn_mask": torch.zeros(9),
+    }
+    torch.save({"model": {**state, **extra}}, tmp_path / "swin.pth")
+    load_backbone(model, tmp_path / "swin.pth")
+    ours = model.backbone.nets[0].state_dict()["layers_2.downsample.reduction.weight"]
+    assert torch.equal(ours, state["layers.1.downsample.reduction.weight"])

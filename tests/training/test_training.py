@@ -13,6 +13,7 @@ import torch
 from lightning import Trainer
 
 from sonomask import weights
+from sonomask.audio.vggish import VGGish
 from sonomask.data.datamodule import SyntheticDataModule
 from sonomask.data.synthetic import KINDS
 from sonomask.data.synthetic_tree import Preset, write_tree
@@ -273,3 +274,53 @@ def test_evaluate_keeps_a_size_that_is_given(tmp_path):
     report = cli.evaluate([*words, *options.split()])
     assert report.facts["pictures"].startswith("32×32 (the model's own size is ")
     assert report.facts["protocol"].startswith("video (")
+
+
+QUERIES = {"width": 32, "queries": 8, "depth": 1, "layers": 2, "audio_hidden": 16, "points": 64, "backbone": "resnet18"}
+
+
+def test_a_model_of_queries_trains_on_made_regions(tmp_path):
+    module = AVSModule(
+        "combo_resnet50", {**QUERIES, "audio": "light"}, weight_decay=0.1, decay_norms=False, schedule="poly"
+    )
+    scenes = data(size=64, train=2, val=2, batch_size=2, regions="superpixels")
+    run = trainer(tmp_path, max_epochs=1, max_steps=1)
+    run.fit(module, scenes)
+    assert {"train/class", "train/mask", "train/dice", "train/consistency"} <= set(run.logged_metrics)
+    assert 0 <= run.logged_metrics["val/miou"] <= 1
+
+
+def test_norms_and_embeddings_need_not_decay():
+    module = AVSModule(
+        "combo_resnet50", {**QUERIES, "audio": "light"}, weight_decay=0.1, decay_norms=False, backbone_rate=0.1
+    )
+    groups = module.configure_optimizers().param_groups
+    assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.1, 1e-4), (0.0, 1e-4), (0.1, 1e-5), (0.0, 1e-5)]
+    still = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
+    model = module.model
+    assert id(model.decoder.queries.weight) in still
+    assert id(model.pixels.merge[1].weight) in still
+    assert id(model.pixels.out.weight) not in still
+    assert sum(len(g["params"]) for g in groups) == sum(p.requires_grad for p in model.parameters())
+
+
+def test_vggish_for_vct_ends_before_its_embeddings(tmp_path):
+    torch.save(VGGish().state_dict(), tmp_path / "vggish.pth")
+    options = {**QUERIES, "size": 64, "drop_path": 0}
+    module = AVSModule("vct_swin_b", options, audio_weights=str(tmp_path / "vggish.pth"))
+    own = torch.load(tmp_path / "vggish.pth", weights_only=True)
+    assert torch.equal(module.model.audio.features[0].weight, own["features.0.weight"])
+
+
+def test_evaluate_scores_vct_as_its_authors_do(tmp_path):
+    write_tree(tmp_path / "tree", preset=Preset((2, 2, 2), 32, 8), subsets=("ms3",))
+    model = create_model("vct_swin_b", **QUERIES, size=64, drop_path=0)
+    model.config = replace(model.config, score_size=(32, 32))
+    weights.save(model, tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--data.class_path", "sonomask.data.datamodule.AVSBenchDataModule"]
+    options = f"--data.root {tmp_path / 'tree'} --data.subset ms3 --data.workers 0 --data.regions superpixels"
+    report = cli.evaluate([*words, *options.split()])
+    assert report.facts["pictures"].startswith("64×64")
+    assert report.facts["pictures"].endswith("truth 32×32")
+    assert report.facts["protocol"].startswith("combo (COMBO, VCT")
+    assert report.facts["regions"] == "superpixels"

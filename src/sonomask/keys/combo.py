@@ -103,6 +103,12 @@ DEAD = (
 DEAD_VCT = (*DEAD, r"^audio_backbone\.embeddings\.")  # VCT reads VGGish's last map
 DEAD_UNFUSED = (*DEAD, r"^sem_seg_head\.fusion_module\.audio_pos\.")  # built, but COMBO without fusion never reads it
 
+SWIN_STAGES: Names = (
+    (r"^layers\.([0-3])\.downsample\.", lambda match: f"layers_{int(match[1]) + 1}.downsample."),
+    (r"^layers\.([0-3])\.", r"layers_\1."),
+)
+"""The official file of a Swin with ImageNet's weights under timm's names."""
+
 DERIVED = r"num_batches_tracked$|relative_position_index$|attn_mask$"
 """Counters of batch norms, which detectron2 has none of, and Swin's tables."""
 

@@ -48,6 +48,16 @@ class Siamese(nn.Module):
         seconds: list[Tensor] = self.regions(regions)
         return [x + gate(y) * y for x, y, gate in zip(maps, seconds, self.gates, strict=True)]
 
+    @property
+    def nets(self) -> list[Any]:
+        """The networks of the frames and, if there are two, of the regions."""
+        return [part.net for part in (self.frames, self.regions) if part is not None]
+
+    def pair(self) -> None:
+        """Start the network of the regions where that of the frames is."""
+        for net in self.nets[1:]:
+            net.load_state_dict(self.nets[0].state_dict())
+
 
 class _Gate(nn.Module):
     """How much of a map's channels passes, told by the map's mean."""

@@ -1,5 +1,6 @@
 """One model in training: losses, optimiser, validation. Everything else is Lightning's."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -29,7 +30,8 @@ class AVSModule(LightningModule):
         options: Arguments of `create_model`.
         learning_rate: Of Adam; constant as in the reference unless `schedule`.
         weight_decay: Decoupled (AdamW) if not 0.
-        schedule: "constant", or "cosine" to zero over the run after `warmup` steps.
+        decay_norms: Whether the weight decay is that of norms, embeddings and Swin's biases of position, too.
+        schedule: "constant", or to zero over the run after `warmup` steps: "cosine", or "poly", 0.9 its power.
         warmup: Steps of linear increase.
         matching: A name of `losses.RELEASED`, or None for no L_AVM.
         matching_weight: λ of L_AVM.
@@ -62,7 +64,8 @@ class AVSModule(LightningModule):
         *,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
-        schedule: Literal["constant", "cosine"] = "constant",
+        decay_norms: bool = True,
+        schedule: Literal["constant", "cosine", "poly"] = "constant",
         warmup: int = 0,
         matching: str | None = None,
         matching_weight: float = 0.5,
@@ -93,14 +96,18 @@ class AVSModule(LightningModule):
         if backbone_weights:
             load_backbone(self.model, backbone_weights)
         if audio_weights and self._ear() is not None:
-            fill(self._ear(), split_pca(read_checkpoint(audio_weights))[0], source=audio_weights)
+            own = self._ear().state_dict()  # VCT's VGGish ends before the embeddings
+            heard = split_pca(read_checkpoint(audio_weights))[0]
+            heard = {k: v for k, v in heard.items() if k in own or not k.startswith("embeddings.")}
+            fill(self._ear(), heard, source=audio_weights)
         if init_from:
             put = fill_agreeing if init_part else fill
             put(self.model, load(init_from).state_dict(), source=init_from)
         self.model.started()
         if checkpoint_backbone:
             backbone: Any = self.model.backbone
-            backbone.net.set_grad_checkpointing()
+            for net in getattr(backbone, "nets", None) or [backbone.net]:
+                net.set_grad_checkpointing()
         if channels_last:
             for weight in self.model.parameters():
                 if weight.ndim == 4:  # torch refuses a whole model that has 3-D convolutions
@@ -217,6 +224,18 @@ class AVSModule(LightningModule):
         self.log_dict({f"{split}/{key}": float(value) for key, value in values.items()}, sync_dist=False)
         self.log(f"{split}/miou", float(values[first]), prog_bar=True, sync_dist=False)
 
+    def _spare(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The groups, each in two: those that decay, and those that don't."""
+        kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
+        spared = {id(p) for m in self.model.modules() if isinstance(m, kinds) for p in m.parameters(recurse=False)}
+        spared |= {id(p) for n, p in self.model.named_parameters() if n.endswith("relative_position_bias_table")}
+        parts = [
+            {**group, "params": [p for p in group["params"] if (id(p) in spared) is spare], **more}
+            for group in groups
+            for spare, more in ((False, {}), (True, {"weight_decay": 0.0}))
+        ]
+        return [part for part in parts if part["params"]]
+
     def configure_optimizers(self) -> Any:
         """Adam as in the reference, and its schedule."""
         wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
@@ -229,6 +248,8 @@ class AVSModule(LightningModule):
                 apart = [p for p in wanted[0]["params"] if id(p) in own]
                 wanted[0]["params"] = [p for p in wanted[0]["params"] if id(p) not in own]
                 wanted.append({"params": apart, "lr": scale * rate})
+        if not self.hp.decay_norms:
+            wanted = self._spare(wanted if isinstance(wanted[0], dict) else [{"params": wanted}])
         if self.hp.optimizer == "sgd":
             optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
         else:
@@ -240,8 +261,9 @@ class AVSModule(LightningModule):
 
         def factor(step: int) -> float:
             rise = min(1.0, (step + 1) / max(1, self.hp.warmup))
-            fall = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / total)).item())
-            return rise * (fall if self.hp.schedule == "cosine" else 1.0)
+            done = min(1.0, step / total)
+            falls = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "poly": (1 - done) ** 0.9, "constant": 1.0}
+            return rise * falls[self.hp.schedule]
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
