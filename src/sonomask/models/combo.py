@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sonomask.audio.light import LightEncoder
 from sonomask.audio.vggish import VGGish
 from sonomask.models.deformable import DeformableEncoder, sine_position
-from sonomask.models.mask_decoder import MaskDecoder, Predictions, scores, semantic
+from sonomask.models.mask_decoder import MaskDecoder, Predictions, logits_of
 from sonomask.models.net import Net, gate
 from sonomask.models.pixel_decoder import PixelDecoder
 from sonomask.models.siamese import encoder
@@ -120,7 +120,7 @@ class COMBO(Net):
     ) -> Output:
         """`forward` for those who bring their own audio embedding."""
         said = self.predict(images, sound, valid, regions)
-        logits = scores(semantic(said.classes[-1], said.masks[-1], images.shape[-2:]))
+        logits = logits_of(said, images.shape[-2:])
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
     def predict(

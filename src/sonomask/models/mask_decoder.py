@@ -112,6 +112,12 @@ def semantic(classes: Float[Tensor, "N Q _K"], masks: Float[Tensor, "N Q h w"], 
     return torch.einsum("nqk,nqhw->nkhw", classes.softmax(-1)[..., :-1], masks)
 
 
+def logits_of(said: Predictions, size: Sequence[int]) -> Float[Tensor, "N _K H W"]:
+    """What the last stage marks, frame by frame: a frame's masks at full size are a hundred times its picture."""
+    frames = zip(said.classes[-1].split(1), said.masks[-1].split(1), strict=True)
+    return scores(torch.cat([semantic(classes, masks, size) for classes, masks in frames]))
+
+
 def scores(maps: Float[Tensor, "N K H W"]) -> Float[Tensor, "N _K H W"]:
     """Logits of the class maps: themselves, but of two (background, object) their difference.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
 from sonomask.models.deformable import DeformableEncoder
-from sonomask.models.mask_decoder import MaskDecoder, Predictions, scores, semantic
+from sonomask.models.mask_decoder import MaskDecoder, Predictions, logits_of
 from sonomask.models.net import Net, gate
 from sonomask.models.pixel_decoder import PixelDecoder
 from sonomask.models.siamese import encoder
@@ -123,7 +123,7 @@ class VCT(Net):
     ) -> Output:
         """`forward` for those who bring their own map of the sound."""
         said, _ = self.predict(images, sound, regions)
-        logits = scores(semantic(said.classes[-1], said.masks[-1], images.shape[-2:]))
+        logits = logits_of(said, images.shape[-2:])
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
     def predict(
