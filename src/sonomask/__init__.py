@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sonomask.api import Result, Segmenter, create_model, list_models, load, segment
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
+    from sonomask.outputs.samples import to_fiftyone, to_supervision
     from sonomask.structures import Masks, ModelConfig, Output
 
 __version__ = "0.1.0"
@@ -31,11 +32,14 @@ __all__ = [
     "list_models",
     "load",
     "segment",
+    "to_fiftyone",
+    "to_supervision",
 ]
 
 _ROOMS = {
     "api": ("Result", "Segmenter", "create_model", "list_models", "load", "segment"),
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
+    "outputs.samples": ("to_fiftyone", "to_supervision"),
     "structures": ("Masks", "ModelConfig", "Output"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -11,10 +11,12 @@ from torch import nn
 
 from sonomask.inference import Rate, Segmenter, choose_device
 from sonomask.media.reader import VideoReader
-from sonomask.models.catalog import create_model, list_models
+from sonomask.models.catalog import PRESETS, create_model, list_models
 from sonomask.models.optimize import optimize
-from sonomask.outputs import Format, open_outputs, paths_of
+from sonomask.outputs.formats import Format, paths_of
+from sonomask.outputs.write import open_outputs
 from sonomask.regions import Maker, make
+from sonomask.structures import ModelConfig
 from sonomask.weights import load
 
 __all__ = [
@@ -84,7 +86,8 @@ def segment(
         regions: What makes the picture of regions that COMBO and VCT read: "superpixels" (unless given), "maskrcnn:FILE" or
             "sam:FOLDER", see `sonomask.regions`.
         device: "auto", "cpu", "cuda" or "mps".
-        formats: "overlay" (a video), "masks" (PNG and a manifest), "npz" (probabilities).
+        formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
+            pass of the model.
         overwrite: Replace existing outputs.
         progress: Called after each frame with the seconds done and those of the whole, if known.
 
@@ -111,7 +114,7 @@ def segment(
         facts["regions"] = used
     frames, area = 0, 0.0
     with VideoReader(source) as reader:
-        with open_outputs(reader, paths, facts=facts, classes=config.classes, overwrite=overwrite) as write:
+        with open_outputs(reader, paths, facts=facts, classes=class_names(config), overwrite=overwrite) as write:
             for masks in segmenter(reader):
                 write(masks)
                 frames, area = frames + len(masks), area + float(masks.mask.float().mean((1, 2)).sum())
@@ -119,6 +122,12 @@ def segment(
                     progress(masks.times[-1], reader.info.duration)
         warnings = tuple(dict.fromkeys(reader.warnings))
     return Result(str(source), paths, frames, area / max(frames, 1), warnings, used)
+
+
+def class_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of a semantic model's classes, background first, by number where it has none; () for a binary one."""
+    count = {**PRESETS.get(config.name, {}), **config.options}.get("num_classes", 1)
+    return config.classes or (("background", *(f"class {i}" for i in range(1, count))) if count > 1 else ())
 
 
 def output_stem(source: str | Path, out: str | Path | None = None) -> Path:

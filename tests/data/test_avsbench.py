@@ -14,12 +14,12 @@ from PIL import Image
 from sonomask.data.avsbench import AVSBench, binary_mask, find, items, semantic_mask
 from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.doctor import examine
-from sonomask.data.palette import palette
 from sonomask.data.pickles import read_logmel
 from sonomask.data.sound import patches_of
 from sonomask.data.synthetic import SyntheticScenes
 from sonomask.data.synthetic_tree import Preset, write_tree
 from sonomask.errors import DatasetError
+from sonomask.palette import palette
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from PIL import Image
 
 from sonomask.data.composite import CompositeRules, CompositeScenes, compose
 from sonomask.data.library import Library
-from sonomask.data.prepare import write_wav
 from sonomask.errors import DatasetError
+from sonomask.media.writer import write_wav
 
 KINDS = ("person", "dog", "horse")  # a horse has no sound here
 

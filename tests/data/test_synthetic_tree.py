@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonomask.data.palette import palette
 from sonomask.data.synthetic import KINDS
 from sonomask.data.synthetic_tree import Preset, write_tree
 from sonomask.errors import DatasetError
 from sonomask.media.reader import VideoReader
+from sonomask.palette import palette
 
 ONE = Preset((1, 0, 0), 32, 4)
 

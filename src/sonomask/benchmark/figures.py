@@ -14,7 +14,7 @@ from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan, _batches
 from sonomask.models.catalog import WITHOUT_WEIGHTS
 from sonomask.structures import Batch
-from sonomask.visualise import overlay
+from sonomask.visualise.overlay import overlay
 from sonomask.weights import load
 
 SIDE = 160  # pixels of a frame in a figure

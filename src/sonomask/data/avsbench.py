@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import fit
-from sonomask.data.palette import palette
 from sonomask.data.sound import patches_of
 from sonomask.errors import DatasetError
+from sonomask.palette import palette
 from sonomask.structures import Clip
 
 __all__ = ["SUBSETS", "AVSBench", "Item", "Sound", "Split", "Subset", "binary_mask", "find", "items", "semantic_mask"]

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from sonomask.data.avsbench import SUBSETS, Item, find, items, semantic_mask
-from sonomask.data.palette import palette
 from sonomask.data.sound import patches_of
 from sonomask.errors import DatasetError, MediaError
+from sonomask.palette import palette
 
 __all__ = ["Diagnosis", "Finding", "examine"]
 

@@ -10,7 +10,6 @@ import csv
 import multiprocessing
 import shutil
 import tempfile
-import wave
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sonomask.audio.logmel import SAMPLE_RATE
 from sonomask.data.avsbench import SUBSETS, Item, binary_mask
 from sonomask.errors import DatasetError, SonomaskError
 from sonomask.media.reader import VideoReader
+from sonomask.media.writer import write_wav
 
-__all__ = ["Prepared", "prepare", "write_wav"]
+__all__ = ["Prepared", "prepare"]
 
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".ts", ".flv"}
 PLACES = {"s4": "Single-source/s4_data", "ms3": "Multi-sources/ms3_data"}
@@ -190,21 +189,6 @@ def _mask(task: _Task, index: int) -> np.ndarray:
     with Image.open(path) as picture:
         mask = Image.fromarray(binary_mask(picture) * 255)
     return np.asarray(mask.resize((task.size, task.size), Image.Resampling.NEAREST))
-
-
-def write_wav(path: Path, waveform: np.ndarray) -> None:
-    """Write 16 kHz mono in 16 bits, as AVSBench's sounds are.
-
-    Args:
-        path: A `.wav` file in an existing folder or in one to be made.
-        waveform: (S,) float, -1 to 1.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((waveform.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
 
 
 def _write_table(path: Path, good: list[Item]) -> None:

@@ -34,11 +34,10 @@ from PIL import Image
 from sonomask.audio.logmel import SAMPLE_RATE
 from sonomask.data.composite import tree_scene
 from sonomask.data.composite_scene import CompositeScene
-from sonomask.data.palette import palette
-from sonomask.data.prepare import write_wav
 from sonomask.data.synthetic import FRAME, KINDS, Kind, Scene, Split, SyntheticScenes, category
 from sonomask.errors import DatasetError
-from sonomask.media.writer import VideoWriter
+from sonomask.media.writer import VideoWriter, write_wav
+from sonomask.palette import palette
 
 __all__ = ["PRESETS", "Preset", "SubsetName", "write_tree", "write_video"]
 

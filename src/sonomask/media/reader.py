@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, takewhile
@@ -166,6 +166,15 @@ class VideoReader:
         steps = takewhile(lambda step: stop is None or step[1] < stop, self._steps(rate))
         pending = (step for step in steps if step[1] >= start)
         yield from self._pick(pending, start, size)
+
+    def at(self, times: Iterable[float], *, size: tuple[int, int] | None = None) -> Iterator[Frame]:
+        """What is on screen at each of the times, past the end the last frame.
+
+        Args:
+            times: Seconds, in order; asked for one by one, so they may become known as the iterator advances.
+            size: (height, width) to scale to; the displayed size unless given.
+        """
+        return self._pick(((math.floor(time), -math.inf, time) for time in times), 0.0, size)
 
     def _steps(self, rate: Rate) -> Iterator[tuple[int, float, float]]:
         """(second, beginning, moment) of each step, in seconds."""

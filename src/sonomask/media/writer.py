@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import wave
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -20,7 +22,45 @@ from sonomask.errors import MediaError
 from sonomask.media.reader import SAMPLE_RATE, Limits, _open
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
-COPIED = {"aac", "mp3"}  # sound that an mp4 takes as it is and every player plays
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a video is stored.
+
+    Attributes:
+        container: FFmpeg's name of it.
+        encoder: Of the pictures.
+        pixels: Pixel format that the encoder is given.
+        sound: Encoder of the sound.
+        copied: Codecs of sound that the container takes as they are and every player of it plays.
+        options: Of the encoder.
+        container_options: Of the container.
+    """
+
+    container: str
+    encoder: str
+    pixels: str
+    sound: str
+    copied: frozenset[str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    container_options: Mapping[str, str] = field(default_factory=dict)
+
+
+FASTSTART = {"movflags": "faststart"}
+ENCODINGS: dict[str, Encoding] = {
+    "h264": Encoding(
+        "mp4", "libx264", "yuv420p", "aac", frozenset({"aac", "mp3"}), {"preset": "veryfast"}, FASTSTART,
+    ),
+    "vp9-alpha": Encoding(  # no frames that wait for others: the encoder can't have them with alpha
+        "webm", "libvpx-vp9", "yuva420p", "libopus", frozenset({"opus", "vorbis"}),
+        {"auto-alt-ref": "0", "crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+    ),
+    "prores-alpha": Encoding(
+        "mov", "prores_ks", "yuva444p10le", "aac", frozenset({"aac", "mp3", "pcm_s16le", "pcm_s24le"}),
+        {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, FASTSTART,
+    ),
+}  # fmt: skip
 
 
 @contextmanager
@@ -46,16 +86,17 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
 
 class VideoWriter:
-    """Writes an mp4 (H.264) with sound; use it in a `with` block.
+    """Writes a video with sound; use it in a `with` block.
 
     Args:
         path: Target.
         size: (height, width) of the pictures; an odd one is padded by a line.
         rate: Nominal frames per second; each frame carries its own time.
         sample_rate: Of the sound given to `write_audio`; None for none.
-        audio_from: Path or URL whose sound goes along, copied if mp4 takes it, else as AAC.
+        audio_from: Path or URL whose sound goes along, copied if the container takes it, else encoded again.
         overwrite: Replace an existing target.
-        quality: H.264's constant rate factor: 18 is visually lossless, 28 small.
+        quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
+        encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
 
     Raises:
         MediaError: The target exists or can't be encoded.
@@ -71,24 +112,28 @@ class VideoWriter:
         audio_from: str | Path | None = None,
         overwrite: bool = False,
         quality: int = 20,
+        encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264",
     ) -> None:
         self.path, self.size, self.overwrite = Path(path), size, overwrite
         self.rate, self.quality = Fraction(rate).limit_denominator(1001), quality
         self.sample_rate, self.audio_from = sample_rate, audio_from
+        self.encoding = ENCODINGS[encoding]
         self.stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
+        how = self.encoding
         with ExitStack() as stack:
             fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
             self.container = stack.enter_context(
-                av.open(str(fresh), "w", format="mp4", options={"movflags": "faststart"})
+                av.open(str(fresh), "w", format=how.container, options=dict(how.container_options))
             )
             self.video = self._video_stream()
             self.sound: Any = None
             self.samples = 0
             if self.sample_rate is not None:
-                self.sound = self.container.add_stream("aac", rate=self.sample_rate, layout="mono")
-            self.track = _Track(stack, self.container, str(self.audio_from)) if self.audio_from is not None else None
+                self.sound = self.container.add_stream(how.sound, rate=self.sample_rate, layout="mono")
+            source = self.audio_from
+            self.track = None if source is None else _Track(stack, self.container, str(source), how)
             self.last = -1
             self.stack = stack.pop_all()
         return self
@@ -110,20 +155,30 @@ class VideoWriter:
 
     def _video_stream(self) -> Any:
         height, width = (n + n % 2 for n in self.size)
-        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        codec, how = self.encoding.encoder, self.encoding
+        if codec == "libx264" and codec not in av.codecs_available:
+            codec = "mpeg4"
+        if codec not in av.codecs_available:
+            raise MediaError(f"{self.path}: this FFmpeg has no encoder {codec}. Choose another format.")
         stream: Any = self.container.add_stream(codec, rate=self.rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.codec_context.time_base = CLOCK
-        stream.options = {"crf": str(self.quality), "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
+        stream.options = {"qscale": "3"} if codec == "mpeg4" else {"crf": str(self.quality), **how.options}
         return stream
 
-    def write(self, image: UInt8[np.ndarray, "H W 3"], time: float) -> None:
-        """Add a picture that appears at `time` seconds, later than the one before."""
+    def write(self, image: UInt8[np.ndarray, "H W _C"], time: float) -> None:
+        """Add a picture that appears at `time` seconds, later than the one before.
+
+        Args:
+            image: RGB, or RGBA (colours not multiplied by alpha) where the encoding has transparency.
+            time: Seconds.
+        """
         if image.shape[:2] != self.size:
             raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+        kind = "rgba" if image.shape[2] == 4 else "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format=kind)
         self.last = max(self.last + 1, round(time / CLOCK))
         frame.pts = self.last
         frame.time_base = CLOCK
@@ -149,7 +204,7 @@ class VideoWriter:
 class _Track:
     """The sound of another file, brought along packet by packet."""
 
-    def __init__(self, stack: ExitStack, target: Any, source: str) -> None:
+    def __init__(self, stack: ExitStack, target: Any, source: str, encoding: Encoding) -> None:
         self.input = stack.enter_context(_open(source, Limits()))
         self.target = target
         if not self.input.streams.audio:
@@ -157,12 +212,13 @@ class _Track:
             return
         stream = self.input.streams.audio[0]
         self.origin = (self.input.start_time or 0) / av.time_base
-        self.copied = stream.codec_context.name in COPIED
+        self.copied = stream.codec_context.name in encoding.copied
         if self.copied:
             self.output = target.add_stream_from_template(stream)
         else:
-            self.output = target.add_stream("aac", rate=48_000, layout="stereo")
-            self.resampler = av.AudioResampler(format="fltp", layout="stereo", rate=48_000)
+            self.output = target.add_stream(encoding.sound, rate=48_000, layout="stereo")
+            kind = "flt" if encoding.sound == "libopus" else "fltp"
+            self.resampler = av.AudioResampler(format=kind, layout="stereo", rate=48_000)
         self.packets = self.input.demux(stream)
 
     def copy_until(self, time: float | None) -> None:
@@ -197,3 +253,18 @@ class _Track:
     def _mux(self, packets: Any) -> None:
         for packet in packets:
             self.target.mux(packet)
+
+
+def write_wav(path: Path, waveform: Float32[np.ndarray, " S"]) -> None:
+    """Write 16 kHz mono in 16 bits, as AVSBench's sounds are.
+
+    Args:
+        path: A `.wav` file in an existing folder or in one to be made.
+        waveform: In -1..1.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((waveform.clip(-1, 1) * 32767).round().astype("<i2").tobytes())

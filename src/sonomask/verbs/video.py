@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from sonomask.outputs.formats import FORMATS, Format
 from sonomask.verbs.shared import bar, told
 
 if TYPE_CHECKING:
     from sonomask.api import Result
 
-Formats = Sequence[Literal["overlay", "masks", "npz"]]
+FORMAT_HELP = "what to write, any number of: " + "; ".join(f"{name}: {info.what}" for name, info in FORMATS.items())
 
 
 def segment(
@@ -27,7 +28,7 @@ def segment(
         str | None, "picture of regions for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"
     ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
-    format: Annotated[Formats, "what to write: overlay, masks, npz"] = ("overlay",),  # noqa: A002
+    format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
 ) -> int:
     """Mark the pixels of what sounds in videos."""

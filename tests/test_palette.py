@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from sonomask.data.palette import palette
+from sonomask.palette import palette
 
 
 def test_the_palette_is_that_of_avsbench_semantic(golden):

@@ -1,0 +1,151 @@
+"""What every family of formats works with: the moments of a video, and the job that they belong to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+from pycocotools import mask as run_lengths
+
+from sonomask.errors import MediaError
+from sonomask.media.reader import Frame, VideoReader
+from sonomask.media.writer import atomic_path
+from sonomask.palette import palette
+from sonomask.tracks import Region
+
+__all__ = ["Job", "Moment", "Take", "indexed", "save_jpeg"]
+
+SOUNDING = "sounding"  # the one category of a binary model
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame's mask on its way into files.
+
+    Attributes:
+        index: Which mask of the video, from 0.
+        time: Seconds.
+        labels: 0 and 1, or class indices.
+        probability: 0 to 1.
+        presence: Calibrated score; None where the model has none.
+        regions: Connected regions with their ids; empty where no format asked for them.
+    """
+
+    index: int
+    time: float
+    labels: UInt8[np.ndarray, "H W"]
+    probability: Float32[np.ndarray, "H W"]
+    presence: float | None = None
+    regions: tuple[Region, ...] = ()
+
+    @cached_property
+    def area(self) -> float:
+        """Share of the picture that is masked, 0 to 1."""
+        return float((self.labels > 0).mean())
+
+    @cached_property
+    def runs(self) -> tuple[dict[str, Any], ...]:
+        """COCO's compressed run lengths of each region: `size` (height, width) and `counts` as text."""
+        return tuple(encode(region.whole(self.labels.shape)) for region in self.regions)
+
+    def scores(self) -> dict[str, Any]:
+        """What a manifest tells of it."""
+        row = {"time": round(self.time, 6), "area": self.area, "max_probability": float(self.probability.max())}
+        return row if self.presence is None else {**row, "presence": self.presence}
+
+
+Take: TypeAlias = Callable[[Moment], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the formats of one video share.
+
+    Attributes:
+        reader: Of the video; whoever needs its pictures reads it once more.
+        name: Of the video, without suffix.
+        facts: Where the masks come from.
+        classes: Names of a semantic model's classes, background first.
+        overwrite: Replace what exists.
+    """
+
+    reader: VideoReader
+    name: str
+    facts: Mapping[str, Any]
+    classes: Sequence[str] = ()
+    overwrite: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.reader.info.height, self.reader.info.width
+
+    def category(self, label: int) -> str:
+        """The name of a class."""
+        return self.classes[label] if label < len(self.classes) else str(label) if self.classes else SOUNDING
+
+    def categories(self) -> list[dict[str, Any]]:
+        """COCO's list of them."""
+        names = list(self.classes[1:]) or [SOUNDING]
+        return [{"id": i, "name": name, "supercategory": SOUNDING} for i, name in enumerate(names, start=1)]
+
+    @contextmanager
+    def folder(self, path: Path, marker: str) -> Iterator[Path]:
+        """A folder that takes its place when it is whole.
+
+        Raises:
+            MediaError: There is one that has no such `marker`, or `overwrite` is not set.
+        """
+        if self.overwrite and path.exists() and not (path / marker).is_file():
+            raise MediaError(f"{path} exists and has no {marker}, so it is not replaced. Give another --out.")
+        with atomic_path(path, overwrite=self.overwrite) as fresh:
+            fresh.mkdir()
+            yield fresh
+
+    def pictures(self, size: tuple[int, int] | None = None) -> Callable[[float], UInt8[np.ndarray, "H W 3"]]:
+        """A function from times, in order, to what is on screen."""
+        times: deque[float] = deque()
+        frames = self.reader.at(iter(times.popleft, None), size=size or self.size)
+        last = Frame(0.0, 0, np.zeros((*(size or self.size), 3), np.uint8))
+
+        def picture(time: float) -> UInt8[np.ndarray, "H W 3"]:
+            nonlocal last
+            times.append(time)
+            last = next(frames, last)
+            return last.image
+
+        return picture
+
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """A mask's run lengths as COCO compresses them, fit for JSON."""
+    runs = run_lengths.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+
+
+def counts(mask: np.ndarray) -> dict[str, Any]:
+    """A mask's run lengths as plain numbers, column by column from a run of zeros: the form of YouTube-VIS's truth."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff([0, *edges, flat.size]).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
+
+
+def indexed(labels: UInt8[np.ndarray, "H W"]) -> Image.Image:
+    """A picture that holds numbers, shown in the colours of PASCAL VOC and DAVIS."""
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette(256).tobytes())
+    return picture
+
+
+def save_jpeg(path: Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Nearly lossless."""
+    Image.fromarray(image).save(path, quality=95, subsampling=0)

@@ -1,0 +1,99 @@
+"""One pass of a model, any number of formats.
+
+Each format is a context manager that gives a function to hand each `Moment` to; it appears under its name when the block
+ends well, and not at all otherwise. Nothing is gathered in memory, so one pass of the model feeds all of them at any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sonomask.media.reader import VideoReader
+from sonomask.outputs.arrays import write_npz
+from sonomask.outputs.avsbench import write_avsbench
+from sonomask.outputs.folders import write_hf, write_masks
+from sonomask.outputs.formats import FORMATS, Format
+from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
+from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.summaries import write_scores, write_sheet
+from sonomask.outputs.videos import VIDEOS, write_video
+from sonomask.structures import Masks
+from sonomask.tracks import Tracker
+
+__all__ = ["Write", "moments", "open_outputs"]
+
+Write: TypeAlias = Callable[[Masks], None]
+Opener: TypeAlias = Callable[[Path, Job], AbstractContextManager[Take]]
+
+OPENERS: dict[Format, Opener] = {
+    "masks": write_masks,
+    "npz": write_npz,
+    "jsonl": write_jsonl,
+    "coco": write_coco,
+    "ytvis": write_ytvis,
+    "davis": write_davis,
+    "avsbench": write_avsbench,
+    "hf": write_hf,
+    "sheet": write_sheet,
+    "scores": write_scores,
+}
+"""Every format that is no video."""
+
+
+@contextmanager
+def open_outputs(
+    reader: VideoReader,
+    paths: Mapping[Format, Path],
+    *,
+    facts: Mapping[str, Any],
+    classes: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Iterator[Write]:
+    """All outputs of a video at once.
+
+    Args:
+        reader: Of the video; formats with pictures read it once more. What could not be written is added to its warnings.
+        paths: From `paths_of`.
+        facts: What the manifests tell besides the frames: `source`, `model`, …
+        classes: Names of a semantic model's classes, background first; none for a binary one.
+        overwrite: Replace what exists.
+
+    Raises:
+        MediaError: An output exists and may not be replaced, or can't be written.
+        ValueError: The masks have classes and no names were given.
+    """
+    with ExitStack() as stack:
+        takes: list[Take] = []
+        for name, path in paths.items():
+            job = Job(reader, path.name.removesuffix(FORMATS[name].suffix), facts, classes, overwrite)
+            opened = write_video(path, job, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, job)
+            takes.append(stack.enter_context(opened))
+        split = moments(Tracker() if any(FORMATS[name].regions for name in paths) else None)
+
+        def write(masks: Masks) -> None:
+            if masks.labels is not None and not classes:
+                raise ValueError("`classes`: expected the names of the semantic model's classes, background first.")
+            for moment in split(masks):
+                for take in takes:
+                    take(moment)
+
+        yield write
+
+
+def moments(tracker: Tracker | None) -> Callable[[Masks], Iterator[Moment]]:
+    """A function that takes masks apart, one piece after the other; with a tracker regions are found."""
+    index = -1
+
+    def split(masks: Masks) -> Iterator[Moment]:
+        nonlocal index
+        labels = (masks.mask.byte() if masks.labels is None else masks.labels).numpy()
+        probability, sure = masks.probability.numpy(), masks.presence or (None,) * len(masks)
+        for time, own, p, presence in zip(masks.times, labels, probability, sure, strict=True):
+            index += 1
+            regions = () if tracker is None else tracker.update(time, own, p)
+            yield Moment(index, time, own, p, presence, regions)
+
+    return split

@@ -1,0 +1,1 @@
+"""What a person looks at: overlays, cut-outs, timelines, sheets and plots."""

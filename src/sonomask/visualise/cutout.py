@@ -1,0 +1,48 @@
+"""What sounds, set apart from the rest: on black, on transparency, or with the rest dimmed or blurred."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image, ImageFilter
+
+__all__ = ["blur", "cutout", "dim", "matte", "transparent"]
+
+FEATHER = 240  # pixels of the picture's shorter side for one of the edge's softness
+DIMMED = 0.25  # brightness of the rest
+BLUR = 28  # pixels of the picture's shorter side for one of the blur's radius
+
+
+def matte(labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W 1"]:
+    """How much of each pixel belongs to what sounds, 0 to 1: the mask with a soft edge."""
+    hard = Image.fromarray((labels > 0).astype(np.uint8) * 255)
+    soft = hard.filter(ImageFilter.GaussianBlur(max(0.5, min(labels.shape) / FEATHER)))
+    return np.asarray(soft, np.float32)[..., None] / 255
+
+
+def cutout(image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    """What sounds on black."""
+    return (image * matte(labels)).round().astype(np.uint8)
+
+
+def transparent(image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray) -> UInt8[np.ndarray, "H W 4"]:
+    """What sounds on nothing: colours as they were, not multiplied by alpha, and black where alpha is 0."""
+    alpha = (matte(labels) * 255).round().astype(np.uint8)
+    return np.concatenate([np.where(alpha > 0, image, 0).astype(np.uint8), alpha], axis=2)
+
+
+def dim(image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    """What sounds as it is, the rest grey and dark."""
+    grey = image.mean(2, keepdims=True) * DIMMED
+    return _mixed(image, np.broadcast_to(grey, image.shape), labels)
+
+
+def blur(image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    """What sounds as it is, the rest out of focus."""
+    radius = max(2.0, min(labels.shape) / BLUR)
+    return _mixed(image, np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius))), labels)
+
+
+def _mixed(image: np.ndarray, rest: np.ndarray, labels: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    share = matte(labels)
+    return (image * share + rest * (1 - share)).round().astype(np.uint8)

@@ -1,0 +1,125 @@
+"""The strip below a picture: time, waveform, how much of the picture sounds, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image, ImageDraw
+
+from sonomask.visualise.style import BRIGHT, COLOURS, DIM, GROUND, WHITE, clock, font
+
+__all__ = ["Timeline", "envelope"]
+
+
+def envelope(
+    blocks: Iterable[Float32[np.ndarray, " S"]], duration: float, columns: int, sample_rate: int
+) -> Float[np.ndarray, "2 columns"]:
+    """Peak and root mean square of a track in each column of a picture, a block at a time.
+
+    Args:
+        blocks: The track in pieces, from time 0.
+        duration: Seconds that the columns span.
+        columns: How many.
+        sample_rate: Hz.
+    """
+    peak, power, count = np.zeros(columns, np.float32), np.zeros(columns), np.zeros(columns)
+    start = 0
+    for block in blocks:
+        column = (np.arange(start, start + len(block)) * (columns / (duration * sample_rate))).astype(np.int64)
+        start += len(block)
+        inside = column < columns
+        if not inside.any():
+            break
+        column, block = column[inside], block[inside]
+        first, last = column[0], column[-1] + 1
+        starts = np.searchsorted(column, np.unique(column))
+        peak[np.unique(column)] = np.maximum(peak[np.unique(column)], np.maximum.reduceat(np.abs(block), starts))
+        power[first:last] += np.bincount(column - first, np.square(block, dtype=np.float64), last - first)
+        count[first:last] += np.bincount(column - first, minlength=last - first)
+    return np.stack([peak, np.sqrt(power / np.maximum(count, 1))])
+
+
+class Timeline:
+    """The strip below the picture: time, waveform with a playhead, how much of the picture sounds, the presence score.
+
+    The waveform is drawn once, the curves below it grow with each `mark`: orange for the share that sounds, a blue line for
+    the presence score. The heights of waveform and share go with the square root, so that quiet sounds and small things show.
+
+    Args:
+        size: (height, width) in pixels.
+        duration: Seconds that the strip spans.
+        sound: From `envelope` with `width` columns; None for a video without sound.
+    """
+
+    def __init__(self, size: tuple[int, int], duration: float, sound: Float[np.ndarray, "2 W"] | None = None) -> None:
+        self.height, self.width = size
+        self.duration = max(duration, 1e-3)
+        self.text = max(9, round(self.height * 0.17))
+        top, bottom = round(self.text * 1.5), self.height - 2
+        middle = round(top + (bottom - top) * 0.58)
+        self.lane = (middle + 2, bottom)
+        self.idle, self.played = self._draw_sound(sound, top, middle)
+        self.column, self.share = 0, 0.0
+        self.presence: float | None = None
+
+    def mark(self, time: float, share: float, presence: float | None = None) -> None:
+        """Note which share of the picture, 0 to 1, sounds from the last mark up to `time`, and the presence score."""
+        low, high = self.lane
+        column = min(self.width, self._column(time) + 1)
+        top = high - round((high - low) * share**0.5)
+        line = max(2, self.height // 40)
+        for strip in (self.idle, self.played):
+            strip[top:high, self.column : column] = COLOURS[0]
+            if presence is not None:
+                level = low + round((high - low - line) * (1 - presence))
+                strip[level : level + line, self.column : column] = COLOURS[1]
+        self.column, self.share, self.presence = max(self.column, column), share, presence
+
+    def draw(self, time: float) -> UInt8[np.ndarray, "h W 3"]:
+        """The strip at a moment."""
+        place = self._column(time)
+        strip = np.concatenate([self.played[:, :place], self.idle[:, place:]], axis=1)
+        width = max(1, self.width // 480)
+        strip[round(self.text * 1.5) :, max(0, place - width // 2) : place + (width + 1) // 2] = WHITE
+        return self._labelled(strip, time)
+
+    def _labelled(self, strip: np.ndarray, time: float) -> UInt8[np.ndarray, "h W 3"]:
+        left = f"{clock(time)} / {clock(self.duration)}"
+        percent = f"{self.share:.0%}" if self.share >= 0.005 else "under 1%"
+        right = f"sounding: {percent} of the picture" if self.share else "nothing sounds"
+        sure = "" if self.presence is None else f"presence {self.presence:.2f}"
+        letters = font(self.text)
+        lengths = [letters.getlength(text) for text in (left, right, sure)]
+        canvas = Image.fromarray(strip)
+        draw = ImageDraw.Draw(canvas)
+        margin, line = round(self.text * 0.5), round(self.text * 0.75)
+        draw.text((margin, line), left, WHITE, letters, anchor="lm")
+        place = self.width - margin
+        for text, length, colour in (
+            (right, lengths[1], tuple(COLOURS[0].tolist()) if self.share else BRIGHT),
+            (sure, lengths[2], tuple(COLOURS[1].tolist())),
+        ):
+            if text and place - length > 2 * margin + lengths[0]:
+                draw.text((place, line), text, colour, letters, anchor="rm")
+                place -= round(length) + 2 * margin
+        return np.asarray(canvas)
+
+    def _column(self, time: float) -> int:
+        return int(np.clip(time / self.duration * self.width, 0, self.width - 1))
+
+    def _draw_sound(
+        self, sound: np.ndarray | None, top: int, bottom: int
+    ) -> tuple[UInt8[np.ndarray, "h W 3"], UInt8[np.ndarray, "h W 3"]]:
+        """The strip ahead of the playhead and behind it."""
+        idle = np.full((self.height, self.width, 3), GROUND, np.uint8)
+        played = idle.copy()
+        if sound is not None:
+            loudest = max(float(sound[0].max()), 1e-4)
+            half = (bottom - top) / 2
+            distance = np.abs(np.arange(self.height) + 0.5 - (top + bottom) / 2)[:, None]
+            peak, mean = (distance <= np.maximum(np.sqrt(row / loudest) * half, 0.5) for row in sound)
+            played[peak], idle[peak] = DIM, (np.array(DIM) * 0.6).astype(np.uint8)
+            played[mean], idle[mean] = BRIGHT, DIM
+        return idle, played
