@@ -78,7 +78,8 @@ def write_coco(path: Path, job: Job) -> Iterator[Take]:
 def write_ytvis(path: Path, job: Job) -> Iterator[Take]:
     """`instances.json` in YouTube-VIS's form and the frames in `JPEGImages/NAME/`.
 
-    An annotation is a track with a mask (run lengths as plain numbers) or null for each frame. The masks wait in a file; in memory are 24 bytes for each.
+    An annotation is a track with a mask (run lengths as plain numbers) or null for each frame. The masks wait in a file; in
+    memory are 24 bytes for each.
 
     Source: Yang et al., "Video instance segmentation", ICCV 2019, and the form of its data set.
     """
