@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sonomask.attention import Watch
 from sonomask.audio.logmel import PATCH_SECONDS, examples_at
 from sonomask.errors import MediaError, WeightsError
 from sonomask.media.reader import Frame, VideoReader
@@ -38,7 +39,8 @@ from sonomask.structures import Masks, ModelConfig
 __all__ = ["Rate", "Segmenter", "choose_device"]
 
 Rate: TypeAlias = float | Literal["native", "avsbench"]
-Scores: TypeAlias = tuple[Tensor, Tensor | None]  # maps, and of a semantic model the classes that they belong to
+Scores: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
+"""Maps; of a semantic model the classes that they belong to; the attention map if it was asked for and there is one."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Segmenter:
         batch_size: Clips that go through the model together.
         min_presence: Frames whose presence score (`sonomask.presence`) is below get an empty mask.
         regions: What makes the second picture that some models read (`sonomask.regions`); superpixels unless given.
+        attention: Give each frame its attention map (`sonomask.attention`), at the model's size.
 
     Raises:
         ValueError: An argument is out of range, the model has no presence score to be gated by, or there is no such
@@ -72,6 +75,7 @@ class Segmenter:
         batch_size: int = 4,
         min_presence: float = 0.0,
         regions: Maker | None = None,
+        attention: bool = False,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold`: expected 0 to 1, got {threshold}.")
@@ -91,6 +95,7 @@ class Segmenter:
         if regions is not None and not self.config.regions:
             raise ValueError(f"`regions`: the model {self.config.name} reads no picture of regions. Leave it out.")
         self.regions = make() if self.config.regions and regions is None else regions
+        self.attention = attention
 
     def __call__(self, source: str | Path | VideoReader) -> Iterator[Masks]:
         """Masks of a video in order, one frame in each.
@@ -144,13 +149,13 @@ class Segmenter:
         scores: list[list[Scores]] = []
         for start in range(0, len(clips), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            logits = self._run(clips[batch], None if sound is None else sound[batch])
+            logits, looks = self._run(clips[batch], None if sound is None else sound[batch])
             if not torch.isfinite(logits).all():
                 raise WeightsError(
                     f"{source}: the model {self.config.name} gives NaN or infinity in the {self.config.clip_length} s "
                     f"from {window.first} s on. Its weights are damaged, or too large for its precision."
                 )
-            scores += [[_reduce(second) for second in clip] for clip in logits]
+            scores += [list(map(_reduce, *clip)) for clip in zip(logits, looks, strict=True)]
         return _by_phase(scores[0], window.frames) if dense else scores
 
     def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
@@ -177,13 +182,26 @@ class Segmenter:
         return patches.unflatten(0, (len(clips), -1))
 
     @torch.inference_mode()
-    def _run(self, clips: Sequence[Sequence[Frame]], sound: Tensor | None) -> Float[Tensor, "B T K H W"]:
+    def _run(
+        self, clips: Sequence[Sequence[Frame]], sound: Tensor | None
+    ) -> tuple[Float[Tensor, "B T K H W"], Sequence[Sequence[Tensor | None]]]:
+        """Logits, and attention maps or None for each frame."""
         pixels = np.stack([[frame.image for frame in clip] for clip in clips])
-        logmel = None if sound is None else sound.to(self.device)
-        if self.regions is None:
-            return self.model(self._normal(pixels), logmel).logits.float()
-        made = self.regions(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
-        return self.model(self._normal(pixels), logmel, regions=self._normal(made)).logits.float()
+        images, logmel = self._normal(pixels), None if sound is None else sound.to(self.device)
+        more: dict[str, Tensor] = {}
+        if self.regions is not None:
+            made = self.regions(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
+            more["regions"] = self._normal(made)
+        looks = None
+        if self.attention:
+            with Watch(self.model) as watch:
+                logits = self.model(images, logmel, **more).logits.float()
+            looks = watch.maps()
+        else:
+            logits = self.model(images, logmel, **more).logits.float()
+        if looks is None:
+            return logits, [[None] * len(clips[0])] * len(clips)
+        return logits, [list(clip.float()) for clip in looks]
 
     def _normal(self, pixels: np.ndarray) -> Float[Tensor, "B T 3 H W"]:
         images = torch.from_numpy(pixels).to(self.device).movedim(-1, 2) / 255
@@ -196,7 +214,8 @@ class Segmenter:
         Logits are interpolated, not probabilities: those are nearly 0 or 1, so that an edge between them would sit on the
         model's coarse pixels, while logits tell where between two pixels it runs.
         """
-        maps, classes = scores
+        maps, classes, look = scores
+        look = None if look is None else look[None].cpu()
         fit = self.config.presence
         sure = float(presence(maps, fit)[0]) if fit is not None and classes is None else None
         maps = F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].cpu()
@@ -205,12 +224,12 @@ class Segmenter:
             probability = maps.sigmoid()
             if sure is not None and sure < self.min_presence:
                 probability = torch.zeros_like(probability)
-            return Masks((time,), probability, threshold, presence=None if sure is None else (sure,))
+            return Masks((time,), probability, threshold, None, None if sure is None else (sure,), look)
         probability = 1 - maps[:1].exp()
         labels = classes.cpu()[maps.argmax(0, keepdim=True)]
         if self.threshold is not None:
             labels = labels * (probability > self.threshold)
-        return Masks((time,), probability, 0.5 if self.threshold is None else self.threshold, labels)
+        return Masks((time,), probability, 0.5 if self.threshold is None else self.threshold, labels, None, look)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -265,25 +284,27 @@ def _wanted(second: int, rate: Rate) -> bool:
     return math.floor((second + 1) * rate + 1e-9) > math.floor(second * rate + 1e-9)
 
 
-def _reduce(logits: Float[Tensor, "K H W"]) -> Scores:
+def _reduce(logits: Float[Tensor, "K H W"], look: Tensor | None = None) -> Scores:
     """What has to be kept of a frame until its turn comes.
 
     Of 71 classes: log-probabilities of the background and of each class that wins somewhere, so that hundreds of frames
     fit into memory.
     """
     if len(logits) == 1:
-        return logits, None
+        return logits, None, look
     found = logits.argmax(0).unique()
     classes = torch.cat([found.new_zeros(1), found[found > 0]])
-    return logits.log_softmax(0)[classes], classes.to(torch.uint8)
+    return logits.log_softmax(0)[classes], classes.to(torch.uint8), look
 
 
 def _join(pieces: Sequence[Masks]) -> Masks:
     labels = [piece.labels for piece in pieces if piece.labels is not None]
+    looks = [piece.attention for piece in pieces if piece.attention is not None]
     return Masks(
         tuple(time for piece in pieces for time in piece.times),
         torch.cat([piece.probability for piece in pieces]),
         pieces[0].threshold,
         torch.cat(labels) if labels else None,
         tuple(p for piece in pieces for p in piece.presence or ()) or None,
+        torch.cat(looks) if looks else None,
     )

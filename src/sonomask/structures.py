@@ -114,6 +114,7 @@ class Masks:
         threshold: Above it (strictly) a pixel is masked.
         labels: Class indices of the semantic model (0 is background); None for a binary model.
         presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
+        attention: The attention map of each frame (`sonomask.attention`), 0 to 1; None unless asked for.
     """
 
     times: tuple[float, ...]
@@ -121,6 +122,7 @@ class Masks:
     threshold: float = 0.5
     labels: UInt8[Tensor, "N H W"] | None = None
     presence: tuple[float, ...] | None = None
+    attention: Float[Tensor, "N _h _w"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

@@ -1,0 +1,1 @@
+"""The page and the REST service: one queue of jobs behind both."""
