@@ -1,11 +1,11 @@
 """Our deformable attention beside the references' pure-PyTorch one, in one run.
 
-    uv run python benchmarks/deformable.py [--rounds 5]
+    uv run python benchmarks/deformable.py [--rounds 5] [--memory]
 
 Prints Markdown. The plain side (`written_out`) is the form that AVSegFormer, COMBO and VCT fall back to without their
 compiled operator: a grid sample of each level, stacked. Both take turns in one process; times are medians of processor
-seconds of one thread, which other work on the machine hardly moves. Weights are random, places some cells away. Peak memory
-is that of a forked process for each, above what is there before the call.
+seconds of one thread, which other work on the machine hardly moves. Weights are random, places some cells away. With
+`--memory` the peak of a fresh process for each, above what is there before the call.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 import written_out
 from model import peak, race
 
-from sonomask.models.deformable import Cells, DeformableAttention, DeformableEncoder
+from sonomask.models.deformable import Cells, DeformableAttention, DeformableEncoder, sample_rows
 
 SIZES = {
     "AVSegFormer, 1 frame of 512×512": (1, [(64, 64), (32, 32), (16, 16)], 2048),
@@ -34,6 +34,8 @@ def job(name: str) -> Callable[[], object]:
     torch.set_num_threads(1)
     if part == "encoder":
         return _encoder(side, count, sizes, hidden)
+    if part == "core":
+        return _core(side, count, sizes)
     attention = DeformableAttention()
     torch.nn.init.normal_(attention.sampling_offsets.weight, std=1 / 16)
     torch.nn.init.normal_(attention.attention_weights.weight, std=1 / 16)
@@ -55,6 +57,23 @@ def job(name: str) -> Callable[[], object]:
     return step
 
 
+def _core(side: str, count: int, sizes: list[tuple[int, int]]) -> Callable[[], object]:
+    """Sampling and weighting alone, without the linear maps around them."""
+    cells = Cells.of(sizes, heads=8, points=4)
+    value = torch.randn(count, len(cells.x), 8, 32)
+    offsets = 1.5 * torch.randn(count, *cells.x.shape, 2)
+    weights = torch.rand(count, *cells.x.shape)
+    if side == "ours":
+        return torch.inference_mode()(
+            lambda: sample_rows(value, cells.x + offsets[..., 0], cells.y + offsets[..., 1], weights, cells)
+        )
+    places = torch.stack([(cells.x + 0.5) / cells.width, (cells.y + 0.5) / cells.height], -1)
+    places = places + offsets / torch.stack([cells.width, cells.height], -1)
+    axes = (8, len(sizes), 4)
+    places = places.unflatten(2, axes)
+    return torch.inference_mode()(lambda: written_out.sample(value, places, weights.unflatten(2, axes), sizes))
+
+
 def _encoder(side: str, count: int, sizes: list[tuple[int, int]], hidden: int) -> Callable[[], object]:
     encoder = DeformableEncoder(depth=2, hidden=hidden).eval()
     maps = [torch.randn(count, 256, *size) for size in sizes]
@@ -65,17 +84,18 @@ def _encoder(side: str, count: int, sizes: list[tuple[int, int]], hidden: int) -
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", default=["core", "attention", "training step", "encoder"])
+    parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(1)  # also lets processes be forked
+    torch.set_num_threads(1)
     print(f"{platform.machine()} CPU, 1 thread, torch {torch.__version__}; medians of {args.rounds} rounds\n")
     print("| what | plain | ours | ratio | plain MiB | ours MiB | furthest apart |\n|---|--:|--:|--:|--:|--:|--:|")
     for size in SIZES:
-        for part in ("attention", "training step", "encoder"):
+        for part in args.parts:
             names = [f"{side}|{part}|{size}" for side in ("plain", "ours")]
-            memory = [peak(job, name, "fork") for name in names]  # before a thread is started here
             plain, ours = race(args.rounds, *map(job, names), clock=time.process_time)
             cells = [f"{plain * 1e3:.0f} ms", f"{ours * 1e3:.0f} ms", f"{plain / ours:.1f}×"]
-            cells += [f"{m:.0f}" for m in memory] + [apart(*names)]
+            cells += [f"{peak(job, name):.0f}" if args.memory else "" for name in names] + [apart(*names)]
             print(f"| {part}, {size} | " + " | ".join(cells) + " |", flush=True)
 
 

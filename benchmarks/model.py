@@ -40,9 +40,9 @@ def race(rounds: int, *contenders: Callable[[], object], clock: Callable[[], flo
     return [statistics.median(row) for row in seconds]
 
 
-def peak(job: Callable[[str], Callable[[], object]], name: str, start: str = "spawn") -> float:
+def peak(job: Callable[[str], Callable[[], object]], name: str) -> float:
     """MiB that a call needs above what is there before it, in a process of its own."""
-    with multiprocessing.get_context(start).Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (job, name))
 
 
