@@ -46,8 +46,8 @@ def fill() -> Callable[[Mapping[str, Sequence[int]]], dict[str, torch.Tensor]]:
         if last == "num_batches_tracked":
             return torch.zeros((), dtype=torch.long)
         if last == "running_var":
-            return 0.5 + torch.rand(*shape, generator=generator)
-        noise = torch.randn(*shape, generator=generator)
+            return 0.5 + torch.rand(tuple(shape), generator=generator)
+        noise = torch.randn(tuple(shape), generator=generator)
         if last == "running_mean" or (last == "bias" and len(shape) < 2):
             return 0.1 * noise
         if len(shape) >= 2:
