@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from torch import nn
@@ -138,14 +140,33 @@ def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
     return folder / (path.stem or "video")
 
 
-def load_fast(model: str | Path | None = None, device: str = "auto") -> nn.Module:
-    """A model by name or folder (the built-in one unless given), on its device and optimised for inference.
+def load_fast(
+    model: str | Path | None = None, device: str = "auto", backend: Literal["torch", "onnx"] = "torch"
+) -> nn.Module:
+    """A model by name, folder or `.onnx` file (the built-in one unless given), on its device and fit for inference.
+
+    Args:
+        model: A file that ends with `.onnx` is run by onnxruntime in any case.
+        device: Of torch; onnxruntime takes the CPU.
+        backend: "onnx" exports the model first, which takes some seconds, and runs what came out.
 
     Raises:
-        WeightsError: There is no such model.
+        WeightsError: There is no such model, or it can't be exported.
         ValueError: There is no such device.
+        MissingExtraError: onnxruntime is not installed.
     """
-    return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)), in_place=True)
+    if str(model).endswith(".onnx"):
+        from sonomask.export.runtime import load_onnx
+
+        return load_onnx(str(model))
+    if backend == "torch":
+        return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)), in_place=True)
+    from sonomask.export.runtime import load_onnx
+    from sonomask.export.write import NAMES, export
+
+    with TemporaryDirectory() as folder:
+        made = export(load(DEFAULT_MODEL if model is None else model), Path(folder) / "model")
+        return load_onnx(made.folder / NAMES["onnx"])
 
 
 def load_regions(word: str | None, device: str = "auto") -> Maker | None:

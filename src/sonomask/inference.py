@@ -126,12 +126,39 @@ class Segmenter:
         for _, group in groupby(self(source), key=lambda masks: math.floor(masks.times[0] / seconds)):
             yield _join(list(group))
 
-    def _masks(self, reader: VideoReader) -> Iterator[Masks]:
+    def clip(
+        self, reader: VideoReader, second: float = 0.0
+    ) -> tuple[list[Frame], Float[Tensor, "1 T 3 H W"], Float[Tensor, "1 T 1 96 64"] | None]:
+        """What the model is given of the window that holds a moment: a frame of each second, images and sound.
+
+        Args:
+            reader: Of the video.
+            second: The moment; beyond the end, the last window.
+
+        Raises:
+            MediaError: The video can't be read, or has no sound and the model listens.
+        """
+        self._check_sound(reader)
+        found: Window | None = None
+        for window in windows(reader, rate=1.0, seconds=self.config.clip_length, size=self.config.image_size):
+            found = window
+            if second < window.first + len(window.frames):
+                break
+        if found is None:
+            raise MediaError(f"{reader.info.source}: nothing in it can be shown. Is the file complete?")
+        frames = [group[0] for group in found.frames]
+        sound = self._sound(found, [frames], reader.info.source).to(self.device) if self.config.listens else None
+        return frames, self._normal(np.stack([[frame.image for frame in frames]])), sound
+
+    def _check_sound(self, reader: VideoReader) -> None:
         if self.config.listens and not reader.info.has_audio:
             raise MediaError(
                 f"{reader.info.source}: has no sound stream, and the model {self.config.name} listens. "
                 "Add sound, or use a model with fusion `none`."
             )
+
+    def _masks(self, reader: VideoReader) -> Iterator[Masks]:
+        self._check_sound(reader)
         rate = self.rate if isinstance(self.rate, str) else max(1.0, self.rate)
         size = (reader.info.height, reader.info.width)
         for window in windows(reader, rate=rate, seconds=self.config.clip_length, size=self.config.image_size):

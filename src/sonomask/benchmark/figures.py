@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from sonomask.benchmark.curves import curves
@@ -15,6 +15,7 @@ from sonomask.benchmark.run import Plan, _batches
 from sonomask.models.catalog import WITHOUT_WEIGHTS
 from sonomask.structures import Batch
 from sonomask.visualise.overlay import overlay
+from sonomask.visualise.sheets import grid, heated, same_second
 from sonomask.weights import load
 
 SIDE = 160  # pixels of a frame in a figure
@@ -25,7 +26,6 @@ PAIRS = {
     "with_and_without": ("AVS, no audio", "AVS, A+V addition", "AVS, TPAVI"),
 }
 """Figures of a few systems beside one another, as the paper has them."""
-INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path]:
@@ -91,10 +91,12 @@ def attention_figure(batch: Batch, clip: int, net: Any) -> Image.Image:
     rows = [("frames", images)]
     for level, map_ in enumerate(net.attention(batch.images[one], batch.logmel[one])):
         if map_ is not None:
-            seconds = torch.arange(map_.shape[1])
-            own = map_[0, seconds, :, :, seconds]
-            low, high = own.min(), own.max()
-            rows.append((f"attention, level {level + 1}", _heated(images, (own - low) / (high - low).clamp(min=1e-9))))
+            rows.append(
+                (
+                    f"attention, level {level + 1}",
+                    [heated(i, h) for i, h in zip(images, same_second(map_[0].numpy()), strict=True)],
+                )
+            )
     logits = net(batch.images[one], batch.logmel[one]).logits[0, :, 0]
     return _grid(
         [*rows, ("mask", _marked(images, logits > 0)), ("truth", _marked(images, batch.masks[clip] > 0))], None
@@ -116,32 +118,9 @@ def _marked(images: Sequence[np.ndarray], masks: Tensor) -> list[np.ndarray]:
 
 
 def _heated(images: Sequence[np.ndarray], heat: Tensor) -> list[np.ndarray]:
-    """Dark for little, orange to white for much, over the frame in grey."""
-    made = []
-    for image, values in zip(images, heat, strict=True):
-        h = _to_side(values)[..., None]
-        colour = np.clip(np.concatenate([3 * h, 3 * h - 0.9, 3 * h - 2], -1), 0, 1) * 255
-        made.append(
-            (0.4 * image.mean(-1, keepdims=True) * (1 - h) + colour * (0.25 + 0.75 * h)).clip(0, 255).astype(np.uint8)
-        )
-    return made
+    return [heated(image, values.float().numpy()) for image, values in zip(images, heat, strict=True)]
 
 
 def _grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], loud: np.ndarray | None) -> Image.Image:
-    seconds, gap, strip = len(rows[0][1]), 4, 60 if loud is not None else 0
-    font = ImageFont.load_default(15)
-    canvas = Image.new("RGB", (MARGIN + seconds * (SIDE + gap), len(rows) * (SIDE + gap) + strip), PAPER)
-    pen = ImageDraw.Draw(canvas)
-    for place, (label, pictures) in enumerate(rows):
-        pen.multiline_text((6, place * (SIDE + gap) + SIDE // 2 - 10), label.replace(", ", ",\n"), INK, font)
-        for x, picture in enumerate(pictures):
-            canvas.paste(Image.fromarray(picture), (MARGIN + x * (SIDE + gap), place * (SIDE + gap)))
-    if loud is not None:
-        top, peak = len(rows) * (SIDE + gap), max(float(loud.max()), 1e-6)
-        pen.text((6, top + 20), "loudness", INK, font)
-        for second, values in enumerate(loud):
-            for step, value in enumerate(values):
-                across = MARGIN + second * (SIDE + gap) + step * SIDE / len(values)
-                half = max(1.0, 26 * (float(value) / peak) ** 0.5)
-                pen.line([(across, top + 30 - half), (across, top + 30 + half)], (90, 90, 90), 2)
-    return canvas
+    sound = None if loud is None else np.stack([loud.ravel()] * 2)
+    return Image.fromarray(grid(rows, sound=sound, margin=MARGIN))

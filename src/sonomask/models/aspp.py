@@ -41,6 +41,8 @@ class DilatedSum(nn.Module):
         branches of which nothing but the centre is left share one 1×1 convolution. The result is that of the sum.
         """
         height, width = x.shape[-2:]
+        if not isinstance(height, int) or not isinstance(width, int):  # exported for any size: nothing can be left out
+            return self._plain(x)
         biases = [conv.bias for conv in self.convs if conv.bias is not None]
         bias: Tensor | None = torch.stack(biases).sum(0) if biases else None
         y: Tensor | None = None
@@ -59,4 +61,10 @@ class DilatedSum(nn.Module):
             part = F.conv2d(x, torch.stack(centres).sum(0), bias)
             y = part if y is None else y + part
         assert y is not None  # noqa: S101 - at least one dilation was given
+        return y
+
+    def _plain(self, x: Tensor) -> Tensor:
+        y: Tensor = self.convs[0](x)
+        for conv in self.convs[1:]:
+            y = y + conv(x)
         return y

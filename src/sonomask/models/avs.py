@@ -127,6 +127,10 @@ class AVS(Net):
         return [_gate(x.unflatten(0, images.shape[:2]), valid) for x in maps]
 
     def _fuse(self, fuse: nn.Module, x: Tensor, sound: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.fold == 1 and torch.compiler.is_exporting():  # no loop over a length that is free
+            fused, heard = fuse(x.flatten(0, 1)[:, None], None if sound is None else sound.flatten(0, 1)[:, None])
+            heard = None if heard is None else heard.reshape(*x.shape[:2], -1)
+            return fused.reshape(x.shape), heard
         if self.fold is None or x.shape[1] <= self.fold:
             return fuse(x, sound)
         pieces = x.split(self.fold, dim=1)

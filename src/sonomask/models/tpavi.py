@@ -129,7 +129,9 @@ class TPAVI(nn.Module):
             scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
             right = right * scale
             constant = (constant - self.bn.running_mean) * scale + self.bn.bias
-        if 2 * left.shape[2] >= pixels.shape[2]:  # many seconds: one C×C matrix is less than two thin ones
+        if (
+            not torch.compiler.is_exporting() and 2 * left.shape[2] >= pixels.shape[2]
+        ):  # many seconds: one C×C matrix is less than two thin ones
             scores, right = pixels, left @ right
         else:
             scores = pixels @ left

@@ -28,6 +28,9 @@ def segment(
         str | None, "picture of regions for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"
     ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    backend: Annotated[
+        Literal["torch", "onnx"], "what runs the model; a .onnx file as --model needs no option"
+    ] = "torch",
     format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
 ) -> int:
@@ -35,7 +38,7 @@ def segment(
     from sonomask import api
 
     api.check_names(videos, out)
-    network, maker = api.load_fast(model, device), api.load_regions(regions, device)
+    network, maker = api.load_fast(model, device, backend), api.load_regions(regions, device)
     done = 0
     for video in videos:
         with told(video):

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from sonomask.visualise.style import BRIGHT, DIM, GROUND, INK, PAPER, PEAK, SOUND, WHITE, clock, font
 
-__all__ = ["contact_sheet", "grid", "heated"]
+__all__ = ["contact_sheet", "draw_wave", "grid", "heated", "same_second"]
 
 
 def contact_sheet(
@@ -82,6 +82,14 @@ def heated(image: UInt8[np.ndarray, "H W 3"], heat: Float[np.ndarray, "h w"]) ->
     colour = np.clip(np.concatenate([3 * h, 3 * h - 0.9, 3 * h - 2], -1), 0, 1) * 255
     mixed = 0.4 * image.mean(-1, keepdims=True) * (1 - h) + colour * (0.25 + 0.75 * h)
     return mixed.clip(0, 255).astype(np.uint8)
+
+
+def same_second(attention: Float[np.ndarray, "T h w S"]) -> Float[np.ndarray, "T h w"]:
+    """What each second's pixels take from that second's sound, brought to 0..1 over the clip."""
+    seconds = np.arange(len(attention))
+    own = attention[seconds, :, :, seconds]
+    low, high = own.min(), own.max()
+    return (own - low) / max(high - low, 1e-9)
 
 
 def grid(

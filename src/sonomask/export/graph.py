@@ -1,0 +1,98 @@
+"""What is exported: a plain function of tensors, and the audio front end in operations that every runtime has.
+
+A network's `forward` gives an `Output`; a graph gives its logits. The front end takes the 15,600 samples of each patch; its
+Fourier transform is two products with constant matrices, so that no runtime needs complex numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sonomask.audio.logmel import FFT_SIZE, HOP, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
+from sonomask.models.net import Net
+
+__all__ = ["Frontend", "Graph", "reason_against"]
+
+REASONS = {
+    "TwoStage": "its detector keeps a varying number of boxes, and its choice runs outside of torch",
+    "PixelsThatSound": "its cut runs in OpenCV, and it has no weights to carry",
+    "IGAN": "it takes gradients of its own energy while it predicts (Langevin sampling)",
+    "LGVT": "it draws its latent samples with a generator of its own, which no graph can hold",
+}
+"""Networks that no graph can hold, by class."""
+
+
+def reason_against(model: nn.Module) -> str | None:
+    """Why a network can't be exported; None if it can."""
+    if getattr(getattr(model, "config", None), "regions", False):
+        return "it reads a second picture of each frame, which is made outside of torch"
+    return next((REASONS[c.__name__] for c in type(model).__mro__ if c.__name__ in REASONS), None)
+
+
+class Frontend(nn.Module):
+    """`audio.logmel` for one patch at a time: samples to the logarithm of a mel spectrogram.
+
+    In float64 inside, as there: the logarithm shows float32's rounding where a band is nearly silent.
+    """
+
+    cosines: Tensor
+    sines: Tensor
+    mel: Tensor
+    places: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        window = torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
+        angle = torch.outer(torch.arange(WINDOW), torch.arange(FFT_SIZE // 2 + 1)).double() * (2 * math.pi / FFT_SIZE)
+        self.register_buffer("cosines", window[:, None] * angle.cos())
+        self.register_buffer("sines", window[:, None] * angle.sin())
+        self.register_buffer("mel", mel_matrix())
+        places = torch.arange(PATCH_FRAMES)[:, None] * HOP + torch.arange(WINDOW)
+        self.register_buffer("places", places.flatten())
+
+    def forward(self, waveform: Float[Tensor, "B T 15600"]) -> Float[Tensor, "B T 1 96 64"]:
+        """Log-mel patches; the samples are 16 kHz mono in -1..1."""
+        frames = waveform.double()[..., self.places].unflatten(-1, (PATCH_FRAMES, WINDOW))
+        power = (frames @ self.cosines).square() + (frames @ self.sines).square()
+        return torch.log(power.sqrt() @ self.mel + OFFSET).float()[:, :, None]
+
+
+class Graph(nn.Module):
+    """A network as a function from tensors to logits.
+
+    Args:
+        model: The network.
+        frontend: Turns waveforms into log-mel patches inside the graph; without it the graph is given the patches.
+    """
+
+    def __init__(self, model: Net, frontend: Frontend | None = None) -> None:
+        super().__init__()
+        self.model, self.frontend = model, frontend
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of what `forward` takes."""
+        if not self.model.config.listens:
+            return ("images",)
+        return ("images", "logmel") if self.frontend is None else ("images", "waveform")
+
+    def forward(self, images: Tensor, sound: Tensor | None = None) -> Float[Tensor, "B T K H W"]:
+        """Logits at the size of the images."""
+        heard = sound if self.frontend is None or sound is None else self.frontend(sound)
+        return self.model(images, heard).logits
+
+
+def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, ...]:
+    """Inputs of a shape: noise, as loud as sound is."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(batch, time, 3, *size, generator=generator)
+    if len(graph.inputs) == 1:
+        return (images,)
+    shape = (1, 96, 64) if graph.frontend is None else (PATCH_SAMPLES,)
+    sound = torch.randn(batch, time, *shape, generator=generator)
+    return images, sound if graph.frontend is None else sound / 4
