@@ -123,8 +123,18 @@ def test_a_playlist_that_names_other_files_reads_none_of_them(client, clip):
         (VIDEO, b"", 422),
         ({**VIDEO, "Origin": "https://evil.example"}, b"0", 403),
         ({**VIDEO, "Host": "evil.example"}, b"0", 403),
+        ({**VIDEO, "Host": "[evil"}, b"0", 403),
     ],
-    ids=["no type", "wrong type", "too large", "too large in chunks", "empty", "another site", "another host"],
+    ids=[
+        "no type",
+        "wrong type",
+        "too large",
+        "too large in chunks",
+        "empty",
+        "another site",
+        "another host",
+        "no host",
+    ],
 )
 def test_a_body_that_is_not_taken(client, runner, headers, content, status):
     before = set(runner.folder.iterdir())

@@ -54,11 +54,19 @@ class Guard:
         await self.app(scope, receive, send_with_headers)
 
     def _fault(self, host: str, origin: str | None) -> str | None:
-        if self.hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self.hosts:
+        if self.hosts is not None and _name(host) not in self.hosts:
             return "This host name is not served here. Start the server with --host to name it."
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return "Requests from pages of other sites are not taken."
         return None
+
+
+def _name(host: str) -> str:
+    """The host without its port; "" for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 async def _refuse(scope: Any, send: Any, fault: str) -> None:
