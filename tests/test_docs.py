@@ -73,7 +73,7 @@ def run_page(page, wanted):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore")  # of the libraries that an example starts
 @pytest.mark.parametrize("page", [p for p in PAGES if p != "walkthrough.md" and any(not b.mark for b in blocks(p))])
 def test_the_examples_of_a_page_do_what_they_say(page):
     run_page(page, lambda mark: not mark)
@@ -81,7 +81,7 @@ def test_the_examples_of_a_page_do_what_they_say(page):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.mark == "slow" for b in blocks(p))])
 def test_the_slow_examples_of_a_page_run(page):
     run_page(page, lambda mark: mark == "slow")
