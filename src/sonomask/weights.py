@@ -20,9 +20,11 @@ from sonomask.errors import WeightsError
 from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
 from sonomask.models.net import Net
 from sonomask.structures import ModelConfig
+from sonomask.trust import check_config
 
 FORMAT = 1
 BUILT_IN = Path(__file__).parent / "pretrained"
+LARGEST_CONFIG = 2**20  # bytes
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -78,14 +80,27 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     if str(source) in WITHOUT_WEIGHTS:
         return create_model(str(source)).to(device).eval()
     folder = _find(str(source))
-    config = _read_config(folder / CONFIG)
+    config, tensors = _read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
     try:
+        _check_size(config, tensors)
         model = create_model(config.name, **config.options)
-    except ValueError as error:
-        raise WeightsError(f"{folder / CONFIG}: {error}") from error
+    except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError) as error:
+        raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
     model.config = config
-    fill(model, read_tensors(folder / WEIGHTS), source=str(folder / WEIGHTS))
+    fill(model, tensors, source=str(folder / WEIGHTS))
     return model.to(device).eval()
+
+
+def _check_size(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a model that is far larger than its weights, before memory is taken for it."""
+    with torch.device("meta"):
+        try:
+            wanted = sum(v.numel() for v in create_model(config.name, **config.options).state_dict().values())
+        except Exception:  # a network that can't be laid out without values; what is wrong is told when it is built
+            return
+    held = sum(v.numel() for v in tensors.values())
+    if wanted > 2 * held + 1_000_000:
+        raise ValueError(f"describes a network of {wanted} numbers, the weights beside it have {held}.")
 
 
 def _find(source: str) -> Path:
@@ -109,12 +124,15 @@ def _find(source: str) -> Path:
 
 def _read_config(path: Path) -> ModelConfig:
     try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise WeightsError(f"{path}: expected at most {LARGEST_CONFIG} bytes, the file is larger.")
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values.pop("format", None)
         if version != FORMAT:
             raise WeightsError(f"{path}: expected format {FORMAT}, got {version}. Use a sonomask that knows it.")
+        check_config(values)
         return ModelConfig.from_dict(values)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
 
 

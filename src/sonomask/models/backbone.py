@@ -7,6 +7,8 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sonomask.trust import check_options, check_source
+
 LEVELS = 4
 
 
@@ -18,11 +20,13 @@ class Backbone(nn.Module):
         options: Further arguments of `timm.create_model`, e.g. `drop_path_rate`.
 
     Raises:
-        ValueError: timm does not know the model, or it has fewer than four levels.
+        ValueError: timm does not know the model or would fetch it, an option names a file, or it has fewer than four levels.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        check_source(name)
+        check_options(options or {})
         try:
             net: Any = timm.create_model(name, pretrained=False, features_only=True, **(options or {}))
         except RuntimeError as error:
