@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.causal import Past, Traces, per_level
 from sonomask.models.net import Net
+from sonomask.models.tpavi import TPAVI
 from sonomask.structures import ModelConfig, Output
 
 
@@ -98,6 +100,61 @@ class AVS(Net):
         logits = _gate(logits.unflatten(0, images.shape[:2]), valid)
         return Output(logits, fused, heard, self._match(maps, _gate(sound, valid)) if self.training else ())
 
+    def start(self, seconds: int | None = None) -> Past:
+        """An empty past, for the first `step` of a stream.
+
+        Args:
+            seconds: How many the fusion sees together; as in training unless given.
+
+        Raises:
+            ValueError: `seconds` is less than 1.
+        """
+        seconds = (self.fold or self.config.clip_length) if seconds is None else seconds
+        if seconds < 1:
+            raise ValueError(f"`seconds`: expected 1 or more, got {seconds}.")
+        return Past(seconds)
+
+    def step(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        logmel: Float[Tensor, "B 1 96 64"] | None,
+        past: Past,
+        time: float | None = None,
+    ) -> tuple[Output, Past]:
+        """The next frame of a stream: its logits are those that `forward` gives to the last frame of a clip.
+
+        That clip's frames are this one and those that were seen 1 s, 2 s, … before (`Past`). Memory and work are the same
+        however long the stream; `past` is not changed.
+
+        Args:
+            images: As for `forward`, one frame of each stream.
+            logmel: The patch of each.
+            past: From `start`, or from the step before.
+            time: Seconds, later than the step before; one second later unless given.
+
+        Returns:
+            Logits (B, 1, K, H, W), and the past for the next step.
+
+        Raises:
+            ValueError: A shape is not as above, sound is missing, time goes back, or the model is in training mode.
+        """
+        if self.training:
+            raise ValueError("`step`: the model is in training mode, whose batch norms need whole clips. Call eval().")
+        latest = past.latest
+        time = (0.0 if latest is None else latest + 1) if time is None else time
+        if latest is not None and time <= latest:
+            raise ValueError(f"`time`: expected more than {latest}, that of the step before, got {time}.")
+        sound = self.hear(None if logmel is None else logmel[:, None])
+        maps = self._see(images[:, None], None)
+        own: Traces = tuple(
+            fuse.remember(x, sound) if isinstance(fuse, TPAVI) else None
+            for fuse, x in zip(self.fusion, maps, strict=True)
+        )
+        levels = zip(self.fusion, maps, per_level([*past.before(time), own]), strict=True)
+        fused = [F.relu(_recall(fuse, x, sound, traces)) for fuse, x, traces in levels]
+        logits: Tensor = self.decoder([x[:, 0] for x in fused], size=tuple(images.shape[-2:]))
+        return Output(logits[:, None]), past.add(time, own)
+
     @torch.no_grad()
     def attention(
         self,
@@ -137,6 +194,12 @@ class AVS(Net):
         sounds = [None] * len(pieces) if sound is None else sound.split(self.fold, dim=1)
         fused, heard = zip(*map(fuse, pieces, sounds), strict=True)
         return torch.cat(fused, 1), None if heard[0] is None else torch.cat(heard, 1)
+
+
+def _recall(fuse: nn.Module, x: Tensor, sound: Tensor | None, traces: Sequence[Any]) -> Tensor:
+    """Fusion of one frame with its past; what has none looks at its own second alone."""
+    fused: Tensor = fuse.recall(x, traces) if isinstance(fuse, TPAVI) else fuse(x, sound)[0]
+    return fused
 
 
 def _attention(fuse: Any, x: Tensor, sound: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonomask.models.avs import AVS
+from sonomask.models.causal import Past
 from sonomask.models.net import Net
 from sonomask.structures import Output
 
@@ -59,6 +60,21 @@ class Autocast(nn.Module):
     def decode(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         """As the model's."""
         return self._run(self.model.decode, images, *args, **kwargs)
+
+    def start(self, *args: Any, **kwargs: Any) -> Past:
+        """As the model's."""
+        return self._avs().start(*args, **kwargs)
+
+    def step(self, images: Tensor, *args: Any, **kwargs: Any) -> tuple[Output, Past]:
+        """As the model's; the past stays in the lower precision."""
+        with torch.autocast(images.device.type, self.dtype):
+            output, past = self._avs().step(images, *args, **kwargs)
+        return Output(output.logits.float()), past
+
+    def _avs(self) -> AVS:
+        if not isinstance(self.model, AVS):
+            raise TypeError("This model has no streaming form; that is for `avs_…` and `avss_…`.")
+        return self.model
 
     def _run(self, function: Any, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         with torch.autocast(images.device.type, self.dtype):

@@ -13,10 +13,14 @@ and the whole update of a pixel is one of T scores x·(θᵀφ_t) times T vector
 56×56), no map of θ, g or W. If pixels are the keys too (`visual`: a is x), Σ_n φ(x_n) g(x_n)ᵀ follows from Σ_n x_n x_nᵀ
 and the update is a C×C matrix. Both are exact.
 
+So of a second that has passed nothing is needed but φ(a_t) and ḡ_t (of visual keys: 1/hw Σ φ(x) g(x)ᵀ), its *trace*. A
+stream keeps the traces of the last seconds, and each of its frames gets what it would get as the last of a clip.
+
 Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, eq. 2–3; the algebra is ours.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +29,20 @@ from torch import Tensor, nn
 
 Fusion = Literal["tpavi", "visual", "both", "add", "none"]
 FUSIONS: tuple[Fusion, ...] = ("tpavi", "visual", "both", "add", "none")
+
+
+class Trace(NamedTuple):
+    """What is left of a second (or of several) once it has passed.
+
+    Attributes:
+        key: φ(a_t); None if only pixels are keys.
+        value: ḡ_t, likewise.
+        product: 1/hw Σ φ(x) g(x)ᵀ over the second's pixels; None if only sound is a key.
+    """
+
+    key: Float[Tensor, "B T inner"] | None
+    value: Float[Tensor, "B T inner"] | None
+    product: Float[Tensor, "B inner inner"] | None
 
 
 class TPAVI(nn.Module):
@@ -67,59 +85,84 @@ class TPAVI(nn.Module):
         self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"] | None
     ) -> tuple[Float[Tensor, "B T C h w"], Float[Tensor, "B T C"] | None]:
         """The map after fusion, and the sound as it was aligned to it (None if `keys` is "visual")."""
-        shape = x.shape
-        pixels = x.permute(0, 1, 3, 4, 2).reshape(shape[0], -1, shape[2])  # B N C; a view of a channels-last map
         aligned = None if self.keys == "visual" else self.align(_present(sound))
-        updates = []
-        if self.keys != "tpavi":
-            updates.append(self._to_pixels(pixels))
-        if aligned is not None:
-            updates.append(self._to_sound(pixels, aligned))
-        z = (
-            torch.stack([self._normalise(pixels, *update) for update in updates]).mean(0)
-            if len(updates) > 1
-            else (self._normalise(pixels, *updates[0]))
+        pixels = _pixels(x)
+        return self._attend(x, pixels, self._trace(pixels, aligned)), aligned
+
+    def remember(self, x: Float[Tensor, "B 1 C h w"], sound: Float[Tensor, "B 1 D"] | None) -> Trace:
+        """The trace of one second."""
+        return self._trace(_pixels(x), None if self.keys == "visual" else self.align(_present(sound)))
+
+    def recall(self, x: Float[Tensor, "B 1 C h w"], traces: Sequence[Trace]) -> Float[Tensor, "B 1 C h w"]:
+        """The map after fusion with the seconds of these traces, among them its own: its part of the whole clip's."""
+        keys, values, products = ([x for x in column if x is not None] for column in zip(*traces, strict=True))
+        joined = Trace(
+            torch.cat(keys, 1) if keys else None,
+            torch.cat(values, 1) if values else None,
+            torch.stack(products).mean(0) if products else None,
         )
-        return z.reshape(*shape[:2], *shape[3:], shape[2]).permute(0, 1, 4, 2, 3), aligned
+        return self._attend(x, _pixels(x), joined)
+
+    def _trace(self, pixels: Tensor, aligned: Tensor | None) -> Trace:
+        key = value = None
+        if aligned is not None:
+            b, t = aligned.shape[:2]
+            means = pixels.reshape(b, t, -1, pixels.shape[2]).mean(2)
+            key = self._key(aligned)
+            value = F.linear(means, _matrix(self.g), self.g.bias)
+        return Trace(key, value, None if self.keys == "tpavi" else self._product(pixels))
+
+    def _attend(self, x: Tensor, pixels: Tensor, trace: Trace) -> Tensor:
+        updates = []
+        if trace.product is not None:
+            updates.append(self._to_pixels(trace.product))
+        if trace.key is not None and trace.value is not None:
+            updates.append(self._to_sound(trace.key, trace.value))
+        fused = [self._normalise(pixels, *update) for update in updates]
+        z = torch.stack(fused).mean(0) if len(fused) > 1 else fused[0]
+        b, t, c, h, w = x.shape
+        return z.reshape(b, t, h, w, c).permute(0, 1, 4, 2, 3)
 
     def attention(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w T"]:
         """The paper's α: how much each pixel takes from each second of sound; any sign, no fixed sum."""
-        query, offset = self._queries(self.align(sound))
+        query, offset = self._queries(self._key(self.align(sound)))
         scores = torch.einsum("btchw,bsc->bthws", x, query) + offset[:, None, None, None]
         return scores / (x.shape[1] * x.shape[3] * x.shape[4])
 
     def match(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w"]:
         """θ(x)·φ(a_t) of each pixel with the sound of its own second t: `attention` there, times N."""
-        query, offset = self._queries(self.align(sound))
+        query, offset = self._queries(self._key(self.align(sound)))
         return torch.einsum("btchw,btc->bthw", x, query) + offset[..., None, None]
 
-    def _queries(self, aligned: Tensor) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T"]]:
-        """Vectors q_t and numbers o_t with θ(x)·φ(a_t) = x·q_t + o_t."""
-        phi = F.linear(aligned, _matrix(self.phi), self.phi.bias)
-        return phi @ _matrix(self.theta), phi @ _bias(self.theta)
+    def _key(self, aligned: Tensor) -> Float[Tensor, "B T inner"]:
+        """φ(a_t)."""
+        return F.linear(aligned, _matrix(self.phi), self.phi.bias)
 
-    def _to_sound(self, pixels: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _queries(self, key: Tensor) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T"]]:
+        """Vectors q_t and numbers o_t with θ(x)·φ(a_t) = x·q_t + o_t."""
+        return key @ _matrix(self.theta), key @ _bias(self.theta)
+
+    def _to_sound(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Factors of the update: it is `(pixels @ left) @ right + constant`."""
-        (b, n, c), t = pixels.shape, aligned.shape[1]
-        query, offset = self._queries(aligned)
-        means = pixels.reshape(b, t, n // t, c).mean(2)
-        values = F.linear(F.linear(means, _matrix(self.g), self.g.bias), _matrix(self.out)) / t  # W ḡ_t / T
+        query, offset = self._queries(key)
+        values = F.linear(value, _matrix(self.out)) / key.shape[1]  # W ḡ_t / T
         constant = torch.einsum("bt,btc->bc", offset, values) + _bias(self.out)
         return query.mT, values, constant
 
-    def _to_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _to_pixels(self, product: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same factors where the keys are the pixels themselves."""
-        n = pixels.shape[1]
-        theta, phi, g = _matrix(self.theta), _matrix(self.phi), _matrix(self.g)
+        right = product @ _matrix(self.out).mT
+        constant = _bias(self.theta) @ right + _bias(self.out)
+        return _matrix(self.theta).mT.expand(len(product), -1, -1), right, constant
+
+    def _product(self, pixels: Tensor) -> Float[Tensor, "B inner inner"]:
+        """1/N Σ φ(x) g(x)ᵀ."""
+        phi, g = _matrix(self.phi), _matrix(self.g)
         mean = pixels.mean(1)
         centred = pixels - mean[:, None]  # a far mean would eat float32's digits in the products
-        covariance = centred.mT @ centred / n
-        moved = torch.einsum
+        covariance = centred.mT @ centred / pixels.shape[1]
         phi_mean, g_mean = F.linear(mean, phi, self.phi.bias), F.linear(mean, g, self.g.bias)
-        key_value = phi @ covariance @ g.mT + moved("bi,bj->bij", phi_mean, g_mean)  # 1/N Σ φ(x) g(x)ᵀ
-        right = key_value @ _matrix(self.out).mT
-        constant = _bias(self.theta) @ right + _bias(self.out)
-        return theta.mT.expand(len(pixels), -1, -1), right, constant
+        return phi @ covariance @ g.mT + torch.einsum("bi,bj->bij", phi_mean, g_mean)
 
     def _normalise(self, pixels: Tensor, left: Tensor, right: Tensor, constant: Tensor) -> Tensor:
         """LayerNorm(x + BatchNorm(update)), with the batch norm inside the factors when its statistics are fixed."""
@@ -171,6 +214,11 @@ class Pass(nn.Module):
     def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:
         """The map itself, and no sound."""
         return x, None
+
+
+def _pixels(x: Float[Tensor, "B T C h w"]) -> Float[Tensor, "B N C"]:
+    """A view of a channels-last map."""
+    return x.permute(0, 1, 3, 4, 2).reshape(x.shape[0], -1, x.shape[2])
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
