@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from sonomask.verbs import data, exchange, pictures, research, video, web
+from sonomask.verbs import data, exchange, live, pictures, research, video, web
 from sonomask.verbs.shared import KNOWN, complain
 
 EXIT_CODES = (
@@ -27,7 +27,9 @@ def version() -> int:
     return 0
 
 
-_ALL = (*video.VERBS, *pictures.VERBS, *exchange.VERBS, *web.VERBS, *data.VERBS, *research.VERBS, version)
+_ALL = (
+    *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *data.VERBS, *research.VERBS, version,
+)  # fmt: skip
 VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in _ALL}
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
 """Verbs that parse their own words."""

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from sonomask.attention import Watch
@@ -148,7 +148,7 @@ class Segmenter:
             raise MediaError(f"{reader.info.source}: nothing in it can be shown. Is the file complete?")
         frames = [group[0] for group in found.frames]
         sound = self._sound(found, [frames], reader.info.source).to(self.device) if self.config.listens else None
-        return frames, self._normal(np.stack([[frame.image for frame in frames]])), sound
+        return frames, self.prepare(np.stack([[frame.image for frame in frames]])), sound
 
     def _check_sound(self, reader: VideoReader) -> None:
         if self.config.listens and not reader.info.has_audio:
@@ -166,7 +166,7 @@ class Segmenter:
             for second in _fresh(window):
                 if _wanted(window.first + second, self.rate):
                     for phase, frame in enumerate(window.frames[second]):
-                        yield self._finish(frame.time, scores[phase][second], size)
+                        yield self.finish(frame.time, scores[phase][second], size)
 
     def _scores(self, window: Window, source: str) -> list[list[Scores]]:
         """Maps at the model's size, by phase and second."""
@@ -182,7 +182,7 @@ class Segmenter:
                     f"{source}: the model {self.config.name} gives NaN or infinity in the {self.config.clip_length} s "
                     f"from {window.first} s on. Its weights are damaged, or too large for its precision."
                 )
-            scores += [list(map(_reduce, *clip)) for clip in zip(logits, looks, strict=True)]
+            scores += [list(map(reduce, *clip)) for clip in zip(logits, looks, strict=True)]
         return _by_phase(scores[0], window.frames) if dense else scores
 
     def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
@@ -214,11 +214,11 @@ class Segmenter:
     ) -> tuple[Float[Tensor, "B T K H W"], Sequence[Sequence[Tensor | None]]]:
         """Logits, and attention maps or None for each frame."""
         pixels = np.stack([[frame.image for frame in clip] for clip in clips])
-        images, logmel = self._normal(pixels), None if sound is None else sound.to(self.device)
+        images, logmel = self.prepare(pixels), None if sound is None else sound.to(self.device)
         more: dict[str, Tensor] = {}
         if self.regions is not None:
             made = self.regions(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
-            more["regions"] = self._normal(made)
+            more["regions"] = self.prepare(made)
         looks = None
         if self.attention:
             with Watch(self.model) as watch:
@@ -230,12 +230,13 @@ class Segmenter:
             return logits, [[None] * len(clips[0])] * len(clips)
         return logits, [list(clip.float()) for clip in looks]
 
-    def _normal(self, pixels: np.ndarray) -> Float[Tensor, "B T 3 H W"]:
-        images = torch.from_numpy(pixels).to(self.device).movedim(-1, 2) / 255
+    def prepare(self, pixels: UInt8[np.ndarray, "*N H W 3"]) -> Float[Tensor, "*N 3 H W"]:
+        """RGB pictures of the model's size as it takes them, on its device."""
+        images = torch.from_numpy(pixels).to(self.device).movedim(-1, -3) / 255
         mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.config.mean, self.config.std))
         return (images - mean) / std
 
-    def _finish(self, time: float, scores: Scores, size: tuple[int, int]) -> Masks:
+    def finish(self, time: float, scores: Scores, size: tuple[int, int]) -> Masks:
         """Bring a frame's maps to the video's size.
 
         Logits are interpolated, not probabilities: those are nearly 0 or 1, so that an edge between them would sit on the
@@ -311,7 +312,7 @@ def _wanted(second: int, rate: Rate) -> bool:
     return math.floor((second + 1) * rate + 1e-9) > math.floor(second * rate + 1e-9)
 
 
-def _reduce(logits: Float[Tensor, "K H W"], look: Tensor | None = None) -> Scores:
+def reduce(logits: Float[Tensor, "K H W"], look: Tensor | None = None) -> Scores:
     """What has to be kept of a frame until its turn comes.
 
     Of 71 classes: log-probabilities of the background and of each class that wins somewhere, so that hundreds of frames

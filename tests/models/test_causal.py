@@ -94,7 +94,7 @@ def test_the_past_does_not_grow():
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("avs_resnet50", {"backbone": "resnet50", "audio": "vggish", "width": 256, "dilations": (3, 6, 12, 18)}),
+    ("avs_resnet50", {"backbone": "resnet50", "dilations": (3, 6, 12, 18)}),
     ("avs_lite", {"backbone": "tf_efficientnet_lite0", "width": 64, "dilations": (1, 3, 6)}),
     ("avss_resnet50", {"backbone": "resnet18"}),
     ("avs_mini", {"fusion": "both"}),

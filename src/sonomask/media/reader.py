@@ -161,7 +161,7 @@ class VideoReader:
                 if stop is not None and time >= stop:
                     return
                 if time >= start:
-                    yield Frame(time, math.floor(time), self._convert(frame, size))
+                    yield Frame(time, math.floor(time), to_rgb(frame, size, self._aspect))
             return
         steps = takewhile(lambda step: stop is None or step[1] < stop, self._steps(rate))
         pending = (step for step in steps if step[1] >= start)
@@ -195,13 +195,13 @@ class VideoReader:
         last, end = None, 0.0
         for time, frame, gone in self._on_screen(start):
             while step is not None and last is not None and step[2] < time:
-                yield Frame(step[2], step[0], self._convert(last, size))
+                yield Frame(step[2], step[0], to_rgb(last, size, self._aspect))
                 step = next(steps, None)
             if step is None:
                 return
             last, end = frame, gone
         while step is not None and last is not None and step[1] < end - 1e-6:
-            yield Frame(min(step[2], max(step[1], end)), step[0], self._convert(last, size))
+            yield Frame(min(step[2], max(step[1], end)), step[0], to_rgb(last, size, self._aspect))
             step = next(steps, None)
 
     def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
@@ -228,15 +228,6 @@ class VideoReader:
         expected = self.info.duration
         if expected is not None and end < expected - max(1.0, 0.1 * expected):
             self.warnings.append(f"{self.source}: ends after {end:.1f} s of {expected:.1f} s. What there is was read.")
-
-    def _convert(self, frame: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
-        width, height, turns = _displayed(frame, self._aspect)
-        if size is not None:
-            height, width = size
-        if turns % 2:
-            width, height = height, width
-        image = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns))
 
     def waveform(
         self, block: float = 1.0, *, start: float = 0.0, stop: float | None = None
@@ -377,6 +368,17 @@ def _displayed(frame: Any, aspect: Fraction | None) -> tuple[int, int, int]:
         width, height = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
     turns = round(frame.rotation / 90) % 4
     return (height, width, turns) if turns % 2 else (width, height, turns)
+
+
+def to_rgb(frame: Any, size: tuple[int, int] | None, aspect: Fraction | None) -> UInt8[np.ndarray, "H W 3"]:
+    """A decoded frame as displayed, at (height, width) if given; `aspect` is that of a pixel."""
+    width, height, turns = _displayed(frame, aspect)
+    if size is not None:
+        height, width = size
+    if turns % 2:
+        width, height = height, width
+    image = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    return np.ascontiguousarray(np.rot90(image, turns))
 
 
 def _check_size(pixels: int, source: str, limits: Limits) -> None:

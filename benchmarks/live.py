@@ -1,0 +1,116 @@
+"""How fast a stream can be followed: frames per second and real-time factor, against the offline model in the same run.
+
+    uv run python benchmarks/live.py [--rounds 20] [--threads 2] [--models avs_lite.real avs_resnet50 avs_pvt_v2_b5]
+
+For each model, optimised, a step of the stream (`model.step` with a full past) takes turns with the offline forward of a
+clip of T seconds, and with the plain way to the same answer: the whole clip that ends at the frame, for each frame anew.
+Times are medians of the rounds; names of the catalogue have random weights, which cost what trained ones cost. Then the
+path from a decoded picture to a mask of 720 lines, piece by piece, for the first model.
+
+Real-time factor: seconds of work for a second of stream at 25 frames a second; below 1 every frame can be marked.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from sonomask.audio.logmel import examples_at
+from sonomask.inference import Segmenter, reduce
+from sonomask.live.segmenter import LiveMasks
+from sonomask.models.catalog import create_model, list_models
+from sonomask.models.optimize import optimize
+from sonomask.weights import load
+
+FPS = 25
+
+
+def race(rounds: int, contenders: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each, taking turns."""
+    for run in contenders.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(row) for name, row in seconds.items()}
+
+
+@torch.inference_mode()
+def model_row(name: str, rounds: int) -> str:
+    """A line of the table."""
+    torch.manual_seed(0)
+    model = optimize(create_model(name).eval() if name in list_models() else load(name))
+    config = model.config
+    size, seconds = config.image_size, config.clip_length
+    images, logmel = torch.randn(1, seconds, 3, *size), torch.randn(1, seconds, 1, 96, 64)
+    past = model.start()
+    for i in range(seconds * 2):
+        _, past = model.step(images[:, 0], logmel[:, 0], past, time=i / 2)
+    times = race(rounds, {
+        "step": lambda: model.step(images[:, 0], logmel[:, 0], past, time=float(seconds)),
+        "clip": lambda: model(images, logmel),
+        "frame": lambda: model(images[:, :1], logmel[:, :1]),
+    })  # fmt: skip
+    step = times["step"]
+    return (
+        f"| {name} | {size[0]}×{size[1]} | {step * 1e3:.0f} ms | {1 / step:.1f} | {FPS * step:.2f} | {step:.3f} | "
+        f"{step / times['frame']:.2f} | {step / (times['clip'] / seconds):.2f} | {times['clip'] / step:.1f}× |"
+    )
+
+
+@torch.inference_mode()
+def path(name: str, rounds: int) -> None:
+    """From a decoded picture to a mask and an overlay of 1280×720."""
+    model = optimize(create_model(name).eval() if name in list_models() else load(name))
+    segmenter = Segmenter(model, device="cpu")
+    small = np.random.default_rng(0).integers(0, 255, (*model.config.image_size, 3), np.uint8)
+    big = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    track, images = torch.randn(32_000), segmenter.prepare(small[None])
+    logmel, past = examples_at(track, [1.0], align="centre"), model.start()
+    logits = model.step(images, logmel, past)[0].logits[0, 0]
+    masks = segmenter.finish(0.0, reduce(logits), (720, 1280))
+
+    def draw() -> object:
+        picture = SimpleNamespace(image=lambda _: big)
+        return LiveMasks(masks, picture, 0.0, 0.0, model.config.classes).drawn
+
+    times = race(rounds, {
+        "picture to tensor": lambda: segmenter.prepare(small[None]),
+        "log-mel patch": lambda: examples_at(track, [1.0], align="centre"),
+        "model step": lambda: model.step(images, logmel, past),
+        "mask at 1280×720": lambda: segmenter.finish(0.0, reduce(logits), (720, 1280)),
+        "overlay (only if shown)": draw,
+    })  # fmt: skip
+    print(f"\n| {name}, piece by piece | ms |\n|---|--:|")
+    for piece, seconds in times.items():
+        print(f"| {piece} | {seconds * 1e3:.1f} |")
+    whole = sum(times.values()) - times["overlay (only if shown)"]
+    print(f"| whole, without the overlay | {whole * 1e3:.1f} ({1 / whole:.1f} masks a second) |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--models", nargs="+", default=["avs_lite.real", "avs_resnet50", "avs_pvt_v2_b5"])
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"torch {torch.__version__}, {args.threads} threads, {platform.machine()}, {args.rounds} rounds\n")
+    head = ("model", "size", "step", "frames a second", "real-time factor at 25 fps", "at 1 fps", "against a frame alone",
+            "against a clip's frame", "a clip for each frame costs")  # fmt: skip
+    print("| " + " | ".join(head) + " |\n|---|---" + "|--:" * (len(head) - 2) + "|")
+    for name in args.models:
+        print(model_row(name, args.rounds), flush=True)
+    path(args.models[0], args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""A run from a source to its sinks."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sonomask.live.capture import Capture, Clock, Say
+from sonomask.live.feed import Feed
+from sonomask.live.page import Page
+from sonomask.live.segmenter import LiveSegmenter
+from sonomask.live.sinks import JsonLines, VideoSink, Window
+from sonomask.media.live import LIVE_LIMITS, Epoch
+from sonomask.media.source import LiveSource
+
+STATUS_SECONDS = 10.0  # between two lines that tell how it goes
+DEFAULT_PAGE = "127.0.0.1:8765"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the masks go; a page on loopback if nowhere else.
+
+    Attributes:
+        window: Show them in a window.
+        page: [HOST:]PORT to serve them at.
+        out: File or address for a video.
+        json: File for JSON lines, or "-".
+        overwrite: Replace existing files.
+    """
+
+    window: bool = False
+    page: str | None = None
+    out: str | None = None
+    json: str | None = None
+    overwrite: bool = False
+
+    def open(self, stack: ExitStack, segmenter: LiveSegmenter, feed: Feed, say: Say) -> list[Any]:
+        """The sinks, which close with the stack.
+
+        Raises:
+            MediaError: A file exists, or there is no display.
+            ValueError: A target is of no known kind.
+            OSError: A port is taken.
+        """
+        sinks: list[Any] = []
+        if self.json is not None:
+            sinks.append(JsonLines(self.json, segmenter.config.classes, overwrite=self.overwrite))
+        if self.out is not None:
+            ring = feed.ring if segmenter.config.listens else None
+            sinks.append(VideoSink(self.out, ring, overwrite=self.overwrite, say=say))
+        if self.window:
+            sinks.append(Window())
+        if self.page is not None or not sinks:
+            page = Page(self.page or DEFAULT_PAGE)
+            sinks.append(page)
+            say(f"watch at {page.url}")
+        return [stack.enter_context(sink) for sink in sinks]
+
+
+@dataclass
+class LiveRun:
+    """One run; `report()` tells how it goes or went.
+
+    Args:
+        segmenter: The model's side.
+        source: Of pictures, and of sound unless that is given.
+        sound: Of the sound.
+        outputs: Where the masks go.
+        sound_delay: Seconds by which that sound is late against the pictures.
+        timeout: Seconds that a source may be silent.
+        patience: Seconds after a loss at which to give up.
+        seconds: How long to run; None for as long as there is something.
+        clock: Tests hand in another.
+        say: Told what happens, a line at a time.
+    """
+
+    segmenter: LiveSegmenter
+    source: LiveSource
+    sound: LiveSource | None = None
+    outputs: Outputs = field(default_factory=Outputs)
+    sound_delay: float = 0.0
+    timeout: float = 10.0
+    patience: float = 300.0
+    seconds: float | None = None
+    clock: Clock = field(default_factory=Clock)
+    say: Say = print
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"`{name}`: expected 0 or more seconds, got {getattr(self, name)}.")
+        listens = self.segmenter.config.listens
+        self.feed = Feed(self.clock.now, listens=listens, ahead=self.segmenter.ahead)
+        self.stop = threading.Event()
+        shared: dict[str, Any] = {
+            "feed": self.feed, "clock": self.clock, "say": self.say, "stop": self.stop, "patience": self.patience,
+            "limits": replace(LIVE_LIMITS, timeout=self.timeout), "epoch": Epoch(),
+        }  # fmt: skip
+        own = self.sound is not None and listens
+        self.captures = [Capture(self.source, takes="pictures" if own else "both", **shared)]
+        if self.sound is not None and listens:
+            self.captures.append(Capture(self.sound, takes="sound", late=self.sound_delay, **shared))
+        self.masks, self.begun, self.told = 0, self.clock.now(), self.clock.now()
+
+    def run(self) -> None:
+        """Until the source ends, the time is over, or the window is closed; what was written is whole in any case.
+
+        Raises:
+            MediaError: The source can't be opened or was lost for good, or a file can't be written to.
+        """
+        with ExitStack() as stack:
+            sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
+            stack.callback(self.stop.set)
+            for capture in self.captures:
+                capture.start()
+            self.begun = self.told = self.clock.now()
+            for result in self.segmenter(self.feed):
+                for sink in sinks:
+                    if result is not None:
+                        sink.write(result)
+                    elif isinstance(sink, Window):
+                        sink.beat()
+                self.masks += result is not None
+                if self._over(sinks):
+                    return
+
+    def _over(self, sinks: list[Any]) -> bool:
+        now = self.clock.now()
+        if now - self.told >= STATUS_SECONDS:
+            self.told = now
+            self.say(self.report())
+        limit = self.seconds is not None and now - self.begun >= self.seconds
+        return limit or any(isinstance(sink, Window) and sink.closed for sink in sinks)
+
+    def report(self) -> str:
+        """How it goes, in a line."""
+        feed, delays, onsets = self.feed, self.segmenter.delays, self.segmenter.onsets
+        spent = max(self.clock.now() - self.begun, 1e-9)
+        minutes, seconds = divmod(int(spent), 60)
+        parts = [f"{minutes}:{seconds:02d}", f"{self.masks} masks ({self.masks / spent:.1f} a second)"]
+        undecoded = sum(capture.left_out for capture in self.captures)
+        parts.append(f"{feed.came + undecoded - feed.taken} of {feed.came + undecoded} pictures left out")
+        if len(delays):
+            parts.append(f"capture to mask {delays.quantile(0.5):.2f} s (95 %: {delays.quantile(0.95):.2f} s)")
+        if len(onsets.delays):
+            parts.append(f"onset to mask {onsets.delays.quantile(0.5):.2f} s ({len(onsets.delays)} onsets)")
+        losses = sum(capture.losses for capture in self.captures)
+        if losses:
+            parts.append(f"source lost {losses} times")
+        if feed.unheard:
+            parts.append(f"{feed.unheard} pictures without their sound")
+        return ", ".join(parts)

@@ -1,0 +1,181 @@
+"""The model's thread: always the newest picture, with the sound that belongs to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from sonomask.audio.logmel import HOP, SAMPLE_RATE, examples_at
+from sonomask.errors import WeightsError
+from sonomask.inference import Segmenter, reduce
+from sonomask.live.feed import KEPT, Feed, Waiting
+from sonomask.live.meters import Histogram, OnsetMeter
+from sonomask.media.live import Picture
+from sonomask.structures import Masks
+from sonomask.visualise.overlay import overlay
+
+AHEAD = {"end": 0.02, "centre": 0.5}  # seconds of sound after a picture's moment that its patch needs
+BEAT = 0.2  # seconds after which one hears that nothing came
+
+
+@dataclass(frozen=True)
+class LiveMasks:
+    """The masks of one picture of a stream.
+
+    Attributes:
+        masks: One frame; its time is in seconds since the run began.
+        picture: Which it is of.
+        captured: When the picture was captured, at the earliest, by the clock.
+        ready: When its masks were ready.
+        classes: Names of a semantic model's classes.
+    """
+
+    masks: Masks
+    picture: Picture
+    captured: float
+    ready: float
+    classes: tuple[str, ...] = ()
+
+    @property
+    def time(self) -> float:
+        """Seconds since the run began."""
+        return self.masks.times[0]
+
+    @property
+    def delay(self) -> float:
+        """Seconds from capture to mask."""
+        return self.ready - self.captured
+
+    @cached_property
+    def labels(self) -> UInt8[np.ndarray, "H W"]:
+        """0 where nothing sounds, 1 or the class elsewhere."""
+        masks = self.masks
+        labels: np.ndarray = (masks.mask if masks.labels is None else masks.labels)[0].numpy().astype(np.uint8)
+        return labels
+
+    @cached_property
+    def share(self) -> float:
+        """Of the picture that sounds."""
+        return float((self.labels > 0).mean())
+
+    @cached_property
+    def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture with its masks on it, made when first asked for."""
+        return overlay(self.picture.image(self.labels.shape), self.labels, self.classes)
+
+
+class LiveSegmenter:
+    """Marks what sounds in a stream, as fast as it can and no faster than `rate`.
+
+    Args:
+        model: With `start` and `step` (the `avs_…` and `avss_…` models).
+        device: See `Segmenter`.
+        threshold: See `Segmenter`.
+        min_presence: See `Segmenter`.
+        rate: Masks per second at most.
+        pairing: "model" takes the sound that the model was trained with, which may lie half a second ahead of the picture;
+            "end" the 0.96 s that end with the picture, with no wait.
+        height: Of the masks at most, in pixels; a larger picture is scaled down.
+
+    Raises:
+        ValueError: An argument is out of range, or the model has no streaming form.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str = "auto",
+        threshold: float | None = None,
+        min_presence: float = 0.0,
+        rate: float = 30.0,
+        pairing: Literal["model", "end"] = "model",
+        height: int = 720,
+    ) -> None:
+        if not 0 < rate <= 1000:
+            raise ValueError(f"`rate`: expected masks per second, up to 1000, got {rate}.")
+        if height < 16:
+            raise ValueError(f"`height`: expected 16 or more, got {height}.")
+        if not hasattr(model, "step"):
+            raise ValueError("`model`: has no streaming form. Take one of `avs_…` or `avss_…`.")
+        self.segmenter = Segmenter(model, device=device, threshold=threshold, min_presence=min_presence)
+        self.model: Any = model
+        self.config = self.segmenter.config
+        self.rate, self.height = rate, height
+        self.align: Literal["end", "centre"] = (
+            "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
+        )
+        self.ahead = AHEAD[self.align] if self.config.listens else 0.0
+        self.delays, self.onsets = Histogram(), OnsetMeter()
+        self.heard_to: float | None = None
+
+    def __call__(self, feed: Feed) -> Iterator[LiveMasks | None]:
+        """Masks until the feed ends; None each time that nothing came for a while.
+
+        Raises:
+            MediaError: The source was lost for good.
+            WeightsError: The model gives something that isn't a number.
+        """
+        past, last = self.model.start(), -math.inf
+        while True:
+            waiting = feed.take(last + 1 / self.rate - 1e-3, timeout=BEAT)
+            if waiting is None:
+                if feed.ended:
+                    return
+                yield None
+                continue
+            logits, past = self._step(waiting.picture, feed, past)
+            result = self._finish(waiting, logits, feed)
+            last = result.time
+            yield result
+
+    @torch.inference_mode()
+    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[Tensor, Any]:
+        images = self.segmenter.prepare(picture.image(self.config.image_size)[None])
+        logmel = None
+        if self.config.listens:
+            start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 1  # on the grid of the patches
+            track = torch.from_numpy(feed.ring.between(start, start + 2))
+            logmel = examples_at(track, [picture.time], start=start, align=self.align).to(self.segmenter.device)
+        output, past = self.model.step(images, logmel, past, time=picture.time)
+        logits: Tensor = output.logits[0, 0].float()
+        if not torch.isfinite(logits).all():
+            raise WeightsError(
+                f"The model {self.config.name} gives NaN or infinity at {picture.time:.2f} s. Its weights are damaged, or "
+                "too large for its precision."
+            )
+        return logits, past
+
+    def _finish(self, waiting: Waiting, logits: Tensor, feed: Feed) -> LiveMasks:
+        picture = waiting.picture
+        masks = self.segmenter.finish(picture.time, reduce(logits), _within(picture.size, self.height))
+        ready = feed.now()
+        result = LiveMasks(masks, picture, waiting.captured, ready, self.config.classes)
+        self.delays.add(result.delay)
+        if self.config.listens:
+            self._measure(feed, waiting.captured - picture.time)
+            self.onsets.see(result.share, ready)
+        return result
+
+    def _measure(self, feed: Feed, offset: float) -> None:
+        """Hand the sound that came since the last time to the meter; `offset` leads from time to the clock."""
+        end = feed.ring.end
+        if math.isfinite(end):
+            start = max(end - KEPT, end if self.heard_to is None else self.heard_to)
+            if end > start:
+                self.onsets.hear(feed.ring.between(start, end), start + offset)
+            self.heard_to = max(end, start)
+
+
+def _within(size: tuple[int, int], height: int) -> tuple[int, int]:
+    """The size, scaled down to a height if it is more."""
+    scale = min(1.0, height / size[0])
+    return (round(size[0] * scale), max(1, round(size[1] * scale)))

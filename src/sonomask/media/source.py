@@ -1,0 +1,149 @@
+"""What a live source may be, and how FFmpeg is told to open it with little delay."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+
+from sonomask.errors import MediaError
+from sonomask.media.reader import FILE_PROTOCOLS, URL, URL_PROTOCOLS
+
+Kind = Literal["address", "file", "device", "pipe"]
+
+PROBE = {"analyzeduration": "2000000", "fflags": "nobuffer"}  # 2 s at most until the streams are known
+RTSP = {"rtsp_transport": "tcp"}  # a lost UDP packet smears the picture until the next whole one
+DEVICES = {  # FFmpeg's input device and the name of the first one
+    ("camera", "linux"): ("video4linux2", "/dev/video0"),
+    ("camera", "darwin"): ("avfoundation", "0:none"),
+    ("camera", "win32"): ("dshow", "video=Integrated Camera"),
+    ("microphone", "linux"): ("alsa", "default"),
+    ("microphone", "darwin"): ("avfoundation", "none:0"),
+    ("microphone", "win32"): ("dshow", "audio=Microphone"),
+}
+
+
+@dataclass(frozen=True)
+class LiveSource:
+    """Where pictures or sound come from.
+
+    Attributes:
+        text: As the user wrote it, for messages.
+        address: As FFmpeg takes it.
+        kind: An address on a network, a file, a device of this machine, or a pipe.
+        format: Name of FFmpeg's input device; else None, and FFmpeg finds out.
+    """
+
+    text: str
+    address: str
+    kind: Kind
+    format: str | None = None
+
+
+def parse_source(text: str) -> LiveSource:
+    """Understand a source.
+
+    Args:
+        text: An address (rtsp, rtmp, http, srt, udp, rtp, tcp), "camera" or "microphone" (or "camera:NAME" with the name of
+            the system's device), a path of a file, named pipe or /dev/video*, or "-" for standard input.
+
+    Raises:
+        MediaError: It is nothing of this kind, or there is no such file.
+        ValueError: It is empty.
+    """
+    if not text:
+        raise ValueError("`source`: expected an address, a path, 'camera', 'microphone' or '-', got nothing.")
+    if text == "-":
+        return LiveSource("standard input", text, "pipe")
+    if URL.match(text) or text.lower().startswith("tcp://"):
+        return LiveSource(text, text, "address")
+    word, _, name = text.partition(":")
+    if word in ("camera", "microphone"):
+        return _device(text, word, name)
+    if text.startswith("/dev/video"):
+        return _device(text, "camera", text)
+    path = Path(text)
+    if not path.exists():
+        raise MediaError(f"{text}: no such file, and no address, camera or microphone either.")
+    if stat.S_ISFIFO(path.stat().st_mode):
+        return LiveSource(text, text, "pipe")
+    if not path.is_file():
+        raise MediaError(f"{text}: expected a file, this is a folder or a device.")
+    return LiveSource(text, f"file:{text}", "file")
+
+
+def _device(text: str, word: str, name: str) -> LiveSource:
+    if (word, sys.platform) not in DEVICES:
+        raise MediaError(
+            f"{text}: devices of {sys.platform} are not known. Pipe FFmpeg's output in: `… | sonomask live -`."
+        )
+    form, first = DEVICES[word, sys.platform]
+    return LiveSource(text, name or first, "device", form)
+
+
+def open_source(source: LiveSource, timeout: float) -> Any:
+    """PyAV's container.
+
+    Args:
+        source: From `parse_source`.
+        timeout: Seconds without data after which reading fails.
+
+    Raises:
+        MediaError: It can't be opened.
+    """
+    try:
+        if source.kind == "pipe":
+            pipe: Any = Pipe(source.address, timeout)
+            options = {**PROBE, "protocol_whitelist": "crypto,data"}
+            return av.open(pipe, options=options, metadata_errors="replace")
+        if source.kind == "device":
+            return av.open(source.address, format=source.format, timeout=timeout)
+        address = source.kind == "address"
+        options = {"protocol_whitelist": URL_PROTOCOLS if address else FILE_PROTOCOLS, **(PROBE if address else {})}
+        if source.address.lower().startswith("rtsp"):
+            options |= RTSP
+        return av.open(source.address, options=options, timeout=timeout if address else None, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"{source.text}: can't be opened ({reason}). Is it there, and is it media?") from error
+
+
+class Pipe(io.RawIOBase):
+    """Bytes of a pipe as they come; one that is silent for too long counts as broken.
+
+    Args:
+        path: Of a named pipe, or "-" for standard input.
+        timeout: Seconds.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path, self.timeout = path, timeout
+        self.number = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
+        self.name = path
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, at least one; none at the end.
+
+        Raises:
+            TimeoutError: None came in time.
+        """
+        if sys.platform != "win32" and not select.select([self.number], [], [], self.timeout)[0]:
+            raise TimeoutError(f"no data for {self.timeout:g} s")
+        return os.read(self.number, 1 << 16 if size < 0 else size)
+
+    def close(self) -> None:
+        """Close it, unless it is standard input."""
+        if not self.closed and self.path != "-":
+            os.close(self.number)
+        super().close()

@@ -1,0 +1,133 @@
+"""The model's thread: what it is given and what it gives."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sonomask.audio.logmel import examples_at
+from sonomask.errors import WeightsError
+from sonomask.inference import Segmenter
+from sonomask.live.feed import Feed
+from sonomask.live.segmenter import LiveSegmenter
+from sonomask.media.live import LiveReader, Picture, Sound
+from sonomask.media.reader import VideoReader
+from sonomask.media.source import parse_source
+from sonomask.models.catalog import create_model
+
+
+def play(segmenter, path, clock):
+    """Every picture of a file, one after the other, each once its sound is there."""
+    feed = Feed(clock.now, listens=segmenter.config.listens, ahead=segmenter.ahead)
+    results = []
+    with LiveReader(parse_source(str(path)), now=clock.now) as reader:
+        items = list(reader)
+    for item in items:
+        if isinstance(item, Sound):
+            feed.sound(item)
+    stream = segmenter(feed)
+    for item in items:
+        if isinstance(item, Picture):
+            feed.picture(item, captured=item.time)
+            results.append(next(stream))
+    feed.end()
+    return [result for result in (*results, *stream) if result is not None]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    from sonomask.data.synthetic import scene
+    from sonomask.data.synthetic_tree import write_video
+
+    path = tmp_path_factory.mktemp("live") / "clip.mp4"
+    write_video(path, scene(3, size=(48, 64), seconds=3), fps=4)
+    return path
+
+
+@pytest.mark.parametrize("pairing", ["end", "centre"])
+def test_each_picture_is_given_the_sound_of_the_whole_track(clip, clock, stub, pairing):
+    model = stub(pairing=pairing)
+    play(LiveSegmenter(model, device="cpu"), clip, clock)
+    with VideoReader(clip) as reader:
+        track = torch.from_numpy(np.concatenate(list(reader.waveform())))
+    expected = examples_at(track, model.times, align=pairing)
+    assert len(model.times) == 12
+    torch.testing.assert_close(torch.cat(model.heard), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", ["tpavi", "visual"])
+def test_the_live_answer_is_the_offline_answer_to_the_past(clip, clock, fusion):
+    torch.manual_seed(0)
+    model = create_model("avs_mini", fusion=fusion, width=32).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.normal_(module.weight, 1, 0.1)
+    model.config = replace(model.config, image_size=(64, 64), clip_length=3)
+    live = play(LiveSegmenter(model, device="cpu"), clip, clock)
+    whole = list(Segmenter(model, device="cpu", rate="native")(clip))
+    for one, other in zip(live[-4:], whole[-4:], strict=True):  # the last second has the whole clip behind it
+        assert one.time == other.times[0]
+        torch.testing.assert_close(one.masks.probability, other.probability, atol=1e-4, rtol=1e-4)
+
+
+def test_masks_come_at_the_size_of_the_picture_or_below_the_height(clip, clock, stub):
+    assert play(LiveSegmenter(stub(), device="cpu"), clip, clock)[0].labels.shape == (48, 64)
+    small = play(LiveSegmenter(stub(), device="cpu", height=24), clip, clock)[0]
+    assert small.labels.shape == (24, 32)
+    assert small.drawn.shape == (24, 32, 3)
+
+
+def test_no_more_masks_are_made_than_asked_for(clip, clock, stub):
+    results = play(LiveSegmenter(stub(), device="cpu", rate=2.0), clip, clock)
+    np.testing.assert_allclose(np.diff([r.time for r in results]), 0.5, atol=0.01)
+
+
+def test_a_model_that_does_not_listen_needs_no_sound(clip, clock, stub):
+    model = stub(listens=False)
+    play(LiveSegmenter(model, device="cpu"), clip, clock)
+    assert model.heard == [None] * 12
+
+
+def test_pairing_end_waits_for_no_sound_after_the_picture(stub):
+    waits = [LiveSegmenter(stub(pairing="centre"), device="cpu", pairing=p).ahead for p in ("model", "end")]
+    assert waits == [0.5, 0.02]
+
+
+def test_the_delay_is_from_capture_to_mask(clock, stub):
+    feed = Feed(clock.now, listens=False)
+    frame = SimpleNamespace(width=4, height=4)
+    picture = SimpleNamespace(
+        time=5.0, size=(4, 4), frame=frame, bytes=24, image=lambda _: np.zeros((24, 32, 3), np.uint8)
+    )
+    feed.picture(picture, captured=5.0)
+    feed.end()
+    clock.time = 5.75
+    (result,) = LiveSegmenter(stub(listens=False), device="cpu")(feed)
+    assert result.delay == pytest.approx(0.75)
+
+
+def test_a_source_that_is_silent_gives_a_beat(clock, stub):
+    beats = LiveSegmenter(stub(listens=False), device="cpu")(Feed(clock.now, listens=False))
+    assert next(beats) is None
+
+
+def test_a_model_that_gives_no_number_is_an_error(clip, clock, stub):
+    model = stub()
+    model.step = lambda images, *_, **__: (SimpleNamespace(logits=images.mean(1)[:, None, None] * float("nan")), 0)
+    with pytest.raises(WeightsError, match="NaN"):
+        play(LiveSegmenter(model, device="cpu"), clip, clock)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"rate": 0.0}, "rate"), ({"height": 2}, "height"), ({"threshold": 2.0}, "threshold")]
+)
+def test_arguments_out_of_range_are_refused(stub, options, word):
+    with pytest.raises(ValueError, match=word):
+        LiveSegmenter(stub(), device="cpu", **options)
+
+
+def test_a_model_without_a_streaming_form_is_refused():
+    with pytest.raises(ValueError, match="streaming"):
+        LiveSegmenter(torch.nn.Identity(), device="cpu")
