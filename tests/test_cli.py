@@ -77,7 +77,7 @@ def test_a_wrong_word_costs_one_line_and_code_two(words, says, video, capsys):
 
 
 def test_ctrl_c_leaves_no_half_file(video, monkeypatch):
-    monkeypatch.setattr("sonomask.inference.Segmenter._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("sonomask.inference.Segmenter.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     before = sorted(video.parent.iterdir())
     assert main(["segment", str(video)]) == 130
     assert sorted(video.parent.iterdir()) == before
