@@ -74,6 +74,11 @@ class Page:
         self.host, self.port = host, int(self.server.server_address[1])
 
     @property
+    def private(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    @property
     def url(self) -> str:
         """Where it is."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
@@ -152,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         page = self.server.page
         host = self.headers.get("Host", "").rpartition(":")[0].strip("[]") or self.headers.get("Host", "")
-        if page.host in LOOPBACK and host not in LOOPBACK:
+        if page.private and host not in LOOPBACK:
             self.send_error(403, "Ask by the name localhost")
         elif self.path == "/":
             self._send("text/html; charset=utf-8", PAGE)

@@ -47,17 +47,19 @@ class Outputs:
         """
         sinks: list[Any] = []
         if self.json is not None:
-            sinks.append(JsonLines(self.json, segmenter.config.classes, overwrite=self.overwrite))
+            lines = JsonLines(self.json, segmenter.config.classes, overwrite=self.overwrite)
+            sinks.append(stack.enter_context(lines))
         if self.out is not None:
             ring = feed.ring if segmenter.config.listens else None
-            sinks.append(VideoSink(self.out, ring, overwrite=self.overwrite, say=say))
+            video = VideoSink(self.out, ring, overwrite=self.overwrite, say=say)
+            sinks.append(stack.enter_context(video))
         if self.window:
-            sinks.append(Window())
+            sinks.append(stack.enter_context(Window()))
         if self.page is not None or not sinks:
-            page = Page(self.page or DEFAULT_PAGE)
+            page = stack.enter_context(Page(self.page or DEFAULT_PAGE))
             sinks.append(page)
-            say(f"watch at {page.url}")
-        return [stack.enter_context(sink) for sink in sinks]
+            say(f"watch at {page.url}{'' if page.private else ' (whoever reaches this machine can)'}")
+        return sinks
 
 
 @dataclass
@@ -112,10 +114,10 @@ class LiveRun:
             MediaError: The source can't be opened or was lost for good, or a file can't be written to.
         """
         with ExitStack() as stack:
-            sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
             stack.callback(self.stop.set)
-            for capture in self.captures:
+            for capture in self.captures:  # first: a source that can't be opened leaves no empty files behind
                 capture.start()
+            sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
             self.begun = self.told = self.clock.now()
             for result in self.segmenter(self.feed):
                 for sink in sinks:
