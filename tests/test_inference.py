@@ -1,5 +1,6 @@
 """The model here is a stub whose values tell which frames and which sound it was given."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -200,6 +201,16 @@ def test_the_threshold_is_the_models_unless_given(video):
     stub = Stub(replace(CONFIG, threshold=0.3))
     assert next(iter(Segmenter(stub, device="cpu")(video))).threshold == 0.3
     assert next(iter(Segmenter(stub, device="cpu", threshold=0.7)(video))).threshold == 0.7
+
+
+def test_the_three_stages_may_run_apart_and_give_the_same_masks(video):
+    one, apart = Segmenter(Stub(), rate=2), Segmenter(nn.Identity(), rate=2, config=CONFIG)
+    times, probabilities = whole(one, video)
+    with VideoReader(video) as reader:
+        scored = [(w, one.scores(w, "it")) for w in pickle.loads(pickle.dumps(list(apart.windows(reader))))]  # noqa: S301 - ours
+    found = [masks for window, scores in scored for masks in apart.masks(window, scores, SIZE)]
+    assert [m.times[0] for m in found] == times
+    assert torch.equal(torch.cat([m.probability for m in found]), probabilities)
 
 
 def test_masks_can_be_changed_in_place(video):

@@ -59,6 +59,7 @@ class Segmenter:
         min_presence: Frames whose presence score (`sonomask.presence`) is below get an empty mask.
         regions: What makes the second picture that some models read (`sonomask.regions`); superpixels unless given.
         attention: Give each frame its attention map (`sonomask.attention`), at the model's size.
+        config: The model's own unless given; for a process that has the config only and runs the first or third stage.
 
     Raises:
         ValueError: An argument is out of range, the model has no presence score to be gated by, or there is no such
@@ -76,6 +77,7 @@ class Segmenter:
         min_presence: float = 0.0,
         regions: Maker | None = None,
         attention: bool = False,
+        config: ModelConfig | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold`: expected 0 to 1, got {threshold}.")
@@ -84,7 +86,7 @@ class Segmenter:
         _check_rate(rate)
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.config: ModelConfig = model.config  # type: ignore[assignment]
+        self.config: ModelConfig = config or model.config  # type: ignore[assignment]
         if not 0 <= min_presence <= 1:
             raise ValueError(f"`min_presence`: expected 0 to 1, got {min_presence}.")
         if min_presence and self.config.presence is None:
@@ -158,18 +160,27 @@ class Segmenter:
             )
 
     def _masks(self, reader: VideoReader) -> Iterator[Masks]:
+        size = (reader.info.height, reader.info.width)
+        for window in self.windows(reader):
+            yield from self.masks(window, self.scores(window, reader.info.source), size)
+
+    def windows(self, reader: VideoReader) -> Iterator[Window]:
+        """First of three stages, which may run in three places: what the model is to see. Needs the model's config only.
+
+        Raises:
+            MediaError: The video can't be read, or has no sound and the model listens.
+        """
         self._check_sound(reader)
         rate = self.rate if isinstance(self.rate, str) else max(1.0, self.rate)
-        size = (reader.info.height, reader.info.width)
-        for window in windows(reader, rate=rate, seconds=self.config.clip_length, size=self.config.image_size):
-            scores = self._scores(window, reader.info.source)
-            for second in _fresh(window):
-                if _wanted(window.first + second, self.rate):
-                    for phase, frame in enumerate(window.frames[second]):
-                        yield self.finish(frame.time, scores[phase][second], size)
+        yield from windows(reader, rate=rate, seconds=self.config.clip_length, size=self.config.image_size)
 
-    def _scores(self, window: Window, source: str) -> list[list[Scores]]:
-        """Maps at the model's size, by phase and second."""
+    def scores(self, window: Window, source: str) -> list[list[Scores]]:
+        """Second stage, the model's: maps at its size, by phase and second.
+
+        Raises:
+            MediaError: The sound holds something that isn't a number.
+            WeightsError: The model gives something that isn't a number.
+        """
         dense = self.config.dense
         clips = [[frame for second in window.frames for frame in second]] if dense else _phases(window.frames)
         sound = self._sound(window, clips, source) if self.config.listens else None
@@ -184,6 +195,13 @@ class Segmenter:
                 )
             scores += [list(map(reduce, *clip)) for clip in zip(logits, looks, strict=True)]
         return _by_phase(scores[0], window.frames) if dense else scores
+
+    def masks(self, window: Window, scores: Sequence[Sequence[Scores]], size: tuple[int, int]) -> Iterator[Masks]:
+        """Third stage: masks of the window's new seconds at the video's size. Of the frames it needs the times only."""
+        for second in _fresh(window):
+            if _wanted(window.first + second, self.rate):
+                for phase, frame in enumerate(window.frames[second]):
+                    yield self.finish(frame.time, scores[phase][second], size)
 
     def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
         """The patch that the model's pairing gives to each frame."""
