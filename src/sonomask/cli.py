@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from sonomask.verbs import data, exchange, live, pictures, research, video, web
+from sonomask.verbs import corpus, data, exchange, live, pictures, research, video, web
 from sonomask.verbs.shared import KNOWN, complain
 
 EXIT_CODES = (
@@ -28,7 +28,8 @@ def version() -> int:
 
 
 _ALL = (
-    *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *data.VERBS, *research.VERBS, version,
+    *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *corpus.VERBS, *data.VERBS,
+    *research.VERBS, version,
 )  # fmt: skip
 VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in _ALL}
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
@@ -64,21 +65,28 @@ def _parser() -> ArgumentParser:
 
 
 def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
-    """An argument for each parameter: positional without a default, several words for a sequence, a flag for a bool."""
+    """An argument for each parameter: positional without a default, several words for a sequence, a flag for a bool.
+
+    One without a default that can be given by name only is an option that must be there.
+    """
     hints = get_type_hints(verb, include_extras=True)
     for name, parameter in signature(verb).parameters.items():
         kind, text = get_args(hints[name])
-        positional = parameter.default is Parameter.empty
-        options: dict[str, Any] = {"help": text} if positional else {"help": text, "default": parameter.default}
+        required = parameter.default is Parameter.empty
+        positional = required and parameter.kind is not Parameter.KEYWORD_ONLY
+        options: dict[str, Any] = {"help": text} if required else {"help": text, "default": parameter.default}
+        if required and not positional:
+            options["required"] = True
         if kind is bool:
             options["action"] = "store_true"
         elif get_origin(kind) is Sequence:
             options |= {"nargs": "+", "type": get_args(kind)[0]}
-            if not positional:
+            if not required:
                 options["default"] = list(parameter.default)  # jsonargparse writes into it
         else:
             options["type"] = kind
-        parser.add_argument(name if positional else f"--{name}", **options)
+        names = [name] if positional else list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
+        parser.add_argument(*names, **options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""What is to be done: one video's place, what is asked of it, and the pieces that travel between the stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from sonomask.inference import Rate
+
+__all__ = ["FORMAT", "Ending", "Job", "Options", "Piece", "digest"]
+
+FORMAT = 1  # of the tables; part of every name, so that another format is another output
+
+Status: TypeAlias = Literal["done", "failed"]
+
+
+def digest(*parts: str) -> str:
+    """Twenty hexadecimal digits of SHA-256."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video of the corpus.
+
+    Attributes:
+        video: Its name in the tables: path or address; of a member of a tar `tar://MEMBER::TAR`, as fsspec spells it.
+        file: What is opened.
+        offset: Where in the file it begins; None if the file is the video.
+        size: Its bytes, where it lies inside a file.
+    """
+
+    video: str
+    file: str
+    offset: int | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of every video.
+
+    Attributes:
+        model: Name or folder, see `weights.load`.
+        rate: Masks per second, see `Segmenter`.
+        threshold: Above it a pixel is masked; the model's own unless given.
+        min_presence: Frames whose presence score is lower get an empty mask.
+        batch_size: Clips that go through the model together.
+        device: "auto", "cpu", "cuda" or "mps".
+        max_seconds: A longer video fails.
+        max_bytes: A larger file fails.
+        max_pixels: A video with larger frames fails.
+        timeout: Seconds of work after which a video that has not ended fails.
+    """
+
+    model: str
+    rate: Rate = 1.0
+    threshold: float | None = None
+    min_presence: float = 0.0
+    batch_size: int = 8
+    device: str = "auto"
+    max_seconds: float = 3600.0
+    max_bytes: int = 2**31
+    max_pixels: int = 2**24
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        for name in ("max_seconds", "max_bytes", "max_pixels", "timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}`: expected more than 0, got {getattr(self, name)}.")
+
+    def asked(self) -> dict[str, Any]:
+        """What the answer depends on: neither the device nor the patience."""
+        return {key: value for key, value in asdict(self).items() if key not in ("model", "device", "timeout")}
+
+    def fingerprint(self) -> str:
+        """Hash of `asked` and of the format of the tables."""
+        return digest(str(FORMAT), json.dumps(self.asked(), sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of a video.
+
+    Attributes:
+        status: "done" or "failed".
+        reason: Why it failed, in one line.
+        seconds: Length; None if unknown.
+        width: As displayed, in pixels.
+        height: As displayed, in pixels.
+        bytes: Of the file.
+        sha256: Of the file.
+        warnings: What could not be read of it.
+        clock: Seconds of work by stage ("fetch", "decode", "model", "finish"); for the report, in no table.
+    """
+
+    status: Status
+    reason: str = ""
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+    sha256: str = ""
+    warnings: tuple[str, ...] = ()
+    clock: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a video on its way: a window, then its scores, then its masks; the last one is an `Ending`.
+
+    Attributes:
+        video: Name of the video.
+        order: Place among its pieces, from 0.
+        body: `stages` tells what.
+        fault: Why a stage could not do its part.
+        clock: Seconds of work by stage.
+    """
+
+    video: str
+    order: int
+    body: Any = None
+    fault: str = ""
+    clock: Mapping[str, float] = field(default_factory=dict)

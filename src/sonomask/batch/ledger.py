@@ -1,0 +1,176 @@
+"""What is done and what is missing, and the one place where a shard becomes done.
+
+    run.json                    the model and the options; another question needs another folder
+    masks/SHARD.parquet         masks of the shard's videos            written first
+    webdataset/SHARD.tar        the same as WebDataset, if asked for   then this
+    manifest/SHARD.parquet      a row for each of its videos           then this: with it the shard is done
+
+A video is done if a manifest has its row. What is not is cut, in order, into shards of `shard_size`; a shard's name is a hash
+of its videos, the model and the options, and its bytes follow from these. Shards are committed whole, so what remains after a
+stop, cut again, gives the shards that were missing, by the same names: written twice is written once.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sonomask.batch.job import FORMAT, Ending, Job, Options, digest
+from sonomask.batch.store import Store
+from sonomask.batch.tables import MANIFEST, MASKS, parquet, read, webdataset
+from sonomask.errors import DatasetError
+
+__all__ = ["Extra", "Ledger", "Shard", "in_slice"]
+
+Extra = Literal["parquet", "webdataset"]
+Row = Mapping[str, Any]
+MOST = 500  # manifests read at once
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Videos that are written together.
+
+    Attributes:
+        name: Of its files.
+        videos: In order.
+    """
+
+    name: str
+    videos: tuple[str, ...]
+
+
+def in_slice(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
+    """The part of the jobs that one of several independent runs does; which one depends on the video's name.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+    if not 0 <= part < parts:
+        raise ValueError(f"`slice`: expected I/N with 0 ≤ I < N, got {part}/{parts}.")
+    return [job for job in jobs if zlib.crc32(job.video.encode()) % parts == part]
+
+
+class Ledger:
+    """The outputs of a corpus.
+
+    Args:
+        store: Where they lie.
+        options: What is asked.
+        name: Of the model.
+        fingerprint: Of its weights.
+        formats: What to write of the masks.
+        shard_size: Videos a shard.
+
+    Raises:
+        DatasetError: The store answers another question, or holds something else.
+        ValueError: A format is unknown, or the size is not positive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        options: Options,
+        name: str,
+        fingerprint: str,
+        *,
+        formats: Sequence[Extra] = ("parquet",),
+        shard_size: int = 128,
+    ) -> None:
+        if not formats or not set(formats) <= {"parquet", "webdataset"} or shard_size < 1:
+            raise ValueError(
+                f"Expected formats of parquet, webdataset and a shard size of 1 or more, got {formats}, {shard_size}."
+            )
+        self.store, self.formats, self.shard_size = store, formats, shard_size
+        self.model, self.asked = fingerprint, options.fingerprint()
+        about = {
+            "format": FORMAT,
+            "model": name,
+            "weights": fingerprint,
+            "options": options.asked(),
+            "formats": sorted(formats),
+        }
+        self._agree(json.loads(json.dumps(about)))
+
+    def _agree(self, about: dict[str, Any]) -> None:
+        if "run.json" in self._top():
+            try:
+                kept = json.loads(self.store.read(["run.json"])["run.json"])
+            except ValueError as error:
+                raise DatasetError(
+                    f"{self.store.root}: its run.json can't be read ({error}). Give another --out."
+                ) from error
+            if kept != about:
+                other = [key for key in about if not isinstance(kept, dict) or kept.get(key) != about[key]]
+                raise DatasetError(
+                    f"{self.store.root} was made with other {', '.join(other)} (see its run.json). Give the same, "
+                    "or another --out."
+                )
+            return
+        self.store.put("run.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def _top(self) -> list[str]:
+        return [name.removeprefix("./") for name in self.store.names(".")]
+
+    def done(self) -> dict[str, str]:
+        """Status of each video that has a row."""
+        return {video: status for _, table in self._manifests() for video, status in table}
+
+    def forget_failed(self) -> int:
+        """Make every shard with a failed video missing, and count these videos.
+
+        The manifest goes first: what has no manifest counts for nothing.
+        """
+        failed = 0
+        for name, table in self._manifests():
+            count = sum(status == "failed" for _, status in table)
+            if count:
+                shard = name.removeprefix("manifest/").removesuffix(".parquet")
+                self.store.remove([name, f"masks/{shard}.parquet", f"webdataset/{shard}.tar"])
+            failed += count
+        return failed
+
+    def _manifests(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        names = self.store.names("manifest")
+        for start in range(0, len(names), MOST):
+            for name, data in self.store.read(names[start : start + MOST]).items():
+                table = read(data, f"{self.store.root}/{name}", ["video", "status"])
+                yield name, list(zip(table["video"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    def shards(self, jobs: Sequence[Job], done: Mapping[str, str]) -> list[Shard]:
+        """The shards that are missing."""
+        left = [job.video for job in jobs if job.video not in done]
+        groups = (tuple(left[i : i + self.shard_size]) for i in range(0, len(left), self.shard_size))
+        return [Shard(digest(self.model, self.asked, *videos), videos) for videos in groups]
+
+    def commit(self, shard: Shard, endings: Mapping[str, Ending], masks: Mapping[str, Sequence[Row]]) -> None:
+        """Write a shard.
+
+        Args:
+            shard: Which.
+            endings: What became of each of its videos.
+            masks: Rows of those that are done, in order of time.
+        """
+        kept = {video: masks[video] if endings[video].status == "done" else () for video in shard.videos}
+        rows = [self._row(shard, video, endings[video], kept[video]) for video in shard.videos]
+        if "parquet" in self.formats:
+            flat = [row for video in shard.videos for row in kept[video]]
+            self.store.put(f"masks/{shard.name}.parquet", parquet(flat, MASKS))
+        if "webdataset" in self.formats:
+            self.store.put(f"webdataset/{shard.name}.tar", webdataset(rows, kept))
+        self.store.put(f"manifest/{shard.name}.parquet", parquet(rows, MANIFEST))
+
+    def _row(self, shard: Shard, video: str, ending: Ending, masks: Sequence[Row]) -> dict[str, Any]:
+        shares: dict[float, float] = {}
+        for mask in masks:
+            shares[mask["time"]] = shares.get(mask["time"], 0.0) + mask["area"] / (mask["height"] * mask["width"])
+        sure = [mask["presence"] for mask in masks if mask["presence"] is not None]
+        return {
+            "video": video, "status": ending.status, "reason": ending.reason, "seconds": ending.seconds,
+            "frames": len(shares), "area": sum(shares.values()) / max(1, len(shares)), "presence": max(sure, default=None),
+            "width": ending.width, "height": ending.height, "bytes": ending.bytes, "sha256": ending.sha256,
+            "warnings": list(ending.warnings), "model": self.model, "options": self.asked, "shard": shard.name,
+        }  # fmt: skip

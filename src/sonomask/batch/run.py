@@ -1,0 +1,99 @@
+"""`sonomask batch`: a corpus in, tables of masks and a manifest out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from sonomask.batch.collect import Summary, collect
+from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batch.ledger import Extra, Ledger, in_slice
+from sonomask.batch.local import run_local
+from sonomask.batch.sources import expand
+from sonomask.batch.store import Store
+from sonomask.inference import Segmenter
+from sonomask.models.net import Net
+from sonomask.weights import fingerprint, load
+
+__all__ = ["Summary", "run"]
+
+Engine = Literal["local", "ray"]
+
+
+def run(
+    sources: Sequence[str],
+    out: str,
+    options: Options,
+    *,
+    engine: Engine = "local",
+    workers: int = 0,
+    models: int = 0,
+    formats: Sequence[Extra] = ("parquet",),
+    shard_size: int = 128,
+    part: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
+    progress: Callable[[float, float | None], None] | None = None,
+    told: Callable[[str, Ending], None] | None = None,
+) -> Summary:
+    """Segment every video of the sources that has no row in the manifest yet; see `ledger` for the outputs.
+
+    Args:
+        sources: See `sources.expand`.
+        out: Folder or address.
+        options: What is asked of each.
+        engine: "local" for processes of this machine, "ray" for a cluster; the outputs are the same.
+        workers: Processes, or decoding tasks at once; 0 for as many as there are processors.
+        models: Actors that hold the model, of the engine "ray"; 0 for one on each GPU, or on every second processor.
+        formats: "parquet" and "webdataset".
+        shard_size: Videos that are written together: what a stop costs, what waits in memory.
+        part: (i, n): do the i-th of n parts, for runs on machines that know nothing of one another.
+        retry_failed: Do again the shards with a video that failed before.
+        progress: Called with how many videos are done and how many there are.
+        told: Called with each video's ending.
+
+    Raises:
+        DatasetError: A source or the output is not as it must be.
+        MissingExtraError: A package is missing.
+        ValueError: An argument is out of range.
+    """
+    began = time.monotonic()
+    model = load(options.model)
+    Segmenter(model, device="cpu", rate=options.rate, threshold=options.threshold, batch_size=options.batch_size,
+              min_presence=options.min_presence)  # fmt: skip
+    jobs = in_slice(expand(sources), *part)
+    ledger = Ledger(Store(out), options, model.config.name, fingerprint(model), formats=formats, shard_size=shard_size)
+    if retry_failed:
+        ledger.forget_failed()
+    before = ledger.done()
+    shards = ledger.shards(jobs, before)
+    summary = Summary(
+        kept=sum(job.video in before for job in jobs),
+        kept_failed=sum(before.get(job.video) == "failed" for job in jobs),
+    )
+    ended = summary.kept
+
+    def tell(video: str, ending: Ending) -> None:
+        nonlocal ended
+        ended += 1
+        if progress is not None:
+            progress(ended, len(jobs))
+        if told is not None:
+            told(video, ending)
+
+    if shards:
+        missing = [job for job in jobs if job.video not in before]
+        collect(_pieces(missing, options, model, engine, workers, models), shards, ledger, tell, summary)
+    summary.wall = time.monotonic() - began
+    return summary
+
+
+def _pieces(
+    jobs: Sequence[Job], options: Options, model: Net, engine: Engine, workers: int, models: int
+) -> Iterable[Piece]:
+    if engine == "local":
+        return run_local(jobs, options, workers or os.cpu_count() or 1)
+    from sonomask.batch.cluster import run_ray
+
+    return run_ray(jobs, options, model, workers=workers, models=models)

@@ -1,0 +1,168 @@
+"""The three stages of a video: decode, score, finish. Each takes and gives `Piece`s, and may run in another process.
+
+    decode(job)    -> Piece(Window) …, Piece(Ending)             CPU; never raises
+    score(piece)   -> Piece((Window without pictures, scores))   the model's device
+    finish(piece)  -> Piece([row of the table of masks, …])      CPU
+
+A piece with a fault goes through untouched; so does the ending. Numbers do not depend on who runs what: the model's threads
+are one on a CPU, since sums in another order differ in their last digits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as runs
+from torch import nn
+
+from sonomask.batch.fetch import Fetched, fetch
+from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.errors import MissingExtraError, SonomaskError
+from sonomask.inference import Segmenter
+from sonomask.media.reader import Limits, VideoReader
+from sonomask.media.windows import Window
+from sonomask.models.optimize import optimize
+from sonomask.structures import Masks, ModelConfig
+from sonomask.weights import load
+
+__all__ = ["Decoder", "Finisher", "Scorer", "start_decoder", "start_whole"]
+
+
+class Decoder:
+    """First stage."""
+
+    def __init__(self, options: Options, config: ModelConfig) -> None:
+        self.options, self.stage = options, _segmenter(nn.Identity(), options, "cpu", config)
+
+    def __call__(self, job: Job) -> Iterator[Piece]:
+        """The windows of a video, and how it ended."""
+        began, count, clock = time.perf_counter(), 0, {"fetch": 0.0, "decode": 0.0}
+        facts: dict[str, Any] = {}
+        try:
+            with fetch(job, self.options.max_bytes) as file:
+                clock["fetch"] = time.perf_counter() - began
+                for window in self._windows(job, file, facts, clock):
+                    yield Piece(job.video, count, (window, (facts["height"], facts["width"])))
+                    count += 1
+            ending = Ending("done", clock=clock, **facts)
+        except Exception as error:
+            ending = Ending("failed", _reason(error, facts.pop("here", ""), job.video), clock=clock, **facts)
+        yield Piece(job.video, count, ending)
+
+    def _windows(self, job: Job, file: Fetched, facts: dict[str, Any], clock: dict[str, float]) -> Iterator[Window]:
+        limits = Limits(pixels=self.options.max_pixels, seconds=self.options.max_seconds)
+        facts |= {"bytes": file.bytes, "sha256": file.sha256, "here": str(file.path)}
+        began = time.perf_counter()
+        with VideoReader(file.path, limits) as reader:
+            info = reader.info
+            facts |= {"seconds": info.duration, "width": info.width, "height": info.height}
+            for window in self.stage.windows(reader):
+                clock["decode"] += time.perf_counter() - began
+                yield window
+                began = time.perf_counter()
+            told = dict.fromkeys(text.replace(str(file.path), job.video) for text in reader.warnings)
+            facts["warnings"] = tuple(told)
+        clock["decode"] += time.perf_counter() - began
+        del facts["here"]
+
+
+class Scorer:
+    """Second stage; holds the model."""
+
+    def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
+        torch.set_num_threads(1)
+        self.stage = _segmenter(optimize(model.eval()), options, device or options.device)
+
+    def __call__(self, piece: Piece) -> Piece:
+        """Scores of a window."""
+        if isinstance(piece.body, Ending) or piece.fault:
+            return piece
+        began = time.perf_counter()
+        window, size = piece.body
+        try:
+            scores = self.stage.scores(window, piece.video)
+        except Exception as error:
+            return replace(piece, body=None, fault=_reason(error, "", piece.video))
+        here = [[tuple(part if part is None else part.cpu() for part in one) for one in second] for second in scores]
+        return replace(piece, body=(_blind(window), here, size), clock={"model": time.perf_counter() - began})
+
+
+class Finisher:
+    """Third stage."""
+
+    def __init__(self, options: Options, config: ModelConfig) -> None:
+        self.stage = _segmenter(nn.Identity(), options, "cpu", config)
+
+    def __call__(self, piece: Piece) -> Piece:
+        """Rows of the table of masks."""
+        if isinstance(piece.body, Ending) or piece.fault:
+            return piece
+        began = time.perf_counter()
+        window, scores, size = piece.body
+        rows = [row for masks in self.stage.masks(window, scores, size) for row in _rows(piece.video, masks)]
+        return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})
+
+
+def start_decoder(options: Options, config: ModelConfig) -> Decoder:
+    """The first stage in a process of its own, see `guard`; here is where a stricter sandbox belongs."""
+    torch.set_num_threads(1)
+    return Decoder(options, config)
+
+
+def start_whole(options: Options, device: str) -> Any:
+    """All three stages in one process, see `guard`."""
+    model = load(options.model)
+    decode, score, finish = (
+        Decoder(options, model.config),
+        Scorer(options, model, device),
+        Finisher(options, model.config),
+    )
+
+    def work(job: Job) -> Iterator[Piece]:
+        for piece in decode(job):
+            yield finish(score(piece))
+
+    return work
+
+
+def _segmenter(model: nn.Module, options: Options, device: str, config: ModelConfig | None = None) -> Segmenter:
+    return Segmenter(
+        model, device=device, rate=options.rate, threshold=options.threshold, batch_size=options.batch_size,
+        min_presence=options.min_presence, config=config,
+    )  # fmt: skip
+
+
+def _reason(error: Exception, here: str, video: str) -> str:
+    """One line that is the same wherever the video lay when it was read."""
+    if isinstance(error, MissingExtraError):
+        raise error
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text if isinstance(error, SonomaskError | ValueError) else f"not foreseen: {type(error).__name__}: {text}"
+    return text.replace(here, video) if here else text
+
+
+def _blind(window: Window) -> Window:
+    """A window without pictures and sound, which the last stage does not look at."""
+    nothing = np.zeros((0, 0, 3), np.uint8)
+    frames = tuple(tuple(replace(frame, image=nothing) for frame in second) for second in window.frames)
+    return replace(window, frames=frames, waveform=None)
+
+
+def _rows(video: str, masks: Masks) -> Iterator[Mapping[str, Any]]:
+    """A row for each mask; of a semantic model for each class of a frame, or one of class 0 where there is none."""
+    for i, time_ in enumerate(masks.times):
+        labels = masks.mask[i].numpy().astype(np.uint8) if masks.labels is None else masks.labels[i].numpy()
+        found = [1] if masks.labels is None else [int(n) for n in np.unique(labels) if n] or [0]
+        for label in found:
+            mask = labels == label if label else np.zeros_like(labels, bool)
+            yield {
+                "video": video, "time": time_, "label": label, "height": mask.shape[0], "width": mask.shape[1],
+                "counts": runs.encode(np.asfortranarray(mask, np.uint8))["counts"], "area": int(mask.sum()),
+                "max_probability": float(masks.probability[i].max()),
+                "presence": None if masks.presence is None else masks.presence[i],
+            }  # fmt: skip

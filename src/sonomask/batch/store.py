@@ -1,0 +1,84 @@
+"""Where the outputs lie: a folder or a place in an object store. A file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sonomask.batch.fetch import is_address, open_store
+from sonomask.errors import DatasetError
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Files below a path or address.
+
+    Args:
+        root: Where; made when first written to.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._system, self._path = open_store(root)
+        self._here = not is_address(root) or root.startswith(("file://", "local://"))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file, replacing what has its name.
+
+        Here it is written beside its name, forced to disk and renamed; an object store's put is atomic by itself.
+        """
+        if not self._here:
+            self._system.pipe_file(f"{self._path}/{name}", data)
+            return
+        target = Path(self._path, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, fresh = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).chmod(0o644)
+            Path(fresh).replace(target)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
+        for rest in target.parent.glob(f".{target.name}.*.part"):  # of a run that was killed here
+            rest.unlink(missing_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        """Files of a folder, sorted; hidden ones are not told."""
+        path = f"{self._path}/{folder}"
+        self._system.invalidate_cache()
+        try:
+            found = self._system.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        names = (str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+        return sorted(f"{folder}/{name}" for name in names if not name.startswith("."))
+
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The contents of files, many at once where the store can.
+
+        Raises:
+            DatasetError: One can't be read.
+        """
+        if not names:
+            return {}
+        paths = {name: self._system._strip_protocol(f"{self._path}/{name}") for name in names}
+        try:
+            found: Any = self._system.cat(list(paths.values()))  # of one file its bytes, of several a dict
+        except Exception as error:  # each store has its own tree of errors
+            raise DatasetError(f"{self.root}: can't be read ({' '.join(str(error).split())}).") from error
+        return {name: bytes(found if isinstance(found, bytes) else found[path]) for name, path in paths.items()}
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files, in order; those that are gone already don't matter."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._system.rm_file(f"{self._path}/{name}")

@@ -1,0 +1,98 @@
+"""The tables of a corpus: their columns, and rows to bytes that depend on the rows alone.
+
+masks     a row for each mask: `counts` is the run-length code of COCO (pycocotools' `decode` takes it with `size`)
+manifest  a row for each video
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sonomask.batch.job import digest
+from sonomask.errors import DatasetError, MissingExtraError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingExtraError("A corpus", "batch") from error
+
+__all__ = ["MANIFEST", "MASKS", "parquet", "read", "webdataset"]
+
+MASKS = pa.schema(
+    [
+        ("video", pa.string()),
+        ("time", pa.float64()),  # seconds
+        ("label", pa.uint8()),  # 1, or a semantic model's class, or 0 where it found none
+        ("height", pa.uint32()),
+        ("width", pa.uint32()),
+        ("counts", pa.binary()),
+        ("area", pa.uint64()),  # pixels
+        ("max_probability", pa.float32()),
+        ("presence", pa.float32()),  # null where the model has no such score
+    ]
+)
+MANIFEST = pa.schema(
+    [
+        ("video", pa.string()),
+        ("status", pa.string()),  # "done" or "failed"
+        ("reason", pa.string()),
+        ("seconds", pa.float64()),
+        ("frames", pa.uint32()),  # that have a mask
+        ("area", pa.float64()),  # mean share of the picture, 0 to 1
+        ("presence", pa.float32()),  # of the frame that has most
+        ("width", pa.uint32()),
+        ("height", pa.uint32()),
+        ("bytes", pa.uint64()),
+        ("sha256", pa.string()),  # of the file
+        ("warnings", pa.list_(pa.string())),
+        ("model", pa.string()),  # hash of its weights
+        ("options", pa.string()),  # hash of what was asked
+        ("shard", pa.string()),  # its masks lie in masks/SHARD.parquet
+    ]
+)
+
+
+def parquet(rows: Sequence[Mapping[str, Any]], schema: Any) -> bytes:
+    """The same rows give the same bytes, with one release of pyarrow."""
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(list(rows), schema), sink, version="2.6", compression="zstd", compression_level=3,
+        use_dictionary=["video"] if "video" in schema.names else False, row_group_size=65_536, data_page_size=1 << 20,
+        write_statistics=True,
+    )  # fmt: skip
+    return sink.getvalue()
+
+
+def read(data: bytes, name: str, columns: Sequence[str]) -> Any:
+    """Columns of a table.
+
+    Raises:
+        DatasetError: It is no such table.
+    """
+    try:
+        return pq.read_table(io.BytesIO(data), columns=list(columns))
+    except (pa.ArrowException, KeyError) as error:
+        raise DatasetError(f"{name}: is no table of this program ({error}). Move it away.") from error
+
+
+def webdataset(rows: Sequence[Mapping[str, Any]], masks: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """A tar with `KEY.json` of each video that is done: its row, and its `masks` with COCO's run lengths."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for row in rows:
+            if row["status"] == "done":
+                text = json.dumps({**row, "masks": [_coco(m) for m in masks[row["video"]]]}, ensure_ascii=False)
+                entry = tarfile.TarInfo(f"{digest(row['video'])}.json")
+                entry.size = len(data := text.encode())
+                archive.addfile(entry, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def _coco(mask: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: mask[key] for key in ("time", "label", "area", "max_probability", "presence")}
+    return {**kept, "size": [mask["height"], mask["width"]], "counts": mask["counts"].decode()}

@@ -1,0 +1,132 @@
+"""`sonomask batch` as a user meets it; with processes, Ray and an object store."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from sonomask.cli import main
+
+MODEL = ["--model", "avs_mini.synthetic", "--device", "cpu"]
+
+
+def files(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.suffix != ".part"}
+
+
+def command(*words):
+    return [sys.executable, "-m", "sonomask.cli", "batch", *map(str, words), *MODEL]
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert main(["batch", str(corpus), "--out", str(out), "--workers", "1", "--shard-size", "2", *MODEL]) == 1
+    return out
+
+
+def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(corpus, whole, capsys):
+    table = pq.read_table(whole / "manifest").to_pylist()
+    assert sorted(row["video"] for row in table) == sorted(str(p) for p in corpus.iterdir())
+    assert {row["status"] for row in table if "nonsense" not in row["video"]} == {"done"}
+    assert pq.read_table(whole / "masks").num_rows == sum(row["frames"] for row in table) > 4
+    before = files(whole)
+    assert main(["batch", str(corpus), "--out", str(whole), *MODEL]) == 1
+    assert "0 videos done, 0 failed, 5 were there (1 of them failed)" in capsys.readouterr().out
+    assert files(whole) == before
+    assert json.loads(before["run.json"])["model"] == "avs_mini"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--slice", "x"], "slice"),
+        (["--rate", "0"], "rate"),
+        (["--timeout", "0"], "timeout"),
+        (["--shard-size", "0"], "shard size"),
+    ],
+)
+def test_a_wrong_word_costs_one_line_and_code_two(words, says, corpus, tmp_path, capsys):
+    assert main(["batch", str(corpus), "--out", str(tmp_path), *MODEL, *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_and_started_again_it_gives_the_files_of_one_run(seed, corpus, whole, tmp_path):
+    draw, words = random.Random(seed), command(corpus, "--out", tmp_path, "--workers", "2", "--shard-size", "2")
+    for _ in range(4):
+        process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(2, 20))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(words, check=False).returncode == 1
+    assert files(tmp_path) == files(whole)
+
+
+@pytest.mark.slow
+def test_an_object_store_gives_and_takes(corpus, whole, monkeypatch):
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for key, value in keys.items():
+        monkeypatch.setenv(key, value)
+    store = s3fs.S3FileSystem(endpoint_url=keys["AWS_ENDPOINT_URL"])
+    store.mkdir("bucket")
+    store.put(str(corpus) + "/", "bucket/in/", recursive=True)
+    words = command("s3://bucket/in/*.mp4", "--out", "s3://bucket/out", "--workers", "1", "--shard-size", "2")
+    again = [subprocess.run(words, check=False, capture_output=True, text=True) for _ in range(2)]
+    assert "5 were there" in again[1].stdout, again[0].stderr
+    store.invalidate_cache()
+    rows = [row for name in store.ls("bucket/out/manifest") for row in pq.read_table(store.open(name)).to_pylist()]
+    server.stop()
+    here = {row["video"].rsplit("/")[-1]: row["sha256"] for row in pq.read_table(whole / "manifest").to_pylist()}
+    assert {row["video"].rsplit("/")[-1]: row["sha256"] for row in rows} == here
+
+
+@pytest.mark.slow
+def test_ray_gives_the_files_of_the_local_engine(corpus, whole, tmp_path):
+    words = command(corpus, "--out", tmp_path, "--engine", "ray", "--shard-size", "2")
+    assert subprocess.run(words, check=False, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}).returncode == 1
+    assert files(tmp_path) == files(whole)
+
+
+NODES = """
+import sys, threading, time
+from ray.cluster_utils import Cluster
+from sonomask.cli import main
+
+node = {"num_cpus": 2, "object_store_memory": 10**8}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+second = cluster.add_node(**node)
+cluster.connect()
+
+def kill():
+    import pathlib
+    while not list(pathlib.Path(sys.argv[2]).glob("manifest/*.parquet")):
+        time.sleep(0.05)
+    cluster.remove_node(second, allow_graceful=False)
+    print("KILLED", flush=True)
+
+threading.Thread(target=kill, daemon=True).start()
+source, out, *more = sys.argv[1:]
+sys.exit(main(["batch", source, "--out", out, "--engine", "ray", "--models", "1", "--shard-size", "2", *more]))
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_the_middle_costs_no_video(corpus, whole, tmp_path):
+    words = [sys.executable, "-c", NODES, str(corpus), str(tmp_path), *MODEL]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert "KILLED" in done.stdout, done.stderr
+    assert files(tmp_path) == files(whole)

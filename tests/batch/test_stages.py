@@ -1,0 +1,64 @@
+"""From a video to rows, in three places or in one."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as runs
+
+from sonomask.batch.job import Job
+from sonomask.batch.stages import Decoder, Finisher, Scorer
+from sonomask.inference import Segmenter
+
+
+def pieces(path, model, options, video="v"):
+    decode, score, finish = Decoder(options, model.config), Scorer(options, model), Finisher(options, model.config)
+    sent = [pickle.loads(pickle.dumps(piece)) for piece in decode(Job(video, str(path)))]  # noqa: S301 - our own
+    return [finish(score(piece)) for piece in sent]
+
+
+def test_the_rows_are_the_masks_of_the_segmenter(corpus, stub, options):
+    *parts, last = pieces(corpus / "clip2.mp4", stub, options)
+    rows = [row for part in parts for row in part.body]
+    for row, masks in zip(rows, Segmenter(stub, rate=2.0)(corpus / "clip2.mp4"), strict=True):
+        mask = runs.decode({"size": [row["height"], row["width"]], "counts": row["counts"]})
+        assert np.array_equal(mask, masks.mask[0].numpy())
+        assert (row["time"], row["presence"]) == (masks.times[0], masks.presence[0])
+    assert (last.body.status, last.body.width, last.body.height) == ("done", 48, 32)
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "says"),
+    [
+        ({}, "nonsense.mp4", "v: can't be opened"),
+        ({}, "absent.mp4", "v: no such file"),
+        ({"max_seconds": 1.0}, "clip2.mp4", "the limit is 1 s"),
+        ({"max_pixels": 100}, "clip0.mp4", "the limit is 100"),
+        ({"max_bytes": 10}, "clip0.mp4", "more than 10 bytes"),
+    ],
+)
+def test_a_bad_video_is_an_ending_with_its_reason(limits, name, says, corpus, stub, options):
+    (last,) = pieces(corpus / name, stub, replace(options, **limits))
+    assert last.body.status == "failed"
+    assert says in last.body.reason
+    assert str(corpus) not in last.body.reason
+
+
+def test_a_model_that_gives_no_numbers_is_a_fault_of_the_piece(corpus, stub, options):
+    stub.register_buffer("nan", torch.tensor(torch.nan))
+    stub.forward = lambda images, logmel: replace(
+        type(stub).forward(stub, images, logmel), logits=images[:, :, :1] * torch.nan
+    )
+    first, *_ = pieces(corpus / "clip0.mp4", stub, options)
+    assert "NaN" in first.fault
+
+
+def test_a_semantic_frame_has_a_row_for_each_class():
+    from sonomask.batch.stages import _rows
+    from sonomask.structures import Masks
+
+    labels = torch.tensor([[[0, 3], [7, 3]], [[0, 0], [0, 0]]], dtype=torch.uint8)
+    rows = list(_rows("v", Masks((0.0, 1.0), torch.zeros(2, 2, 2), labels=labels)))
+    assert [(row["time"], row["label"], row["area"]) for row in rows] == [(0.0, 3, 2), (0.0, 7, 1), (1.0, 0, 0)]
