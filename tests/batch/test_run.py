@@ -13,6 +13,7 @@ import pytest
 
 from sonomask.cli import main
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2
 MODEL = ["--model", "avs_mini.synthetic", "--device", "cpu"]
 
 

@@ -12,6 +12,8 @@ from sonomask.batch.job import Job
 from sonomask.batch.stages import Decoder, Finisher, Scorer
 from sonomask.inference import Segmenter
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2
+
 
 def pieces(path, model, options, video="v"):
     decode, score, finish = Decoder(options, model.config), Scorer(options, model), Finisher(options, model.config)

@@ -26,7 +26,9 @@ def batch(
     ] = None,
     min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
-    engine: Annotated[Literal["local", "ray"], "processes of this machine, or the cluster of RAY_ADDRESS"] = "local",
+    engine: Annotated[
+        Literal["local", "ray"], "processes here, or a Ray cluster (RAY_ADDRESS; experimental)"
+    ] = "local",
     workers: Annotated[int, "processes, or decoding tasks at once; 0 for as many as processors"] = 0,
     models: Annotated[int, "actors that hold the model (ray); 0 for one on each GPU"] = 0,
     format: Annotated[Sequence[Literal["parquet", "webdataset"]], "form of the masks"] = ("parquet",),  # noqa: A002
