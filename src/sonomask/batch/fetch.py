@@ -20,7 +20,9 @@ from sonomask.errors import MediaError
 __all__ = ["PROTOCOLS", "Fetched", "fetch", "is_address", "open_store"]
 
 PROTOCOLS = {"file", "local", "memory", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "hf"}
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+ADDRESS = re.compile(
+    r"([a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]*://", re.IGNORECASE
+)  # chained ones are to be refused, not globbed
 BLOCK = 1 << 20
 TRIES, PAUSE = 3, 0.5  # seconds, doubled each time
 
