@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sonomask.convert import convert_state, recognise
+from sonomask.models import vct
 from sonomask.models.catalog import create_model
 from sonomask.training.evaluate import fit
 
@@ -37,35 +38,55 @@ def inputs(system, case):
     return images, sound.relu()[None, :count], None, regions
 
 
+def runner_up(fit):
+    """VCT's choice of a query for each pixel, but where two fit alike to float32's last digits, the other of them."""
+    best, index = fit.topk(2, 1)
+    tied = best[:, :1] - best[:, 1:] < 1e-6
+    assert tied.sum() <= 1  # else there would be more than two answers to compare with
+    return torch.zeros_like(fit).scatter_(1, torch.where(tied, index[:, 1:], index[:, :1]), 1.0)
+
+
+@torch.inference_mode()
+def answers(model, given, system):
+    said, predict = [], model.predict
+    model.predict = lambda *given, **_: said.append(predict(*given)) or said[-1]
+    logits = fit(model.decode(*given).logits, (224, 224))[0]
+    model.predict = predict
+    said = said[0][0] if system == "vct" else said[0]
+    return {
+        "pred_logits": said.classes[-1], "pred_masks": said.masks[-1], "pred_logits_0": said.classes[0],
+        "pred_masks_0": said.masks[0], "logits": logits,
+    }  # fmt: skip
+
+
+def apart(ours, about, numbers):
+    """Names of what differs by more than the reference differs from itself in float64."""
+    different = []
+    for name in set(ours) & set(about):
+        theirs = torch.from_numpy(numbers[name])
+        if name == "logits" and about[name]["shape"][1] == 2:  # background and object there, their difference here
+            theirs = theirs[:, 1:] - theirs[:, :1]
+        taken = ours[name][tuple(slice(None, None, step) for step in about[name]["stride"])]
+        if (taken - theirs).abs().max() > (2e-3 if name == "logits" else 2e-4):
+            different.append(name)
+    return different
+
+
 @pytest.mark.parametrize(
     ("system", "case"),
     [pytest.param(s, c, marks=() if c in QUICK else pytest.mark.slow) for s, c in EVERY],
 )
-def test_masks_classes_and_logits_are_those_of_the_reference(system, case, shared, fill):
+def test_masks_classes_and_logits_are_those_of_the_reference(system, case, shared, fill, monkeypatch):
     about, numbers = (
         json.loads(next((shared / f"golden/zoo/{system}").glob(f"{case}_[0-9]*.json")).read_text()),
         np.load(next((shared / f"golden/zoo/{system}").glob(f"{case}_[0-9]*.npz"))),
     )
     model = convert_state(fill(keys_of(shared, system, case))).eval()
-    said, predict = [], model.predict
-    model.predict = lambda *given: said.append(predict(*given)) or said[-1]
-    with torch.inference_mode():
-        logits = fit(model.decode(*inputs(system, case)).logits, (224, 224))[0]
-    said = said[0][0] if system == "vct" else said[0]
-    ours = {
-        "pred_logits": said.classes[-1], "pred_masks": said.masks[-1], "pred_logits_0": said.classes[0],
-        "pred_masks_0": said.masks[0], "logits": logits,
-    }  # fmt: skip
-    for name in set(ours) & set(about):
-        taken, steps = ours[name], about[name]["stride"]
-        theirs = torch.from_numpy(numbers[name])
-        if name == "logits" and about[name]["shape"][1] == 2:  # background and object there, their difference here
-            theirs = theirs[:, 1:] - theirs[:, :1]
-        taken = taken[tuple(slice(None, None, step) for step in steps)]
-        apart, bound = (taken - theirs).abs(), 2e-3 if name == "logits" else 2e-4
-        # a pixel that fits two of VCT's queries alike may go to the other one, which then holds a little less
-        assert (apart > bound).float().mean() <= (0.01 if system == "vct" else 0), name
-        assert apart.max() <= (0.02 if system == "vct" else bound), name
+    different = apart(answers(model, inputs(system, case), system), about, numbers)
+    if different and system == "vct":
+        monkeypatch.setattr(vct, "_hard", runner_up)
+        different = apart(answers(model, inputs(system, case), system), about, numbers)
+    assert different == []
 
 
 @pytest.mark.parametrize(("system", "case"), EVERY)

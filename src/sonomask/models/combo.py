@@ -119,7 +119,7 @@ class COMBO(Net):
         regions: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """`forward` for those who bring their own audio embedding."""
-        said = self.predict(images, sound, valid, regions)
+        said = self.predict(images, sound, valid, regions, every=False)
         logits = logits_of(said, images.shape[-2:])
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
@@ -129,12 +129,15 @@ class COMBO(Net):
         sound: Float[Tensor, "B T 128"],
         valid: Bool[Tensor, "B T"] | None = None,
         regions: Float[Tensor, "B T 3 H W"] | None = None,
+        *,
+        every: bool = True,
     ) -> Predictions:
-        """Masks and classes of every frame, before the first layer and after each."""
+        """Masks and classes of every frame, before the first layer and after each, or only the last ones."""
         maps = self.backbone(images.flatten(0, 1), None if regions is None else regions.flatten(0, 1))
         pixels, maps = self.pixels(maps)
         pixels, heard = self.fusion(pixels, sound.flatten(0, 1))
-        return self.decoder(self._extra(self.listen(heard).unflatten(0, sound.shape[:2]), valid), maps, pixels)
+        extra = self._extra(self.listen(heard).unflatten(0, sound.shape[:2]), valid)
+        return self.decoder(extra, maps, pixels, every=every)
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and the consistency of a clip's frames."""
@@ -153,8 +156,10 @@ class COMBO(Net):
         own = heard[:, :, None].expand(-1, -1, count, -1)
         if self.audio_queries == "own":
             return own.flatten(0, 1)
+        if valid is None:
+            return heard[:, whose(heard.shape[1], count, heard.device)].flatten(0, 1)
         mixed = own.clone()
-        for clip, sound, real in zip(mixed, heard, _real(heard, valid), strict=True):
+        for clip, sound, real in zip(mixed, heard, (row.nonzero()[:, 0] for row in valid), strict=True):
             clip[real] = sound[real][whose(len(real), count, heard.device)]
         return mixed.flatten(0, 1)
 
@@ -163,13 +168,6 @@ def whose(frames: int, queries: int, device: torch.device | str = "cpu") -> Tens
     """Whose sound query q of frame b gets where the reference mixes them, (frames, queries)."""
     b, q = torch.arange(frames, device=device)[:, None], torch.arange(queries, device=device)
     return (q * frames + b) // queries
-
-
-def _real(heard: Tensor, valid: Tensor | None) -> list[Tensor]:
-    """The places of the frames that exist, for each clip."""
-    if valid is None:
-        return [torch.arange(heard.shape[1], device=heard.device)] * len(heard)
-    return [row.nonzero()[:, 0] for row in valid]
 
 
 class Shift(nn.Module):

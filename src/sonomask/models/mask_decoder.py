@@ -14,7 +14,7 @@ from sonomask.models.transformer import DecoderLayer
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the queries said before the first layer and after each.
+    """What the queries said before the first layer and after each, or after the last alone.
 
     Attributes:
         classes: Logits of K classes and, last, of "no object".
@@ -75,25 +75,29 @@ class MaskDecoder(nn.Module):
         extra: Float[Tensor, "N Q C"],
         maps: Sequence[Float[Tensor, "N C _h _w"]],
         pixels: Float[Tensor, "N C h w"],
+        *,
+        every: bool = True,
     ) -> Predictions:
-        """Classes and masks of every stage.
+        """Classes and masks.
 
         Args:
             extra: Is added to the learned queries: what was heard, or seen.
             maps: One for each level.
             pixels: What masks are made of.
+            every: Keep those of each stage, which training looks at; of the last only otherwise.
         """
         values = [x.flatten(2).mT + level for x, level in zip(maps, self.levels.weight, strict=True)]
         keys = [v + _places(x) for v, x in zip(values, maps, strict=True)]
         x, places = self.queries.weight + extra, self.places.weight
         classes, masks = [], []
         for i in range(len(self.layers) + 1):
-            query = self.norm(x)
-            classes.append(self.to_class(query))
-            masks.append(torch.einsum("nqc,nchw->nqhw", self.to_mask(query), pixels))
-            if i < len(self.layers):
-                level = i % len(maps)
-                seen = None if level in self.whole else inside(masks[-1], maps[level].shape[-2:])
+            query, level, last = self.norm(x), i % len(maps), i == len(self.layers)
+            mask = torch.einsum("nqc,nchw->nqhw", self.to_mask(query), pixels)
+            if every or last:
+                classes.append(self.to_class(query))
+                masks.append(mask)
+            if not last:
+                seen = None if level in self.whole else inside(mask, maps[level].shape[-2:])
                 x = self.layers[i](x, values[level], places=places, keys=keys[level], mask=seen)
         return Predictions(tuple(classes), tuple(masks))
 
@@ -114,6 +118,8 @@ def semantic(classes: Float[Tensor, "N Q _K"], masks: Float[Tensor, "N Q h w"], 
 
 def logits_of(said: Predictions, size: Sequence[int]) -> Float[Tensor, "N _K H W"]:
     """What the last stage marks, frame by frame: a frame's masks at full size are a hundred times its picture."""
+    if torch.compiler.is_compiling():  # a graph with a free number of frames can't take them one by one
+        return scores(semantic(said.classes[-1], said.masks[-1], size))
     frames = zip(said.classes[-1].split(1), said.masks[-1].split(1), strict=True)
     return scores(torch.cat([semantic(classes, masks, size) for classes, masks in frames]))
 

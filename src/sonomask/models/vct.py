@@ -122,7 +122,7 @@ class VCT(Net):
         regions: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """`forward` for those who bring their own map of the sound."""
-        said, _ = self.predict(images, sound, regions)
+        said, _ = self.predict(images, sound, regions, every=False)
         logits = logits_of(said, images.shape[-2:])
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
@@ -131,8 +131,10 @@ class VCT(Net):
         images: Float[Tensor, "B T 3 H W"],
         sound: Float[Tensor, "B T 512 6 4"],
         regions: Float[Tensor, "B T 3 H W"] | None = None,
+        *,
+        every: bool = True,
     ) -> tuple[Predictions, Float[Tensor, "N C 6 4"]]:
-        """Masks and classes of every frame, before the first layer and after each; and the sound as the decoder reads it.
+        """Masks and classes as of COMBO's `predict`, and the sound as the decoder reads it.
 
         Raises:
             ValueError: The pictures are not of the model's size.
@@ -144,7 +146,7 @@ class VCT(Net):
         maps = self.backbone(images.flatten(0, 1), None if regions is None else regions.flatten(0, 1))
         pixels, maps = self.pixels(maps)
         heard = self.listen(sound.flatten(0, 1).movedim(1, -1)).movedim(-1, 1)
-        return self.decoder(self.look(pixels), [heard, *maps], pixels), heard
+        return self.decoder(self.look(pixels), [heard, *maps], pixels, every=every), heard
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and that of the prototypes."""
