@@ -25,7 +25,7 @@ REFUSED = {
     "two_stage_maskrcnn": {"detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "audio": "light"},
     "pixels_that_sound": {},
 }
-OPTIONS = {"mssl": {"labels": ["dog", "cat"]}, "combo": {"regions": False}, "vct": {"regions": False}}
+OPTIONS = {"mssl": {"labels": ["dog", "cat"]}, "vct": {"size": 64}}
 EXPORTED = [n for n in list_models() if not n.startswith(("igan", "lgvt", "two_stage", "pixels"))]
 
 

@@ -29,8 +29,6 @@ REASONS = {
 
 def reason_against(model: nn.Module) -> str | None:
     """Why a network can't be exported; None if it can."""
-    if getattr(getattr(model, "config", None), "regions", False):
-        return "it reads a second picture of each frame, which is made outside of torch"
     return next((REASONS[c.__name__] for c in type(model).__mro__ if c.__name__ in REASONS), None)
 
 
@@ -77,14 +75,16 @@ class Graph(nn.Module):
     @property
     def inputs(self) -> Sequence[str]:
         """Names of what `forward` takes."""
-        if not self.model.config.listens:
-            return ("images",)
-        return ("images", "logmel") if self.frontend is None else ("images", "waveform")
+        config = self.model.config
+        sound = ("logmel" if self.frontend is None else "waveform",) * config.listens
+        return ("images", *sound, *("regions",) * config.regions)
 
-    def forward(self, images: Tensor, sound: Tensor | None = None) -> Float[Tensor, "B T K H W"]:
+    def forward(
+        self, images: Tensor, sound: Tensor | None = None, regions: Tensor | None = None
+    ) -> Float[Tensor, "B T K H W"]:
         """Logits at the size of the images."""
         heard = sound if self.frontend is None or sound is None else self.frontend(sound)
-        return self.model(images, heard).logits
+        return self.model(images, heard, **({} if regions is None else {"regions": regions})).logits
 
 
 def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, ...]:
@@ -95,4 +95,7 @@ def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: in
         return (images,)
     shape = (1, 96, 64) if graph.frontend is None else (PATCH_SAMPLES,)
     sound = torch.randn(batch, time, *shape, generator=generator)
-    return images, sound if graph.frontend is None else sound / 4
+    heard = sound if graph.frontend is None else sound / 4
+    if "regions" not in graph.inputs:
+        return images, heard
+    return images, heard, torch.randn(images.shape, generator=generator)

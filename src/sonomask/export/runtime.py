@@ -49,9 +49,10 @@ class OnnxNet(nn.Module):
         super().__init__()
         self.config, self.session = config, session(file)
         names = [entry.name for entry in self.session.get_inputs()]
-        if names != ["images", "logmel"][: 1 + config.listens]:
+        wanted = ["images", *["logmel"] * config.listens, *["regions"] * config.regions]
+        if names != wanted:
             raise WeightsError(
-                f"{file}: expected a graph that takes images and logmel, it takes {', '.join(names)}. "
+                f"{file}: expected a graph that takes {', '.join(wanted)}, it takes {', '.join(names)}. "
                 "Export it with --frontend none or separate; one with the front end inside is for other programs."
             )
 
@@ -60,12 +61,11 @@ class OnnxNet(nn.Module):
         images: Float[Tensor, "B T 3 H W"],
         logmel: Float[Tensor, "B T 1 96 64"] | None,
         valid: Bool[Tensor, "B T"] | None = None,
+        regions: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """Logits at the size of the images."""
-        given = (
-            {"images": images} if logmel is None or not self.config.listens else {"images": images, "logmel": logmel}
-        )
-        fed = {name: value.contiguous().cpu().numpy() for name, value in given.items()}
+        given = {"images": images, "logmel": logmel if self.config.listens else None, "regions": regions}
+        fed = {name: value.contiguous().cpu().numpy() for name, value in given.items() if value is not None}
         try:
             logits = torch.from_numpy(self.session.run(None, fed)[0])
         except Exception as error:  # as above

@@ -69,7 +69,8 @@ def export(
     """Export a network, check it against torch, and put the folder in place only if both agree.
 
     The graph takes `images` (B, T, 3, H, W), normalised as `config.json` says, and `logmel` (B, T, 1, 96, 64) or, with the
-    front end included, `waveform` (B, T, 15600); it gives `logits` (B, T, K, H, W) and uses no custom operator.
+    front end included, `waveform` (B, T, 15600), and of COMBO and VCT `regions`, a picture like the first; it gives `logits`
+    (B, T, K, H, W) and uses no custom operator.
 
     Args:
         model: From `load`; it is brought to the CPU and to eval mode.
@@ -140,11 +141,8 @@ def _traced(graph: Graph, file: Path, kind: Format, free: Sequence[str], size: t
     picture = dict(axes)
     if "size" in free:
         picture |= {3: STEP * Dim("height", min=1, max=128), 4: STEP * Dim("width", min=1, max=128)}
-    shapes = (picture, axes)[: len(inputs)]
-    program = torch.export.export(
-        graph, inputs, dynamic_shapes={"images": shapes[0], "sound": shapes[1] if len(inputs) > 1 else None},
-        strict=False,
-    )  # fmt: skip
+    shapes = dict(zip(("images", "sound", "regions"), (picture, axes, picture)[: len(inputs)], strict=False))
+    program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
     return _saved(program, file, kind, graph.inputs, "logits")
 
 
