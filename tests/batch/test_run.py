@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,39 +97,59 @@ def test_an_object_store_gives_and_takes(corpus, whole, monkeypatch):
     assert {row["video"].rsplit("/")[-1]: row["sha256"] for row in rows} == here
 
 
+RAY = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
 @pytest.mark.slow
 def test_ray_gives_the_files_of_the_local_engine(corpus, whole, tmp_path):
     words = command(corpus, "--out", tmp_path, "--engine", "ray", "--shard-size", "2")
-    assert subprocess.run(words, check=False, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}).returncode == 1
+    assert subprocess.run(words, check=False, env=RAY).returncode == 1
+    assert files(tmp_path) == files(whole)
+
+
+@pytest.mark.slow
+def test_ray_killed_and_started_again_gives_the_files_of_one_run(corpus, whole, tmp_path):
+    words = command(corpus, "--out", tmp_path, "--engine", "ray", "--shard-size", "2")
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, env=RAY)
+    while process.poll() is None and not list(tmp_path.glob("manifest/*.parquet")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert subprocess.run(words, check=False, env=RAY).returncode == 1
     assert files(tmp_path) == files(whole)
 
 
 NODES = """
 import sys, threading, time
+from pathlib import Path
 from ray.cluster_utils import Cluster
 from sonomask.cli import main
 
-node = {"num_cpus": 2, "object_store_memory": 10**8}
-cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-second = cluster.add_node(**node)
+which, source, out, *more = sys.argv[1:]
+node = {"num_cpus": 2, "object_store_memory": 10**8, "node_ip_address": "127.0.0.2"}  # of 127.0.0.1 Ray makes another address
+cluster = Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "include_dashboard": False})
+nodes = [cluster.add_node(**node) for _ in range(2)]
 cluster.connect()
 
 def kill():
-    import pathlib
-    while not list(pathlib.Path(sys.argv[2]).glob("manifest/*.parquet")):
+    while not (written := list(Path(out, "manifest").glob("*.parquet"))):
         time.sleep(0.05)
-    cluster.remove_node(second, allow_graceful=False)
-    print("KILLED", flush=True)
+    cluster.remove_node(nodes[int(which)], allow_graceful=False)
+    print(f"KILLED after {len(written)} shards", flush=True)
 
 threading.Thread(target=kill, daemon=True).start()
-source, out, *more = sys.argv[1:]
 sys.exit(main(["batch", source, "--out", out, "--engine", "ray", "--models", "1", "--shard-size", "2", *more]))
 """
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_in_the_middle_costs_no_video(corpus, whole, tmp_path):
-    words = [sys.executable, "-c", NODES, str(corpus), str(tmp_path), *MODEL]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    assert "KILLED" in done.stdout, done.stderr
-    assert files(tmp_path) == files(whole)
+@pytest.mark.parametrize("which", [0, 1])  # the model is on one of the two
+def test_a_node_that_dies_in_the_middle_costs_no_video(which, corpus, tmp_path):
+    many = tmp_path / "many"
+    for i in range(8):
+        shutil.copytree(corpus, many / str(i))
+    words = [sys.executable, "-c", NODES, str(which), f"{many}/*/*", str(tmp_path / "ray"), *MODEL]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=RAY)
+    assert re.search(r"KILLED after \d shards", done.stdout), done.stderr  # of twenty
+    assert main(["batch", f"{many}/*/*", "--out", str(tmp_path / "here"), "--shard-size", "2", *MODEL]) == 1
+    assert files(tmp_path / "ray") == files(tmp_path / "here")

@@ -3,14 +3,17 @@
     jobs ─▶ decode (tasks, each with a guarded process) ─▶ score (actors that hold the model) ─▶ finish (tasks) ─▶ collector
 
 Ray Data holds back a stage whose outputs are not taken, and does again what a lost node had. Only run lengths come to the
-collector, which alone writes.
+collector, which alone writes. Each stage asks for another share of a processor, since Ray Data would run two stages that ask
+for the same in one process, the decoder in the model's; and there is always room for one of each stage, so that none waits for
+ever for the next.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,9 +35,9 @@ except ImportError as error:
 __all__ = ["run_ray"]
 
 JOBS = 8  # videos a decoding task, the most that are decoded again where one is lost; more where there are very many
-TASKS = 20_000
+TASKS, EACH = 20_000, 4  # tasks at most, and tasks for each decoder at least if there are so many videos
 BLOCK = 32 << 20  # bytes of pieces that go from stage to stage at once
-FINISH_CPUS = 0.25  # of a processor, against decoding's one
+DECODE, SCORE, FINISH = 1.0, 0.5, 0.25  # processors that a decoder, a model that has no GPU, and a finisher ask for
 
 
 def run_ray(
@@ -42,7 +45,7 @@ def run_ray(
 ) -> Iterator[Piece]:
     """Pieces of all jobs, in the order in which they come.
 
-    The cluster is that of `RAY_ADDRESS`, or one that is started here.
+    The cluster is that of `RAY_ADDRESS`, or one that is started here, on loopback.
 
     Args:
         jobs: What to do; files must be reachable from every node.
@@ -54,38 +57,53 @@ def run_ray(
     Raises:
         ValueError: The cluster has too little for one of each stage.
     """
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    _connect()
     cluster: Any = ray
-    have = cluster.cluster_resources()
-    cuda = options.device.startswith("cuda") or (options.device == "auto" and have.get("GPU", 0) >= 1)
-    models = models or int(have.get("GPU", 0) if cuda else have.get("CPU", 0) // 2)
-    if models < 1 or have.get("CPU", 0) < 2 or (cuda and have.get("GPU", 0) < models):
-        raise ValueError(
-            f"The cluster has {have.get('CPU', 0):g} processors and {have.get('GPU', 0):g} GPUs: expected two processors, and "
-            "a GPU for each of --models where the device is cuda."
-        )
+    cuda, models, workers = _shares(cluster.cluster_resources(), options.device, models, workers)
     _context()
     config: Any = model.config
     rows = [{"job": pickle.dumps(job)} for job in jobs]
-    data: Any = cluster.data.from_items(rows, override_num_blocks=max(1, min(TASKS, -(-len(rows) // JOBS))))
-    place = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": 1}
+    tasks = min(TASKS, len(rows), max(-(-len(rows) // JOBS), EACH * workers))
+    data: Any = cluster.data.from_items(rows, override_num_blocks=tasks)
+    place = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": SCORE}
     stages = (
         data.map_batches(
-            _decode, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=1,
-            compute=TaskPoolStrategy(workers or None),
+            _decode, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=DECODE,
+            compute=TaskPoolStrategy(workers),
         )
         .map_batches(
             _Scoring, fn_constructor_args=(options, ray.put(model.cpu()), "cuda" if cuda else "cpu"), batch_size=1,
             compute=ActorPoolStrategy(size=models), **place,
         )
         .map_batches(
-            _finish, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=FINISH_CPUS,
+            _finish, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=FINISH,
         )
     )  # fmt: skip
     for batch in stages.iter_batches(batch_size=None, prefetch_batches=2, batch_format="pyarrow"):
         for packed in batch["piece"]:
             yield _unpack(packed.as_py())
+
+
+def _connect() -> None:
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    here: dict[str, Any] = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **here)
+
+
+def _shares(have: Mapping[str, float], device: str, models: int, workers: int) -> tuple[bool, int, int]:
+    """Whether the models are on GPUs, how many of them, and how many decoders beside."""
+    cpus, gpus = have.get("CPU", 0), int(have.get("GPU", 0))
+    cuda = device.startswith("cuda") or (device == "auto" and gpus >= 1)
+    models = models or (gpus if cuda else int(cpus // 2))
+    left = cpus - (0 if cuda else models * SCORE) - max(1, models) * FINISH
+    if models < 1 or left < DECODE or (cuda and gpus < models):
+        raise ValueError(
+            f"The cluster has {cpus:g} processors and {gpus} GPUs: expected two processors, more with several --models, and "
+            "a GPU for each of --models where the device is cuda."
+        )
+    return cuda, models, min(workers or int(left), int(left))
 
 
 def _context() -> None:
