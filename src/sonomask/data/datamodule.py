@@ -1,7 +1,7 @@
 """Loaders of `Batch` for Lightning: which clip comes when depends on the seed and the epoch alone."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,9 @@ class EpochBatches:
         rank: This process.
         world: Number of processes.
         keys: Give `epoch * length + index`, as `Augmented` wants it, and not the index.
+
+    Attributes:
+        resume: Epoch and number of batches of it that a run has had before it was stopped; they are left out.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class EpochBatches:
         self.keys = keys
         self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
         self.epoch = 0
+        self.resume = (0, 0)
         self.sampler = self  # Lightning sets the epoch of a batch sampler's sampler
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,12 +62,44 @@ class EpochBatches:
         whole, rest = divmod(self.length, self.batch_size * self.world)
         return whole + (rest >= self.world)
 
+    def skipped(self) -> int:
+        """Batches of the present epoch that are left out."""
+        return self.resume[1] if self.resume[0] == self.epoch else 0
+
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator)
-        for together in order.split(self.batch_size * self.world)[: len(self)]:
-            mine = together[self.rank :: self.world]
-            yield (mine + self.epoch * self.length if self.keys else mine).tolist()
+        for batch in self._batches()[self.skipped() : len(self)]:
+            yield (batch + self.epoch * self.length if self.keys else batch).tolist()
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+
+    def _batches(self) -> list[torch.Tensor]:
+        order = torch.randperm(self.length, generator=self._generator())
+        return [together[self.rank :: self.world] for together in order.split(self.batch_size * self.world)]
+
+
+class Loader(DataLoader):
+    """A loader that knows how many batches of which epoch it gave; Lightning keeps that in its checkpoints."""
+
+    given = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.given = self._order.skipped()
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    @property
+    def _order(self) -> EpochBatches:
+        return self.batch_sampler  # type: ignore[return-value]
+
+    def state_dict(self) -> dict[str, int]:
+        """Where it is."""
+        return {"epoch": self._order.epoch, "given": self.given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from there."""
+        self._order.resume = (state["epoch"], state["given"])
 
 
 class ClipDataModule(LightningDataModule):
@@ -145,7 +181,7 @@ class ClipDataModule(LightningDataModule):
 
     def _loader(self, dataset: Dataset, **order: Any) -> DataLoader:
         timeout = self.timeout if self.workers else 0
-        return DataLoader(
+        return (Loader if "batch_sampler" in order else DataLoader)(
             dataset, num_workers=self.workers, collate_fn=Batch.collate, timeout=timeout,
             persistent_workers=False, **order,
         )  # fmt: skip

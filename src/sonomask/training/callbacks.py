@@ -26,11 +26,12 @@ class Checkpoint(Callback):
     Args:
         folder: Where; the logger's folder unless given.
         monitor: The figure that chooses the best epoch, larger is better.
+        every: Steps of the optimiser between checkpoints within an epoch; 0 for none.
     """
 
-    def __init__(self, folder: str | None = None, monitor: str = "val/miou") -> None:
-        self.folder, self.monitor = folder, monitor
-        self.best = -1.0
+    def __init__(self, folder: str | None = None, monitor: str = "val/miou", every: int = 0) -> None:
+        self.folder, self.monitor, self.every = folder, monitor, every
+        self.best, self.saved = -1.0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
@@ -50,8 +51,20 @@ class Checkpoint(Callback):
             model: Any = pl_module.model
             self._try(lambda: save(model, self._root(trainer) / "best"))
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save the state of the run within an epoch, where no gradients are half gathered."""
+        step = trainer.global_step
+        if self.every and step != self.saved and step % self.every == 0 and not trainer.is_last_batch:
+            self.saved = step
+            self._save(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state of the run."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         last = self._root(trainer) / "last.ckpt"
         fresh = last.with_suffix(".part")
 

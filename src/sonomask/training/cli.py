@@ -55,6 +55,8 @@ class _Training(LightningCLI):
         parser.add_argument("--out", default="runs/latest", help="folder of logs, checkpoints and the best model")
         parser.add_argument("--resume", default=False, type=bool, help=f"go on from OUT/{LAST} if there is one")
 
+        parser.add_argument("--checkpoint_every", default=0, type=int, help="steps between checkpoints within an epoch")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         out = Path(self._get(self.config_init, "out"))
         out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,8 @@ class _Training(LightningCLI):
             log.rename(out / f"metrics.before_{len(list(out.glob('metrics.before_*.csv'))) + 1}.csv")
         loggers = [CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version="")]
         trainer = super().instantiate_trainer(**{"logger": loggers, **kwargs})
-        trainer.callbacks += [Checkpoint(str(out)), Panels()]  # type: ignore[attr-defined]
+        every = self._get(self.config_init, "checkpoint_every")
+        trainer.callbacks += [Checkpoint(str(out), every=every), Panels()]  # type: ignore[attr-defined]
         if trainer.progress_bar_callback is not None:
             trainer.callbacks.remove(trainer.progress_bar_callback)  # type: ignore[attr-defined]
             trainer.callbacks.append(RichProgressBar())  # type: ignore[attr-defined]

@@ -126,9 +126,15 @@ class AVSModule(LightningModule):
         """The model's output for a batch."""
         return self.run(**batch.inputs(self.model.config))
 
+    def on_train_start(self) -> None:
+        """Keep still what is to be; a run that goes on in the middle of an epoch has no start of that epoch."""
+        self._keep_still()
+
     def on_train_epoch_start(self) -> None:
-        """Start from a state that depends on the epoch alone, so that a resumed run repeats it."""
-        torch.manual_seed(self.hp.seed * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+        """Again, since validation may have changed it."""
+        self._keep_still()
+
+    def _keep_still(self) -> None:
         for module in self.model.modules():
             if self.hp.freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
@@ -143,6 +149,11 @@ class AVSModule(LightningModule):
         if self.current_epoch < self.hp.freeze_backbone:
             for weight in self.model.backbone.parameters():
                 weight.grad = None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What is random in a step depends on (seed, epoch, step, process) alone, so that a resumed run repeats it."""
+        place = (self.hp.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
+        torch.manual_seed((place * 1_009 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a batch."""
@@ -165,7 +176,7 @@ class AVSModule(LightningModule):
             )
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(batch.images))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
-        return loss * self._share(batch)
+        return loss * self._share(batch) * self._accumulated(index)
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Each term, weighted."""
@@ -189,6 +200,12 @@ class AVSModule(LightningModule):
         mine = batch.labelled.sum().float()
         everyone: Any = self.all_gather(mine)
         return mine * self.trainer.world_size / everyone.sum().clamp(min=1)
+
+    def _accumulated(self, index: int) -> float:
+        """Lightning divides by the batches of a whole group; the last group of an epoch may have fewer."""
+        whole = self.trainer.accumulate_grad_batches
+        left = self.trainer.num_training_batches - (index - index % whole)
+        return whole / min(whole, left)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Score a batch."""

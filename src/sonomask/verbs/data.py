@@ -63,13 +63,17 @@ def tabulate(
 
 
 def prepare(
-    videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]"],
+    videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]; or a tree"],
     out: Annotated[str, "folder of the data set"],
     masks: Annotated[str | None, "folder with NAME/1.png …, white where something sounds"] = None,
     size: Annotated[int, "side of the frames"] = 224,
     workers: Annotated[int, "processes; 0 for this one"] = 2,
+    shards: Annotated[int, "make WebDataset shards of so many clips from the tree VIDEOS"] = 0,
+    subset: Annotated[Literal["s4", "ms3", "avss"], "which of the tree's, for shards"] = "s4",
 ) -> int:
-    """Make a data set in the layout of AVSBench from raw videos; a stopped run goes on where it was."""
+    """Make a data set in the layout of AVSBench from raw videos, or shards of one; a stopped run goes on where it was."""
+    if shards:
+        return _shards(videos, out, subset, size, shards)
     from sonomask.data.prepare import prepare as run
 
     with bar(out) as progress:
@@ -78,6 +82,20 @@ def prepare(
         print(f"sonomask: {name}: {reason}", file=sys.stderr)
     print(f"{out}: {result.made} clips made, {result.kept} were there, {len(result.failed)} failed")
     return 0 if not result.failed else 1 if result.made + result.kept else 2
+
+
+def _shards(tree: str, out: str, subset: Literal["s4", "ms3", "avss"], size: int, clips: int) -> int:
+    from sonomask.data.avsbench import AVSBench, items
+    from sonomask.data.shards import write_shards
+
+    present = {item.split for item in items(tree, subset)}
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    for split in splits:
+        if split in present:
+            dataset = AVSBench(tree, subset, split, size=(size, size))
+            with bar(f"{out}/{split}") as progress:
+                print(write_shards(dataset, f"{out}/{split}", clips, progress))
+    return 0
 
 
 def doctor(

@@ -1,0 +1,114 @@
+"""Shards hold what the data set holds; processes share them without overlap; a stopped epoch goes on in its middle."""
+
+from itertools import chain
+
+import pytest
+import torch
+import webdataset
+
+from sonomask.data.sharded import ShardBatches, ShardsDataModule
+from sonomask.data.shards import ShardedClips, write_shards
+from sonomask.data.synthetic import SyntheticScenes
+from sonomask.errors import DatasetError
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return SyntheticScenes(7, size=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def root(scenes, tmp_path_factory):
+    root = tmp_path_factory.mktemp("shards")
+    write_shards(scenes, root / "train", clips=3)
+    return root
+
+
+def test_a_clip_of_a_shard_is_that_of_the_data_set(scenes, root):
+    clips = ShardedClips(root / "train")
+    assert clips.sizes == [3, 3, 1]
+    for one, two in zip(scenes, clips, strict=True):
+        torch.testing.assert_close(one.images, two.images, atol=0.5 / 255 / 0.224, rtol=0)
+        assert torch.equal(one.logmel, two.logmel)
+        assert torch.equal(one.masks, two.masks)
+        assert (one.name, one.category, one.labelled.tolist()) == (two.name, two.category, two.labelled.tolist())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_webdataset_reads_the_shards(scenes, root):
+    samples = list(
+        webdataset.WebDataset(str(root / "train" / "shard-{000000..000002}.tar"), shardshuffle=False).decode()
+    )
+    assert [sample["clip.json"]["name"] for sample in samples] == [clip.name for clip in scenes]
+    assert samples[0]["logmel.npy"].shape == (5, 1, 96, 64)
+
+
+def test_shards_elsewhere_are_copied_when_needed(root, tmp_path):
+    fs = pytest.importorskip("fsspec").filesystem("memory")
+    fs.put(str(root / "train") + "/", "memory://shards/train/", recursive=True)
+    with pytest.raises(DatasetError, match="cache"):
+        ShardedClips("memory://shards/train")
+    clips = ShardedClips("memory://shards/train", tmp_path)
+    assert torch.equal(clips[4].masks, ShardedClips(root / "train")[4].masks)
+    assert [p.name for p in tmp_path.iterdir()] == ["shard-000001.tar"]
+
+
+def test_a_writer_that_was_stopped_goes_on(scenes, root, tmp_path):
+    write_shards(scenes, tmp_path / "t", clips=3)
+    for name in ("index.json", "shard-000002.tar"):
+        (tmp_path / "t" / name).unlink()
+    (tmp_path / "t" / "shard-000002.part").write_bytes(b"half")
+    write_shards(scenes, tmp_path / "t", clips=3)
+    for path in (root / "train").iterdir():
+        assert (tmp_path / "t" / path.name).read_bytes() == path.read_bytes()
+
+
+def epoch(number, sizes, **place):
+    batches = ShardBatches(sizes, 2, seed=3, **place)
+    batches.set_epoch(number)
+    return list(batches)
+
+
+def test_one_process_sees_every_clip_once_and_another_order_in_each_epoch():
+    one, two = (list(chain(*epoch(n, [3, 4, 3], together=2))) for n in (0, 1))
+    assert sorted(one) == sorted(two) == list(range(10))
+    assert one != two
+    assert one == list(chain(*epoch(0, [3, 4, 3], together=2)))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_processes_share_no_shard_and_take_as_many_steps(number):
+    sizes, world = [4, 4, 4, 4, 4, 1], 3
+    mine = [epoch(number, sizes, rank=r, world=world) for r in range(world)]
+    assert {len(batches) for batches in mine} == {len(ShardBatches(sizes, 2, world=world))}
+    shards = [{clip // 4 for clip in chain(*batches)} for batches in mine]
+    assert not any(a & b for i, a in enumerate(shards) for b in shards[:i])
+
+
+def test_fewer_shards_than_processes_are_refused():
+    with pytest.raises(DatasetError, match="2 shards for 4 processes"):
+        ShardBatches([9, 9], 1, world=4)
+
+
+def test_a_loader_goes_on_in_the_middle_of_an_epoch(root):
+    def loader(state=None):
+        made = ShardsDataModule(str(root), batch_size=2, workers=0).train_dataloader()
+        if state:
+            made.load_state_dict(state)
+        made.batch_sampler.set_epoch(1)
+        return made
+
+    whole = [batch.names for batch in loader()]
+    stopped = loader()
+    given = iter(stopped)
+    next(given)
+    assert [batch.names for batch in loader(stopped.state_dict())] == whole[1:]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"format": 9, "shards": []}', '{"format": 1, "shards": [{"name": "../x", "clips": []}]}']
+)
+def test_an_index_that_is_none_is_refused(text, tmp_path):
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(DatasetError):
+        ShardedClips(tmp_path)
