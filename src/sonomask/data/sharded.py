@@ -5,13 +5,12 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from sonomask.data.datamodule import ClipDataModule, EpochBatches, Split
 from sonomask.data.shards import ShardedClips
 from sonomask.data.transforms import Augmented
 from sonomask.errors import DatasetError
-from sonomask.structures import Clip
 
 __all__ = ["ShardBatches", "ShardsDataModule"]
 
@@ -75,12 +74,12 @@ class ShardsDataModule(ClipDataModule):
         """Batches in the order of the epoch."""
         dataset, (rank, world) = self._filled("train"), self._place()
         batches = ShardBatches(
-            dataset.sizes, self.batch_size, together=self.together, seed=self.seed, rank=rank, world=world,
+            self.dataset("train").sizes, self.batch_size, together=self.together, seed=self.seed, rank=rank, world=world,
             keys=self.augment is not None,
         )  # fmt: skip
         clips: Any = dataset if self.augment is None else Augmented(dataset, self.augment, self.seed)
         return self._loader(clips, batch_sampler=batches)
 
-    def dataset(self, split: Split) -> Dataset[Clip]:
+    def dataset(self, split: Split) -> ShardedClips:
         """Clips of a split."""
         return ShardedClips(f"{self.root}/{split}", None if self.cache is None else f"{self.cache}/{split}")
