@@ -81,6 +81,17 @@ def test_gradients_reach_every_parameter(fusion, mini):
     assert silent == []
 
 
+@pytest.mark.parametrize("fusion", ["tpavi", "both", "add"])
+def test_gradients_of_two_batches_add_up(fusion, mini):
+    model, (images, logmel) = mini(fusion=fusion).eval(), clips()
+    model(images, logmel).logits.square().mean().backward()
+    once = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model(images, logmel).logits.square().mean().backward()
+    for name, p in model.named_parameters():
+        if name in once:
+            torch.testing.assert_close(p.grad, 2 * once[name], msg=lambda m, name=name: f"{name}: {m}")
+
+
 @pytest.mark.parametrize("fusion", ["tpavi", "both", "add", "none"])
 def test_a_batch_of_two_equals_two_batches_of_one(fusion, mini):
     model, (images, logmel) = mini(fusion=fusion).eval(), clips()

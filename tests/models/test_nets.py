@@ -79,7 +79,7 @@ def test_a_batch_of_two_equals_two_of_one_and_two_calls_are_equal(name):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_gradients_reach_every_weight_that_is_trained(name):
+def test_gradients_reach_every_weight_that_is_trained_each_in_a_place_of_its_own(name):
     more = {"stage": 2} if name == "mssl" else {}
     model, clips = build(name, **more).train(), batch(b=3)
     model.started()
@@ -99,6 +99,8 @@ def test_gradients_reach_every_weight_that_is_trained(name):
     kept = ("two_stage_maskrcnn", "avsegformer_resnet50", "combo_resnet50")
     unused = ("audio.",) if name in kept else ()  # its batch norms need no gradient when kept
     assert [n for n in silent if not n.startswith(unused)] == []
+    places = [p.grad.data_ptr() for p in model.parameters() if p.grad is not None]
+    assert len(set(places)) == len(places)  # or what is gathered over batches would add up in one place
 
 
 @pytest.mark.parametrize("name", ["igan_resnet50", "lgvt_swin_b_224"])

@@ -1,5 +1,6 @@
 """Training beyond one process and beyond one sitting."""
 
+import copy
 import csv
 import os
 import shutil
@@ -29,7 +30,7 @@ trainer: {enable_progress_bar: false, log_every_n_steps: 1, max_epochs: 2, accel
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     root = tmp_path_factory.mktemp("far")
-    write_shards(SyntheticScenes(12, size=(32, 32)), root / "train", clips=2)
+    write_shards(SyntheticScenes(10, size=(32, 32)), root / "train", clips=2)
     write_shards(SyntheticScenes(2, size=(32, 32), split="val"), root / "val")
     (root / "recipe.yaml").write_text(RECIPE.replace("ROOT", str(root)))
     return str(root / "recipe.yaml")
@@ -44,13 +45,20 @@ def losses(folder):
     return {int(r["step"]): float(r["train/loss"]) for r in rows if r.get("train/loss")}
 
 
-def test_accumulated_gradients_take_the_steps_of_the_whole_batch(recipe, tmp_path):
+def test_accumulated_gradients_take_the_steps_of_the_whole_batch(recipe, tmp_path, monkeypatch):
+    """Of batches 4, 4, 2. By SGD: Adam makes whole steps of the rounding of gradients that are almost 0."""
+    start = {}
+    monkeypatch.setattr(AVSModule, "on_fit_start", lambda self: start.update(copy.deepcopy(self.state_dict())))
     half = ["--data.init_args.batch_size", "2", "--trainer.accumulate_grad_batches", "2"]
+    plain = ["--model.optimizer", "sgd", "--model.learning_rate", "0.01", "--trainer.max_epochs", "1"]
     for name, options in (("whole", []), ("half", half)):
-        cli.train([recipe, "--trainer.max_epochs", "1", *options, "--out", str(tmp_path / name)])
-    one, two = weights(tmp_path / "whole"), weights(tmp_path / "half")
-    for key, value in one.items():
-        torch.testing.assert_close(value, two[key], atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+        cli.train([recipe, *plain, *options, "--out", str(tmp_path / name)])
+    one, two = (flat(weights(tmp_path / name)) for name in ("whole", "half"))
+    assert (one - two).norm() < 1e-3 * (one - flat(start)).norm()  # of a wrongly weighted last group: 0.1; of rounding: 1e-5
+
+
+def flat(tensors):
+    return torch.cat([value.flatten().double() for key, value in sorted(tensors.items())])
 
 
 class PowerCutError(Exception):
@@ -104,8 +112,8 @@ def test_two_nodes_on_loopback_train_to_the_same_weights_and_share_the_clips(rec
     nodes = [torchrun(recipe, tmp_path / f"node{n}", n, "127.0.0.1", port) for n in range(2)]
     assert [node.wait(600) for node in nodes] == [0, 0]
     saved = torch.load(tmp_path / "node0" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 2 * 3  # twelve clips by two processes of batch 2
-    assert len(losses(tmp_path / "node0")) == 6
+    assert saved["global_step"] == 2 * 2  # of five shards of two clips, two for each of two processes
+    assert len(losses(tmp_path / "node0")) == 4
 
 
 def namespaces():
@@ -136,4 +144,4 @@ def test_two_nodes_in_network_namespaces_of_their_own_train_together(recipe, tmp
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False)
-    assert torch.load(tmp_path / "node0" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert torch.load(tmp_path / "node0" / "last.ckpt", weights_only=True)["global_step"] == 2

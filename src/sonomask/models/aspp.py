@@ -44,7 +44,8 @@ class DilatedSum(nn.Module):
         if not isinstance(height, int) or not isinstance(width, int):  # exported for any size: nothing can be left out
             return self._plain(x)
         biases = [conv.bias for conv in self.convs if conv.bias is not None]
-        bias: Tensor | None = torch.stack(biases).sum(0) if biases else None
+        # not a sum over a stack: its gradients are views of one memory, in which gathered gradients would add up
+        bias: Tensor | None = sum(biases[1:], biases[0]) if biases else None
         y: Tensor | None = None
         centres = []
         for conv in self.convs:
