@@ -6,9 +6,12 @@ import pytest
 import torch
 import webdataset
 
+from sonomask.cli import main
+from sonomask.data.avsbench import AVSBench
 from sonomask.data.sharded import ShardBatches, ShardsDataModule
 from sonomask.data.shards import ShardedClips, write_shards
 from sonomask.data.synthetic import SyntheticScenes
+from sonomask.data.synthetic_tree import write_tree
 from sonomask.errors import DatasetError
 
 
@@ -41,6 +44,15 @@ def test_webdataset_reads_the_shards(scenes, root):
     )
     assert [sample["clip.json"]["name"] for sample in samples] == [clip.name for clip in scenes]
     assert samples[0]["logmel.npy"].shape == (5, 1, 96, 64)
+
+
+def test_the_command_makes_shards_of_each_split_of_a_tree(tmp_path, capsys):
+    write_tree(tmp_path / "tree", preset="tiny", subsets=("ms3",))
+    out = tmp_path / "out"
+    assert main(["prepare", str(tmp_path / "tree"), str(out), "--shards", "2", "--subset", "ms3", "--size", "32"]) == 0
+    assert {p.name for p in out.iterdir()} == {"train", "val", "test"}
+    whole = AVSBench(tmp_path / "tree", "ms3", "train", size=(32, 32))
+    assert [clip.name for clip in ShardedClips(out / "train")] == [clip.name for clip in whole]
 
 
 def test_shards_elsewhere_are_copied_when_needed(root, tmp_path):

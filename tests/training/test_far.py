@@ -54,7 +54,9 @@ def test_accumulated_gradients_take_the_steps_of_the_whole_batch(recipe, tmp_pat
     for name, options in (("whole", []), ("half", half)):
         cli.train([recipe, *plain, *options, "--out", str(tmp_path / name)])
     one, two = (flat(weights(tmp_path / name)) for name in ("whole", "half"))
-    assert (one - two).norm() < 1e-3 * (one - flat(start)).norm()  # of a wrongly weighted last group: 0.1; of rounding: 1e-5
+    assert (one - two).norm() < 1e-3 * (
+        one - flat(start)
+    ).norm()  # of a wrongly weighted last group: 0.1; of rounding: 1e-5
 
 
 def flat(tensors):
