@@ -46,7 +46,7 @@ def test_webdataset_reads_the_shards(scenes, root):
     assert samples[0]["logmel.npy"].shape == (5, 1, 96, 64)
 
 
-def test_the_command_makes_shards_of_each_split_of_a_tree(tmp_path, capsys):
+def test_the_command_makes_shards_of_each_split_of_a_tree(tmp_path):
     write_tree(tmp_path / "tree", preset="tiny", subsets=("ms3",))
     out = tmp_path / "out"
     assert main(["prepare", str(tmp_path / "tree"), str(out), "--shards", "2", "--subset", "ms3", "--size", "32"]) == 0
