@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 from torch import nn
 
 from sonomask.inference import Rate, Segmenter, choose_device
-from sonomask.media.reader import VideoReader
+from sonomask.media.opening import Limits
+from sonomask.media.sandbox import open_reader
 from sonomask.models.catalog import PRESETS, create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs.formats import Format, paths_of
@@ -73,6 +74,8 @@ def segment(
     device: str = "auto",
     formats: Sequence[Format] = ("overlay",),
     overwrite: bool = False,
+    sandbox: bool = False,
+    limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Mark the pixels of what sounds in a video, and write the result.
@@ -91,6 +94,8 @@ def segment(
         formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
             pass of the model.
         overwrite: Replace existing outputs.
+        sandbox: Decode in a child process with limits, for files that nobody vouches for (`sonomask.media.sandbox`).
+        limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Called after each frame with the seconds done and those of the whole, if known.
 
     Raises:
@@ -115,7 +120,7 @@ def segment(
     if used is not None:
         facts["regions"] = used
     frames, area = 0, 0.0
-    with VideoReader(source) as reader:
+    with open_reader(source, limits, sandbox=sandbox) as reader:
         with open_outputs(reader, paths, facts=facts, classes=class_names(config), overwrite=overwrite) as write:
             for masks in segmenter(reader):
                 write(masks)

@@ -55,7 +55,7 @@ class Segmenter:
             that data set. Below 1 the model still sees every second, and some masks are left out.
         threshold: A pixel is masked if its probability is above it; the model's own unless given. A semantic model
             labels by the best class, and where a threshold is given makes background of what is not above it.
-        batch_size: Clips that go through the model together.
+        batch_size: Clips that go through the model together; halved, with a warning, where memory is too small for them.
         min_presence: Frames whose presence score (`sonomask.presence`) is below get an empty mask.
         regions: What makes the second picture that some models read (`sonomask.regions`); superpixels unless given.
         attention: Give each frame its attention map (`sonomask.attention`), at the model's size.
@@ -185,9 +185,15 @@ class Segmenter:
         clips = [[frame for second in window.frames for frame in second]] if dense else _phases(window.frames)
         sound = self._sound(window, clips, source) if self.config.listens else None
         scores: list[list[Scores]] = []
-        for start in range(0, len(clips), self.batch_size):
+        start = 0
+        while start < len(clips):
             batch = slice(start, start + self.batch_size)
-            logits, looks = self._run(clips[batch], None if sound is None else sound[batch])
+            try:
+                logits, looks = self._run(clips[batch], None if sound is None else sound[batch])
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._use_less(error, len(clips[batch]), source)
+                continue
+            start = batch.stop
             if not torch.isfinite(logits).all():
                 raise WeightsError(
                     f"{source}: the model {self.config.name} gives NaN or infinity in the {self.config.clip_length} s "
@@ -202,6 +208,26 @@ class Segmenter:
             if _wanted(window.first + second, self.rate):
                 for phase, frame in enumerate(window.frames[second]):
                     yield self.finish(frame.time, scores[phase][second], size)
+
+    def _use_less(self, error: RuntimeError, clips: int, source: str) -> None:
+        """Go on with a smaller batch where memory was too small for so many clips.
+
+        Raises:
+            MediaError: There was one clip only.
+        """
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise error
+        if clips == 1:
+            raise MediaError(
+                f"{source}: the memory of {self.device} is too small for one clip of the model {self.config.name}. "
+                "Use a smaller model, or --device cpu."
+            ) from error
+        self.batch_size = clips // 2
+        logger.warning(
+            "%s: too little memory for %d clips at once; goes on with %d.", self.device, clips, self.batch_size
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
         """The patch that the model's pairing gives to each frame."""

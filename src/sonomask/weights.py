@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonomask.errors import WeightsError
+from sonomask.media.workspace import REPLACED, workspace
 from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
 from sonomask.models.net import Net
 from sonomask.structures import ModelConfig
@@ -49,14 +50,14 @@ def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
         raise WeightsError(f"{folder} exists and is not a model. Give the folder of a model, or a new one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: _stored(value, half=half) for key, value in model.state_dict().items()}
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "new"
+    with workspace(folder) as temporary:
+        fresh = temporary / "new"
         fresh.mkdir()
         safetensors.torch.save_file(tensors, fresh / WEIGHTS)
         text = json.dumps({"format": FORMAT, **model.config.to_dict()}, indent=2, ensure_ascii=False)
         (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
         if folder.exists():
-            folder.rename(Path(temporary) / "old")
+            folder.rename(temporary / REPLACED)
         fresh.rename(folder)
     return folder
 

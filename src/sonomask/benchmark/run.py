@@ -119,7 +119,9 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
             values["oracle"] = _oracle(model, batches)
         values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
         folder.mkdir(parents=True, exist_ok=True)
-        scores.write_text(json.dumps(values, indent=1) + "\n")
+        fresh = scores.with_suffix(".part")
+        fresh.write_text(json.dumps(values, indent=1) + "\n")
+        fresh.replace(scores)
     return {"name": name, "subset": subset, "seed": seed, **json.loads(scores.read_text())}
 
 

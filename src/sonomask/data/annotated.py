@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from sonomask.data.library import inside
+from sonomask.data.pictures import open_picture
 from sonomask.errors import DatasetError
 
 __all__ = ["table_from_coco", "table_from_voc"]
@@ -70,7 +71,7 @@ def _coco(annotations: Path, pictures: Path) -> Iterator[Found]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{annotations}: expected COCO's instances as json ({error!r}).") from error
     for name, category, shape in objects:
-        picture = _open(inside(pictures / "_", name))
+        picture = open_picture(inside(pictures / "_", name), "RGB")
         try:
             yield name, picture, category, _decoded(shape, picture.height, picture.width)
         except (ValueError, TypeError, KeyError) as error:
@@ -95,29 +96,20 @@ def _voc(root: Path) -> Iterator[Found]:
     if not objects:
         raise DatasetError(f"{root}: no SegmentationObject/*.png. Give a folder in Pascal VOC's layout.")
     for file in objects:
-        picture = _open(inside(root / "_", f"JPEGImages/{file.stem}.jpg"))
+        picture = open_picture(inside(root / "_", f"JPEGImages/{file.stem}.jpg"), "RGB")
         try:
-            with Image.open(file) as drawn:
-                index = np.asarray(drawn)
+            index = np.asarray(open_picture(file))
             text = inside(root / "_", f"Annotations/{file.stem}.xml").read_text(encoding="utf-8")
             if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound
                 raise ValueError("an XML with a document type")
             names = [str(o.findtext("name")) for o in ElementTree.fromstring(text).iter("object")]  # noqa: S314
-        except (OSError, ValueError, ElementTree.ParseError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, ElementTree.ParseError) as error:
             raise DatasetError(f"{file}: the objects can't be read ({error}).") from error
         if index.shape != (picture.height, picture.width):
             raise DatasetError(f"{file}: expected indices of the picture's size, got {index.shape}.")
         for number in np.unique(index):
             if 0 < number < VOC_VOID and number <= len(names):
                 yield file.stem, picture, names[number - 1], index == number
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path}: can't be read as a picture ({error}).") from error
 
 
 def _write(found: Iterable[Found], out: Path, least: float, source: str) -> Path:

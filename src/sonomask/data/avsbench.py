@@ -12,7 +12,6 @@ Source: the data loaders of AVSBench, and what its users report.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +27,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import fit
+from sonomask.data.pictures import open_picture
 from sonomask.data.sound import patches_of
+from sonomask.data.tables import inside, read_rows
 from sonomask.errors import DatasetError
 from sonomask.palette import palette
 from sonomask.structures import Clip
@@ -148,6 +149,15 @@ class Item:
         places = self.sounds()
         return next((path for name, path in places.items() if kind in ("auto", name) and path.is_file()), None)
 
+    def within(self, path: Path) -> Path:
+        """A file of the clip, if no link leads it out of its data folder (which may be a link itself).
+
+        Raises:
+            DatasetError: One does.
+        """
+        place = path.relative_to(self.base)
+        return inside(self.base / place.parts[0], Path(*place.parts[1:]))
+
     def missing(self, sound: Sound = "auto") -> list[Path]:
         """Files that it should have and has not."""
         wanted = [self.frame(i) for i in range(self.seconds)] + [self.mask(i) for i in range(self.labelled)]
@@ -202,8 +212,7 @@ def items(root: str | Path, subset: str) -> list[Item]:
     """
     table, base = find(root, subset)
     what = SUBSETS[subset]
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
+    rows = read_rows(table)
     head = [cell.strip() for cell in rows[0]] if rows else []
     places = {name: head.index(name) if name in head else i for i, name in enumerate(what.columns)}
     found = []
@@ -280,11 +289,14 @@ class AVSBench(Dataset[Clip]):
         masks = torch.zeros(total, *self.truth_size, dtype=torch.long)
         labelled, valid = torch.zeros(total, dtype=torch.bool), torch.zeros(total, dtype=torch.bool)
         for i in range(item.seconds):
-            picture = _resize(_open(item.frame(i), "RGB"), self.size, Image.Resampling.BILINEAR, crop=crop)
+            picture = _resize(
+                open_picture(item.within(item.frame(i)), "RGB"), self.size, Image.Resampling.BILINEAR, crop=crop
+            )
             images[i] = (torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) / 255 - self._mean) / self._std
             valid[i] = True
         for i in range(item.labelled):
-            labels = semantic_mask(_open(item.mask(i))) if self.subset.classes > 1 else binary_mask(_open(item.mask(i)))
+            drawn = open_picture(item.within(item.mask(i)))
+            labels = semantic_mask(drawn) if self.subset.classes > 1 else binary_mask(drawn)
             picture = _resize(Image.fromarray(labels), self.truth_size, Image.Resampling.NEAREST, crop=crop)
             masks[i] = torch.from_numpy(np.asarray(picture).astype(np.int64))
             labelled[i] = True
@@ -294,16 +306,9 @@ class AVSBench(Dataset[Clip]):
         path = item.sound(self.sound)
         if path is None:
             raise DatasetError(f"{item.name}: its sound is gone since the data set was opened. Restore it.")
-        return fit(patches_of(path), self.subset.seconds, "zeros" if self.subset.name == "avss" else "repeat")
-
-
-def _open(path: Path, mode: str | None = None) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.convert(mode) if mode else picture.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path}: can't be read as a picture ({error}). Restore it from the download.") from error
+        return fit(
+            patches_of(item.within(path)), self.subset.seconds, "zeros" if self.subset.name == "avss" else "repeat"
+        )
 
 
 def _resize(picture: Image.Image, size: tuple[int, int], how: Image.Resampling, *, crop: bool) -> Image.Image:

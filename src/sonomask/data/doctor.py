@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sonomask.data.avsbench import SUBSETS, Item, find, items, semantic_mask
+from sonomask.data.pictures import open_picture
 from sonomask.data.sound import patches_of
 from sonomask.errors import DatasetError, MediaError
 from sonomask.palette import palette
@@ -153,21 +154,21 @@ def _gone(path: Path) -> tuple[str, str]:
 
 def _contents(item: Item) -> Iterator[tuple[str, str]]:
     for index in range(item.seconds):
-        picture, problem = _read(item.frame(index))
+        picture, problem = _read(item, item.frame(index))
         if problem:
             yield "unreadable", problem
         if picture is not None and item.subset.name != "avss" and picture.size != (224, 224):
             yield "picture size", f"{item.frame(index)}: {picture.width}×{picture.height}"
         if index >= item.labelled:
             continue
-        mask, problem = _read(item.mask(index))
+        mask, problem = _read(item, item.mask(index))
         if problem:
             yield "unreadable", problem
         if mask is not None:
             yield from _mask(item, index, mask, picture)
     sound = item.sound()
     try:
-        if sound is not None and not len(patches_of(sound)):
+        if sound is not None and not len(patches_of(item.within(sound))):
             yield "sound", f"{sound}: shorter than one log-mel patch (0.975 s)"
     except (DatasetError, MediaError) as error:
         yield "sound", str(error)
@@ -188,15 +189,13 @@ def _mask(item: Item, index: int, mask: Image.Image, picture: Image.Image | None
         yield "label value", f"{path}: values {sorted(values)[:5]}… where 0 and 255 are expected"
 
 
-def _read(path: Path) -> tuple[Image.Image | None, str]:
+def _read(item: Item, path: Path) -> tuple[Image.Image | None, str]:
     if not path.is_file():
         return None, ""  # counted as missing
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.copy(), ""
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return None, f"{path}: {error}"
+        return open_picture(item.within(path)), ""
+    except DatasetError as error:
+        return None, str(error)
 
 
 def _seen_before(item: Item, pictures: dict[str, Item]) -> Iterator[tuple[str, str]]:

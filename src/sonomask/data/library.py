@@ -10,7 +10,6 @@ A *group* is whatever must not be torn apart by the splits: a sequence, a breed,
 
 from __future__ import annotations
 
-import csv
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from sonomask.audio.logmel import SAMPLE_RATE
+from sonomask.data.pictures import open_picture
 from sonomask.data.sound import read_wav
+from sonomask.data.tables import read_table
 from sonomask.errors import DatasetError
 
 __all__ = ["MATCHES", "Library", "Picture", "Recording", "inside", "read_picture", "read_recording"]
@@ -149,15 +150,11 @@ def _part(items: Sequence[Item], split: Split) -> tuple[Item, ...]:
 
 
 def _rows(table: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    try:
-        with Path(table).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in columns if c not in (reader.fieldnames or ())]
-            if missing:
-                raise DatasetError(f"{table}: expected the columns {', '.join(columns)}; {', '.join(missing)} missing.")
-            return [{k: v or "" for k, v in row.items() if k} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: can't be read as a table ({error}).") from error
+    rows, columns = read_table(table), list(columns)
+    missing = [c for c in columns if rows and c not in rows[0]]
+    if missing:
+        raise DatasetError(f"{table}: expected the columns {', '.join(columns)}; {', '.join(missing)} missing.")
+    return rows
 
 
 def inside(table: str | Path, name: str) -> Path:
@@ -182,15 +179,10 @@ def read_picture(picture: Picture) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np
     Raises:
         DatasetError: A file is no picture, or the two have different shapes (their aspects differ by over 2 %).
     """
-    try:
-        with Image.open(picture.image) as file:
-            image = file.convert("RGB")
-        mask = Image.new("L", image.size)
-        if picture.mask is not None:
-            with Image.open(picture.mask) as file:
-                mask = file.convert("L").point(lambda v: 255 * (v > 0))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{picture.image}: picture or mask can't be read ({error}).") from error
+    image = open_picture(picture.image, "RGB")
+    mask = Image.new("L", image.size)
+    if picture.mask is not None:
+        mask = open_picture(picture.mask, "L").point(lambda v: 255 * (v > 0))
     if abs(mask.width * image.height / (mask.height * image.width) - 1) > 0.02:
         raise DatasetError(f"{picture.mask}: a mask of {mask.size} for a picture of {image.size}.")
     factor = min(1.0, SIDE / max(image.size))

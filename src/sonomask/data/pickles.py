@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["read_logmel"]
 
 LARGEST = 8 * 2**20  # bytes; the official files hold 5 or 10 patches, 0.25 MB
 MOST_PATCHES = 64
+MOST_MEMO = 10_000  # things that a pickle may remember; official files have about twenty
 
 
 def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
@@ -35,7 +37,9 @@ def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
     try:
         if path.stat().st_size > LARGEST:
             raise DatasetError(f"{path}: expected at most {LARGEST} bytes of log-mel, the file is larger. Delete it.")
-        value = _TensorsOnly(io.BytesIO(path.read_bytes())).load()
+        data = path.read_bytes()
+        _check_words(data)
+        value = _TensorsOnly(io.BytesIO(data)).load()
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     except Exception as error:  # a damaged pickle raises whatever it likes
@@ -44,6 +48,13 @@ def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
     if not isinstance(shape, tuple) or shape[1:] != (1, 96, 64) or len(shape) != 4 or shape[0] > MOST_PATCHES:
         raise DatasetError(f"{path}: expected log-mel patches (n, 1, 96, 64), got {shape}. Make it again from the wav.")
     return value.detach().float().contiguous()
+
+
+def _check_words(data: bytes) -> None:
+    """Look through the program before it runs: lengths that lie, and a memo whose size is a number in the file."""
+    for word, argument, _ in pickletools.genops(data):
+        if "PUT" in word.name and isinstance(argument, int) and argument > MOST_MEMO:
+            raise DatasetError("wants more memory than a log-mel file needs. Do not use this file.")
 
 
 class _TensorsOnly(pickle.Unpickler):
@@ -64,6 +75,8 @@ class _TensorsOnly(pickle.Unpickler):
 
 
 def _storage(data: bytes) -> Any:
+    if not isinstance(data, bytes) or data.startswith(b"PK"):  # as an archive it could unpack to any size
+        raise DatasetError("holds its numbers in a form that no log-mel file has. Do not use this file.")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -19,8 +18,11 @@ import numpy as np
 from PIL import Image
 
 from sonomask.data.avsbench import SUBSETS, Item, binary_mask
+from sonomask.data.pictures import open_picture
+from sonomask.data.tables import inside, read_table
 from sonomask.errors import DatasetError, SonomaskError
 from sonomask.media.reader import VideoReader
+from sonomask.media.workspace import workspace
 from sonomask.media.writer import write_wav
 
 __all__ = ["Prepared", "prepare"]
@@ -52,6 +54,7 @@ class _Task:
     masks: Path | None
     item: Item
     size: int
+    root: Path | None = None  # a folder that no link may lead out of
 
 
 def prepare(
@@ -69,8 +72,8 @@ def prepare(
     wav of 16 bits. With categories the tree is laid out as S4, without as MS3.
 
     Args:
-        videos: A folder, all of whose videos get the split "test"; or a csv with the columns `video` (path, beside the
-            csv if relative), `split`, and, if you like, `category` and `name`.
+        videos: A folder, all of whose videos get the split "test"; or a csv with the columns `video` (path, in the folder
+            of the csv if relative), `split`, and, if you like, `category` and `name`.
         out: The tree.
         masks: Folder with NAME/1.png … or NAME_1.png … of each clip, white where something sounds. Without it the
             masks are missing, and the tree is good for prediction only.
@@ -83,9 +86,15 @@ def prepare(
     """
     rows, out = list(_rows(Path(videos))), Path(out)
     subset = "s4" if any(category for _, _, _, category in rows) else "ms3"
-    base = out / PLACES[subset]
+    base, root = out / PLACES[subset], Path(videos) if Path(videos).is_dir() else None
     tasks = [
-        _Task(video, None if masks is None else Path(masks), Item(base, SUBSETS[subset], name, split, category), size)
+        _Task(
+            video,
+            None if masks is None else Path(masks),
+            Item(base, SUBSETS[subset], name, split, category),
+            size,
+            root,
+        )
         for video, name, split, category in rows
     ]
     result, good = Prepared(), []
@@ -107,20 +116,21 @@ def _rows(videos: Path) -> Iterator[tuple[Path, str, str, str]]:
     if videos.is_dir():
         table = [{"video": str(p)} for p in sorted(videos.rglob("*")) if p.suffix.lower() in SUFFIXES]
     elif videos.suffix == ".csv" and videos.is_file():
-        with videos.open(newline="", encoding="utf-8-sig") as file:
-            table = list(csv.DictReader(file))
+        table = read_table(videos)
     else:
         raise DatasetError(f"{videos}: expected a folder of videos or a csv, there is none.")
     if not table or not all(row.get("video") for row in table):
         raise DatasetError(f"{videos}: expected videos, or a csv with the column `video`; found none.")
     seen: set[str] = set()
     for row in table:
-        path = videos.parent / row["video"] if videos.is_file() else Path(row["video"])
+        path = Path(row["video"])
+        if videos.is_file() and not path.is_absolute():
+            path = inside(videos.parent, path)
         name, split, category = row.get("name") or path.stem, row.get("split") or "test", row.get("category") or ""
         for part in (name, split, category):
             if part in (".", "..") or "/" in part or "\\" in part or "\0" in part:
                 raise DatasetError(f"{videos}: {part!r} can't be the name of a file. Correct it.")
-        if split not in ("train", "val", "test") or name in seen:
+        if not name or split not in ("train", "val", "test") or name in seen:
             raise DatasetError(f"{videos}: expected each name once and a split of train, val or test; see {name!r}.")
         seen.add(name)
         yield path, name, split, category
@@ -152,14 +162,15 @@ def _make(task: _Task) -> bool:
     wanted += [item.mask(i) for i in range(item.labelled)] if task.masks is not None else []
     if wav.is_file() and all(path.is_file() for path in wanted):
         return False
+    if task.root is not None:
+        inside(task.root, task.video.relative_to(task.root))
     with VideoReader(task.video) as reader:
         frames = [f.image for f in reader.frames("avsbench", stop=5, size=(task.size, task.size))]
         if len(frames) < 5:
             raise DatasetError(f"{task.video}: expected 5 s, got {len(frames)}. Leave it out.")
         sound = np.concatenate([*reader.waveform(stop=5.0), np.zeros(0, np.float32)])
     item.base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making.", dir=item.base) as temporary:
-        fresh = Path(temporary)
+    with workspace(item.base / item.name) as fresh:
         made = {item.frame(i): _saved(fresh / f"frame{i}.png", image) for i, image in enumerate(frames)}
         for i in range(item.labelled) if task.masks is not None else ():
             made[item.mask(i)] = _saved(fresh / f"mask{i}.png", _mask(task, i))
@@ -186,8 +197,7 @@ def _mask(task: _Task, index: int) -> np.ndarray:
     path = next((p for p in choices if p.is_file()), None)
     if path is None:
         raise DatasetError(f"{name}: expected its mask as {choices[0]} or {choices[1]}, there is none.")
-    with Image.open(path) as picture:
-        mask = Image.fromarray(binary_mask(picture) * 255)
+    mask = Image.fromarray(binary_mask(open_picture(inside(folder, path.relative_to(folder)))) * 255)
     return np.asarray(mask.resize((task.size, task.size), Image.Resampling.NEAREST))
 
 

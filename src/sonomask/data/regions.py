@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sonomask.data.avsbench import AVSBench, Item, _open, _resize
+from sonomask.data.avsbench import AVSBench, Item, _resize
+from sonomask.data.pictures import open_picture
 from sonomask.errors import DatasetError
 from sonomask.regions import Maker, make
 from sonomask.structures import Clip
@@ -106,7 +107,7 @@ class PreparedRegions(Dataset[Clip]):
         crop = self.dataset.subset.name == "avss" and self.dataset.split == "train"
         regions = torch.zeros_like(clip.images)
         for i in range(item.seconds):
-            picture = _open(region_file(item, self.root, i), "RGB")
+            picture = open_picture(region_file(item, self.root, i), "RGB")
             picture = _resize(picture, self.dataset.size, Image.Resampling.NEAREST, crop=crop)
             regions[i] = _normal(np.asarray(picture)[None], self.mean, self.std)[0]
         return replace(clip, regions=regions)

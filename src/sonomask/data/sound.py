@@ -16,6 +16,7 @@ from sonomask.errors import DatasetError
 
 __all__ = ["patches_of", "read_wav"]
 
+MOST_CHANNELS = 8  # read directly; a header that tells of more is FFmpeg's to judge
 LONGEST = 60  # seconds read of a track; clips have 5 or 10
 
 
@@ -48,11 +49,14 @@ def read_wav(path: Path) -> Float32[np.ndarray, " S"]:
         raise DatasetError(f"{path}: no such file. `sonomask doctor` lists what is missing.")
     try:
         with wave.open(str(path), "rb") as file:
-            if file.getframerate() == SAMPLE_RATE and file.getsampwidth() == 2:
+            channels = file.getnchannels()
+            if file.getframerate() == SAMPLE_RATE and file.getsampwidth() == 2 and channels <= MOST_CHANNELS:
                 data = np.frombuffer(file.readframes(LONGEST * SAMPLE_RATE), "<i2")
-                track = data.reshape(-1, file.getnchannels()).astype(np.float64).mean(1) / 32768
+                track = (
+                    data[: len(data) // channels * channels].reshape(-1, channels).astype(np.float64).mean(1) / 32768
+                )
                 return track.astype(np.float32)
-    except (wave.Error, EOFError):
+    except (wave.Error, EOFError, RuntimeError, ValueError):
         pass  # floats, 24 bits, another container
     from sonomask.media.reader import read_sound  # PyAV is not needed where the wavs are as AVSBench's
 

@@ -159,7 +159,7 @@ class LiveReader:
             raise MediaError(f"{source.text}: has neither pictures nor sound.")
         if self.video is not None:
             self.video.thread_type = "SLICE"  # threads over frames would each hold one back
-            _check_size(self.video.codec_context.width * self.video.codec_context.height, source.text, limits)
+            _check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
         self.resampler = _resampler()
         self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
         finite = source.kind == "file" or (self.container.duration or 0) > 0
@@ -223,7 +223,7 @@ class LiveReader:
         for frame in packet.decode():
             if frame.time is None or shift is None:
                 continue
-            _check_size(frame.width * frame.height, self.source.text, self.limits)
+            _check_size(frame.width, frame.height, self.source.text, self.limits)
             aspect = self.video.codec_context.sample_aspect_ratio
             width, height, _ = _displayed(frame, aspect)
             yield Picture(frame.time + shift, (height, width), frame, aspect)

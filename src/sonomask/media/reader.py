@@ -7,11 +7,10 @@ and nothing is buffered; memory does not depend on the length.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, count, takewhile
+from itertools import count, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -22,6 +21,11 @@ from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.clock import MOST_FPS, Clock
+from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, decoded, open_media, told
+
+__all__ = ["FILE_PROTOCOLS", "SAMPLE_RATE", "URL", "URL_PROTOCOLS", "Frame", "Limits", "Rate", "VideoInfo", "VideoReader",
+           "read_sound"]  # fmt: skip
 
 Rate = Literal["native", "avsbench"] | float
 
@@ -29,23 +33,8 @@ SAMPLE_RATE = 16_000  # Hz
 LATE = 15 / 16  # of each step: where AVSBench takes its frame
 GAP = 0.05  # seconds by which sound may be off its timestamp before silence is put in or sound left out
 PREROLL = 0.5  # seconds decoded before a start in the middle, for codecs that need a run-up
-URL = re.compile(r"(https?|rtsps?|rtmps?|srt|udp|rtp)://", re.IGNORECASE)
-FILE_PROTOCOLS, URL_PROTOCOLS = "file,crypto,data", "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,data"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a source may cost.
-
-    Attributes:
-        pixels: Of a frame.
-        seconds: Of the whole; None for any length.
-        timeout: Seconds that a network source may be silent.
-    """
-
-    pixels: int = 2**26
-    seconds: float | None = None
-    timeout: float = 30.0
+SLOWEST_FPS = Fraction(1, 3600)
+RATES = (1000, 768_000)  # Hz that a sound may have; others are damage, and a second of them could be a day
 
 
 @dataclass(frozen=True)
@@ -97,10 +86,12 @@ class VideoReader:
         MediaError: There is no such file, it is no video, or it is beyond a limit.
     """
 
+    guarded = False  # whether the file is read by another process, see `sandbox`
+
     def __init__(self, source: str | Path, limits: Limits | None = None) -> None:
         self.source, self.limits = str(source), limits or Limits()
         self.warnings: list[str] = []
-        with _open(self.source, self.limits) as container:
+        with told(self.source), open_media(self.source, self.limits) as container:
             self.info, self._origin = self._examine(container)
         self._open_containers: list[Any] = []
 
@@ -115,23 +106,38 @@ class VideoReader:
 
     def _examine(self, container: Any) -> tuple[VideoInfo, float]:
         stream = _video_stream(container, self.source)
-        _check_size(stream.codec_context.width * stream.codec_context.height, self.source, self.limits)
-        frame = next(iter(_decoded(container, stream, [])), None)
+        _check_size(stream.codec_context.width, stream.codec_context.height, self.source, self.limits)
+        frame = next(decoded(container, stream, []), None)
         if frame is None:
             raise MediaError(f"{self.source}: nothing in its video stream can be decoded. Is the file complete?")
         duration = container.duration / av.time_base if container.duration else None
+        if duration is not None and not 0 < duration < 1e9:  # "unknown" in some containers
+            duration = None
         if self.limits.seconds is not None and duration is not None and duration > self.limits.seconds:
             raise MediaError(
                 f"{self.source}: {duration:.0f} s long, the limit is {self.limits.seconds:.0f} s. Cut it first."
             )
         self._aspect = stream.codec_context.sample_aspect_ratio
         width, height, turns = _displayed(frame, self._aspect)
-        fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+        _check_size(width, height, self.source, self.limits)
+        rates = (stream.average_rate, stream.guessed_rate)
+        fps = next((r for r in rates if r and SLOWEST_FPS <= r <= MOST_FPS), Fraction(25))
         origin = (container.start_time or 0) / av.time_base
-        if abs(origin) > 1e9:  # "unknown" in some containers
+        if abs(origin) > 1e9:
             origin = frame.time or 0.0
-        sound = bool(container.streams.audio)
+        sound = self._hears(container)
         return VideoInfo(self.source, width, height, Fraction(fps), duration, turns * 90, sound), origin
+
+    def _hears(self, container: Any) -> bool:
+        """Whether there is a sound stream that can be decoded."""
+        if not container.streams.audio:
+            return False
+        codec = container.streams.audio[0].codec_context
+        if codec is None or not RATES[0] <= codec.sample_rate <= RATES[1]:
+            rate = "unknown" if codec is None else f"{codec.sample_rate} Hz"
+            self.warnings.append(f"{self.source}: its sound is left out: it can't be decoded (sample rate {rate}).")
+            return False
+        return True
 
     def frames(
         self,
@@ -161,7 +167,7 @@ class VideoReader:
                 if stop is not None and time >= stop:
                     return
                 if time >= start:
-                    yield Frame(time, math.floor(time), to_rgb(frame, size, self._aspect))
+                    yield Frame(time, math.floor(time), self._convert(frame, size))
             return
         steps = takewhile(lambda step: stop is None or step[1] < stop, self._steps(rate))
         pending = (step for step in steps if step[1] >= start)
@@ -179,7 +185,7 @@ class VideoReader:
     def _steps(self, rate: Rate) -> Iterator[tuple[int, float, float]]:
         """(second, beginning, moment) of each step, in seconds."""
         if rate == "avsbench":
-            interval = round(float(self.info.fps))
+            interval = max(1, round(float(self.info.fps)))
             for second in count():
                 index = int(second * interval + LATE * interval)
                 yield second, float(second * interval / self.info.fps), float((index + Fraction(1, 2)) / self.info.fps)
@@ -195,13 +201,13 @@ class VideoReader:
         last, end = None, 0.0
         for time, frame, gone in self._on_screen(start):
             while step is not None and last is not None and step[2] < time:
-                yield Frame(step[2], step[0], to_rgb(last, size, self._aspect))
+                yield Frame(step[2], step[0], self._convert(last, size))
                 step = next(steps, None)
             if step is None:
                 return
             last, end = frame, gone
         while step is not None and last is not None and step[1] < end - 1e-6:
-            yield Frame(min(step[2], max(step[1], end)), step[0], to_rgb(last, size, self._aspect))
+            yield Frame(min(step[2], max(step[1], end)), step[0], self._convert(last, size))
             step = next(steps, None)
 
     def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
@@ -212,22 +218,28 @@ class VideoReader:
         if start > 0:
             container.seek(int((start + self._origin) * av.time_base), backward=True)
         spare = float(1 / self.info.fps)
-        end, last = 0.0, -math.inf
-        for frame in _decoded(container, stream, self.warnings):
-            time = last + spare if frame.time is None else frame.time - self._origin
-            if time < 0 and frame.time is not None and frame.time < 0 <= self._origin:
-                continue  # cut away by an edit list
-            time = max(time, last + 1e-6)
-            _check_size(frame.width * frame.height, self.source, self.limits)
+        clock, end, late = Clock(self.source, self.limits.gap, self.warnings, start), 0.0, 0
+        for frame in decoded(container, stream, self.warnings):
+            time = clock.at(None if frame.time is None else frame.time - self._origin, spare)
+            if time is None:
+                late += 1
+                continue
+            _check_size(frame.width, frame.height, self.source, self.limits)
             if self.limits.seconds is not None and time > self.limits.seconds:
                 self.warnings.append(f"{self.source}: only the first {self.limits.seconds:.0f} s are read (limit).")
                 return
             length = float(frame.duration * frame.time_base) if getattr(frame, "duration", 0) else spare
-            last, end = time, time + min(length, 10.0)
+            end = time + min(max(length, 0.0), 10.0)
             yield time, frame, end
+        if late:
+            self.warnings.append(f"{self.source}: {late} frames whose time is not after the one before were left out.")
         expected = self.info.duration
         if expected is not None and end < expected - max(1.0, 0.1 * expected):
             self.warnings.append(f"{self.source}: ends after {end:.1f} s of {expected:.1f} s. What there is was read.")
+
+    def _convert(self, frame: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+        with told(self.source):
+            return to_rgb(frame, size, self._aspect)
 
     def waveform(
         self, block: float = 1.0, *, start: float = 0.0, stop: float | None = None
@@ -245,7 +257,7 @@ class VideoReader:
         left = None if stop is None else max(0, round((stop - start) * SAMPLE_RATE))
         store = np.zeros(0, np.float32)
         for piece in self._samples(start):
-            store = np.concatenate([store, piece])
+            store = np.concatenate([store, piece[0]])
             while len(store) >= size and (left is None or left >= size):
                 yield store[:size]
                 store = store[size:]
@@ -256,32 +268,41 @@ class VideoReader:
         if len(rest):
             yield rest
 
-    def _samples(self, start: float) -> Iterator[np.ndarray]:
+    def track(self, rate: int = 48_000, layout: Literal["mono", "stereo"] = "stereo") -> Iterator[np.ndarray]:
+        """The sound for people to hear: pieces of (channels, S) float32 from time 0, zeros where there is none.
+
+        Raises:
+            MediaError: The sound can't be decoded.
+        """
+        if self.info.has_audio:
+            yield from self._samples(0.0, rate, layout)
+
+    def _samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+        """(channels, S) from `start` on."""
         container = self._own()
         stream = container.streams.audio[0]
         if start > PREROLL:
             container.seek(int((start - PREROLL + self._origin) * av.time_base), backward=True)
-        resampler = _resampler()
         place = 0  # samples handed out since `start`
-        for frame in _decoded(container, stream, self.warnings):
-            frame_place = None if frame.time is None else round((frame.time - self._origin - start) * SAMPLE_RATE)
-            frame.pts = None
-            piece = np.concatenate(
-                [part.to_ndarray()[0] for part in resampler.resample(frame)] or [np.zeros(0, np.float32)]
-            )
-            if frame_place is not None and abs(frame_place - place) > GAP * SAMPLE_RATE:
-                if frame_place > place:
-                    yield from _silence(frame_place - place)
-                    place = frame_place
+        shift, longest = 0, round(self.limits.gap * rate)
+        for time, piece in _resampled(self.source, decoded(container, stream, self.warnings), rate, layout):
+            due = None if time is None else round((time - self._origin - start) * rate) + shift
+            if due is not None and place and not place - rate <= due <= place + longest:
+                shift, due = shift + place - due, place  # the clock was set anew; the pictures' `Clock` does the same
+            if due is not None and abs(due - place) > GAP * rate:
+                if due > place + longest:  # nothing was heard yet, and this is no time
+                    self.warnings.append(f"{self.source}: sound at {due / rate:.0f} s, far from the rest, is left out.")
+                    return
+                if due > place:
+                    yield from _silence(due - place, rate, len(piece))
+                    place = due
                 else:  # before the start, or a second time
-                    piece = piece[min(len(piece), place - frame_place) :]
-            place += len(piece)
+                    piece = piece[:, min(piece.shape[1], place - due) :]
+            place += piece.shape[1]
             yield piece
-        flushed = [part.to_ndarray()[0] for part in resampler.resample(None)]
-        yield np.concatenate(flushed or [np.zeros(0, np.float32)])
 
     def _own(self) -> Any:
-        container = _open(self.source, self.limits)
+        container = open_media(self.source, self.limits)
         self._open_containers.append(container)
         return container
 
@@ -296,69 +317,46 @@ def read_sound(source: str | Path, seconds: float) -> Float32[np.ndarray, " S"]:
     Raises:
         MediaError: It can't be opened, or has no sound.
     """
-    with _open(str(source), Limits()) as container:
-        if not container.streams.audio:
+    pieces, left = [np.zeros(0, np.float32)], round(seconds * SAMPLE_RATE)
+    with open_media(str(source), Limits()) as container:
+        if not container.streams.audio or container.streams.audio[0].codec_context is None:
             raise MediaError(f"{source}: has no sound stream.")
-        resampler, pieces, left = _resampler(), [np.zeros(0, np.float32)], round(seconds * SAMPLE_RATE)
-        for frame in chain(_decoded(container, container.streams.audio[0], []), [None]):
-            if frame is not None:
-                frame.pts = None
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+        for _, piece in _resampled(str(source), decoded(container, container.streams.audio[0], [])):
+            pieces.append(piece[0])
             if sum(map(len, pieces)) >= left:
                 break
     return np.concatenate(pieces)[:left]
 
 
-def _open(source: str, limits: Limits) -> Any:
-    if URL.match(source):
-        return _try_open(source, source, URL_PROTOCOLS, limits.timeout)
-    path = Path(source)
-    if not path.exists():
-        raise MediaError(f"{source}: no such file.")
-    if not path.is_file():
-        raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{source}: the file is empty. Copy or download it again.")
-    return _try_open(f"file:{path}", source, FILE_PROTOCOLS, None)
+def _resampled(
+    source: str, frames: Iterator[Any], rate: int = SAMPLE_RATE, layout: str = "mono"
+) -> Iterator[tuple[float | None, np.ndarray]]:
+    """(time, samples of each channel) of decoded sound, whose form may change on the way."""
+    shape, resampler = None, _resampler(rate, layout)
+    for frame in frames:
+        if not RATES[0] <= frame.sample_rate <= RATES[1]:
+            raise MediaError(f"{source}: its sound claims {frame.sample_rate} Hz, expected {RATES[0]} to {RATES[1]}.")
+        if shape not in (None, (frame.format.name, frame.layout.name, frame.sample_rate)):
+            yield None, _drained(source, resampler, None)
+            resampler = _resampler(rate, layout)
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        time, frame.pts = frame.time, None
+        yield time, _drained(source, resampler, frame)
+    if shape is not None:
+        yield None, _drained(source, resampler, None)
 
 
-def _try_open(address: str, source: str, protocols: str, timeout: float | None) -> Any:
-    try:
-        return av.open(address, options={"protocol_whitelist": protocols}, timeout=timeout, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(
-            f"{source}: can't be opened as a video ({reason}). Is it complete, and a media file?"
-        ) from error
+def _drained(source: str, resampler: Any, frame: Any) -> np.ndarray:
+    with told(source, "its sound can't be decoded"):
+        parts = [part.to_ndarray() for part in resampler.resample(frame)]
+    return np.concatenate(parts or [np.zeros((resampler.layout.nb_channels, 0), np.float32)], axis=1)
 
 
 def _video_stream(container: Any, source: str) -> Any:
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # a cover picture is no video
-            return stream
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+            return stream  # a cover picture is no video, and one of an unknown codec is of no use
     raise MediaError(f"{source}: has no video stream. Give a file with pictures.")
-
-
-def _decoded(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
-    """Decoded frames; what is damaged is left out and said once."""
-    packets = container.demux(stream)
-    bad = 0
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except (av.FFmpegError, OSError) as error:
-            warnings.append(f"{container.name.removeprefix('file:')}: broken off while reading ({error}).")
-            break
-        try:
-            frames = packet.decode()
-        except (av.FFmpegError, OSError):
-            bad += 1
-            continue
-        yield from frames
-    if bad:
-        warnings.append(f"{container.name.removeprefix('file:')}: {bad} damaged {stream.type} packets were left out.")
 
 
 def _displayed(frame: Any, aspect: Fraction | None) -> tuple[int, int, int]:
@@ -381,18 +379,20 @@ def to_rgb(frame: Any, size: tuple[int, int] | None, aspect: Fraction | None) ->
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
-def _check_size(pixels: int, source: str, limits: Limits) -> None:
-    if pixels > limits.pixels:
-        raise MediaError(f"{source}: frames of {pixels} pixels, the limit is {limits.pixels}. Scale it down first.")
+def _check_size(width: int, height: int, source: str, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise MediaError(
+            f"{source}: frames of {width}×{height} pixels, the limit is {limits.pixels} pixels. Scale it down first."
+        )
 
 
-def _resampler() -> Any:
-    return av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+def _resampler(rate: int = SAMPLE_RATE, layout: str = "mono") -> Any:
+    return av.AudioResampler(format="fltp", layout=layout, rate=rate)
 
 
-def _silence(samples: int) -> Iterator[np.ndarray]:
+def _silence(samples: int, rate: int, channels: int) -> Iterator[np.ndarray]:
     """Zeros, a minute at a time."""
-    whole, rest = divmod(samples, 60 * SAMPLE_RATE)
+    whole, rest = divmod(samples, 60 * rate)
     for _ in range(whole):
-        yield np.zeros(60 * SAMPLE_RATE, np.float32)
-    yield np.zeros(rest, np.float32)
+        yield np.zeros((channels, 60 * rate), np.float32)
+    yield np.zeros((channels, rest), np.float32)

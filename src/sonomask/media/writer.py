@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import wave
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,9 +17,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
-from sonomask.media.reader import SAMPLE_RATE, Limits, _open
+from sonomask.media.opening import Limits, open_media, told
+from sonomask.media.reader import SAMPLE_RATE, VideoReader
+from sonomask.media.workspace import REPLACED, workspace
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
+TRACK_RATE = 48_000  # Hz of sound that is encoded again
+UNWRITTEN = "can't be written"
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,14 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
     target = Path(target)
     if target.exists() and not overwrite:
         raise MediaError(f"{target} exists. Use --overwrite to replace it, or give another --out.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".sonomask-", dir=target.parent) as folder:
-        fresh = Path(folder) / target.name
+    with workspace(target) as folder:
+        fresh = folder / target.name
         yield fresh
         if fresh.is_file():
             with fresh.open("rb+") as file:
                 os.fsync(file.fileno())
         if target.is_dir() and not target.is_symlink():
-            shutil.move(target, Path(folder) / "replaced")
+            target.rename(folder / REPLACED)
         fresh.replace(target)
 
 
@@ -93,7 +94,7 @@ class VideoWriter:
         size: (height, width) of the pictures; an odd one is padded by a line.
         rate: Nominal frames per second; each frame carries its own time.
         sample_rate: Of the sound given to `write_audio`; None for none.
-        audio_from: Path or URL whose sound goes along, copied if the container takes it, else encoded again.
+        audio_from: Path, URL or reader whose sound goes along, copied if the container takes it, else encoded again.
         overwrite: Replace an existing target.
         quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
         encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
@@ -109,20 +110,20 @@ class VideoWriter:
         size: tuple[int, int],
         rate: float | Fraction = 25,
         sample_rate: int | None = None,
-        audio_from: str | Path | None = None,
+        audio_from: str | Path | VideoReader | None = None,
         overwrite: bool = False,
         quality: int = 20,
         encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264",
     ) -> None:
         self.path, self.size, self.overwrite = Path(path), size, overwrite
-        self.rate, self.quality = Fraction(rate).limit_denominator(1001), quality
+        self.rate, self.quality = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1000)), quality
         self.sample_rate, self.audio_from = sample_rate, audio_from
         self.encoding = ENCODINGS[encoding]
         self.stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
         how = self.encoding
-        with ExitStack() as stack:
+        with told(str(self.path), UNWRITTEN), ExitStack() as stack:
             fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
             self.container = stack.enter_context(
                 av.open(str(fresh), "w", format=how.container, options=dict(how.container_options))
@@ -132,8 +133,7 @@ class VideoWriter:
             self.samples = 0
             if self.sample_rate is not None:
                 self.sound = self.container.add_stream(how.sound, rate=self.sample_rate, layout="mono")
-            source = self.audio_from
-            self.track = None if source is None else _Track(stack, self.container, str(source), how)
+            self.track = self._track(stack)
             self.last = -1
             self.stack = stack.pop_all()
         return self
@@ -143,15 +143,33 @@ class VideoWriter:
     ) -> None:
         try:
             if kind is None:
-                self._mux(self.video.encode())
-                if self.sound is not None:
-                    self._mux(self.sound.encode())
-                if self.track is not None:
-                    self.track.copy_until(None)
+                self._flush()
         except BaseException as failure:
             self.stack.__exit__(type(failure), failure, failure.__traceback__)
             raise
         self.stack.__exit__(kind, error, trace)
+
+    def _track(self, stack: ExitStack) -> _Copied | _Encoded | None:
+        if self.audio_from is None:
+            return None
+        reader = self.audio_from
+        if not isinstance(reader, VideoReader):
+            reader = stack.enter_context(VideoReader(reader))
+        if not reader.info.has_audio:
+            return None
+        if not reader.guarded:
+            container = stack.enter_context(open_media(reader.source, Limits()))
+            if container.streams.audio[0].codec_context.name in self.encoding.copied:
+                return _Copied(container, self.container)
+        return _Encoded(reader, self.container, self.encoding.sound)
+
+    def _flush(self) -> None:
+        with told(str(self.path), UNWRITTEN):
+            self._mux(self.video.encode())
+            if self.sound is not None:
+                self._mux(self.sound.encode())
+            if self.track is not None:
+                self.track.copy_until(None)
 
     def _video_stream(self) -> Any:
         height, width = (n + n % 2 for n in self.size)
@@ -164,6 +182,7 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.codec_context.time_base = CLOCK
         stream.options = {"qscale": "3"} if codec == "mpeg4" else {"crf": str(self.quality), **how.options}
+        stream.codec_context.open()  # a size that the encoder can't take is told before the work, not after it
         return stream
 
     def write(self, image: UInt8[np.ndarray, "H W _C"], time: float) -> None:
@@ -178,13 +197,13 @@ class VideoWriter:
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
         kind = "rgba" if image.shape[2] == 4 else "rgb24"
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format=kind)
         self.last = max(self.last + 1, round(time / CLOCK))
-        frame.pts = self.last
-        frame.time_base = CLOCK
-        self._mux(self.video.encode(frame))
-        if self.track is not None:
-            self.track.copy_until(time)
+        with told(str(self.path), UNWRITTEN):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format=kind)
+            frame.pts, frame.time_base = self.last, CLOCK
+            self._mux(self.video.encode(frame))
+            if self.track is not None:
+                self.track.copy_until(time)
 
     def write_audio(self, waveform: Float32[np.ndarray, " S"]) -> None:
         """Add mono sound in -1..1 that follows what was added before."""
@@ -194,64 +213,70 @@ class VideoWriter:
         rate = self.sample_rate or SAMPLE_RATE
         frame.sample_rate, frame.pts, frame.time_base = rate, self.samples, Fraction(1, rate)
         self.samples += len(waveform)
-        self._mux(self.sound.encode(frame))
+        with told(str(self.path), UNWRITTEN):
+            self._mux(self.sound.encode(frame))
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
             self.container.mux(packet)
 
 
-class _Track:
+class _Copied:
     """The sound of another file, brought along packet by packet."""
 
-    def __init__(self, stack: ExitStack, target: Any, source: str, encoding: Encoding) -> None:
-        self.input = stack.enter_context(_open(source, Limits()))
-        self.target = target
-        if not self.input.streams.audio:
-            self.packets: Iterator[Any] = iter(())
-            return
-        stream = self.input.streams.audio[0]
-        self.origin = (self.input.start_time or 0) / av.time_base
-        self.copied = stream.codec_context.name in encoding.copied
-        if self.copied:
-            self.output = target.add_stream_from_template(stream)
-        else:
-            self.output = target.add_stream(encoding.sound, rate=48_000, layout="stereo")
-            kind = "flt" if encoding.sound == "libopus" else "fltp"
-            self.resampler = av.AudioResampler(format=kind, layout="stereo", rate=48_000)
-        self.packets = self.input.demux(stream)
+    def __init__(self, container: Any, target: Any) -> None:
+        stream = container.streams.audio[0]
+        self.target, self.output = target, target.add_stream_from_template(stream)
+        self.origin, self.last = (container.start_time or 0) / av.time_base, -(2**62)
+        self.packets = container.demux(stream)
 
     def copy_until(self, time: float | None) -> None:
-        """Bring what begins up to `time` seconds, or all."""
+        """Bring what begins up to `time` seconds, or all; what is damaged or goes back in time is left out."""
         while True:
             try:
                 packet = next(self.packets)
-            except (StopIteration, av.FFmpegError):
-                if time is None and not getattr(self, "copied", True):
-                    self._mux(self.output.encode(None))
+            except (StopIteration, av.FFmpegError, OSError, ValueError):
                 return
-            self._bring(packet)
-            if time is not None and packet.pts is not None and packet.pts * packet.time_base - self.origin > time:
-                return
-
-    def _bring(self, packet: Any) -> None:
-        if not self.copied:
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                return
-            for frame in frames:
-                frame.pts = None if frame.pts is None else frame.pts - round(self.origin / frame.time_base)
-                for part in self.resampler.resample(frame):
-                    self._mux(self.output.encode(part))
-        elif packet.dts is not None:
+            if packet.dts is None:
+                continue
+            begins = packet.dts * packet.time_base - self.origin
             shift = round(self.origin / packet.time_base)
-            packet.pts, packet.dts = (packet.pts if packet.pts is not None else packet.dts) - shift, packet.dts - shift
-            packet.stream = self.output
-            self.target.mux(packet)
+            pts, dts = (packet.pts if packet.pts is not None else packet.dts) - shift, packet.dts - shift
+            if dts > self.last:
+                packet.pts, packet.dts, packet.stream = max(pts, dts), dts, self.output
+                with suppress(av.FFmpegError, OverflowError):
+                    self.target.mux(packet)
+                    self.last = dts
+            if time is not None and begins > time:
+                return
 
-    def _mux(self, packets: Any) -> None:
-        for packet in packets:
+
+class _Encoded:
+    """The sound of a reader, encoded again."""
+
+    def __init__(self, reader: VideoReader, target: Any, encoder: str) -> None:
+        self.target, self.output = target, target.add_stream(encoder, rate=TRACK_RATE, layout="stereo")
+        self.kind = "flt" if encoder == "libopus" else "fltp"  # interleaved, or channel by channel
+        self.pieces, self.samples = reader.track(TRACK_RATE, "stereo"), 0
+
+    def copy_until(self, time: float | None) -> None:
+        """Bring what begins up to `time` seconds, or all."""
+        while time is None or self.samples <= time * TRACK_RATE:
+            piece = next(self.pieces, None)
+            if piece is None:
+                if time is None:
+                    self._mux(None)
+                return
+            if piece.shape[1]:
+                sound = np.nan_to_num(piece).clip(-1, 1)
+                ordered = np.ascontiguousarray(sound.T).reshape(1, -1) if self.kind == "flt" else sound
+                frame = av.AudioFrame.from_ndarray(ordered, self.kind, "stereo")
+                frame.sample_rate, frame.pts, frame.time_base = TRACK_RATE, self.samples, Fraction(1, TRACK_RATE)
+                self._mux(frame)
+                self.samples += piece.shape[1]
+
+    def _mux(self, frame: Any) -> None:
+        for packet in self.output.encode(frame):
             self.target.mux(packet)
 
 

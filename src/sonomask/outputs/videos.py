@@ -53,9 +53,8 @@ def write_video(path: Path, job: Job, kind: VideoKind) -> Iterator[Take]:
     info = job.reader.info
     strip = timeline(job.reader) if kind.draw is None else None
     size = (info.height + (strip.height if strip else 0), info.width)
-    sound = info.source if info.has_audio else None
     with VideoWriter(
-        path, size=size, rate=info.fps, audio_from=sound, overwrite=job.overwrite, encoding=kind.encoding
+        path, size=size, rate=info.fps, audio_from=job.reader, overwrite=job.overwrite, encoding=kind.encoding
     ) as video:
         follower = Follower(job, kind, strip, video.write)
         yield follower.take

@@ -33,6 +33,7 @@ def segment(
     ] = "torch",
     format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
+    sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,
 ) -> int:
     """Mark the pixels of what sounds in videos."""
     from sonomask import api
@@ -45,7 +46,7 @@ def segment(
             with bar(video) as progress:
                 result = api.segment(
                     video, out, network, rate=rate, threshold=threshold, min_presence=min_presence, regions=maker,
-                    device=device, formats=format, overwrite=overwrite, progress=progress,
+                    device=device, formats=format, overwrite=overwrite, sandbox=sandbox, progress=progress,
                 )  # fmt: skip
             _report(result)
             done += 1

@@ -32,7 +32,7 @@ def envelope(
         inside = column < columns
         if not inside.any():
             break
-        column, block = column[inside], block[inside]
+        column, block = column[inside], np.nan_to_num(block[inside], posinf=0.0, neginf=0.0)
         first, last = column[0], column[-1] + 1
         starts = np.searchsorted(column, np.unique(column))
         peak[np.unique(column)] = np.maximum(peak[np.unique(column)], np.maximum.reduceat(np.abs(block), starts))

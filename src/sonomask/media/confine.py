@@ -1,0 +1,103 @@
+"""Take rights away from this process, for good: memory, files, network. What a system does not know is skipped.
+
+Linux: resource limits, a network of its own with nobody in it, Landlock (files can be read that Python needs, and the one
+that is named; nothing can be written, made or started). Other POSIX systems: resource limits. Windows: nothing.
+Source: landlock(7), unshare(2), setrlimit(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["confine", "landlock_version", "leave_network"]
+
+NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000
+NO_NEW_PRIVILEGES = 38
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
+READ_FILE, READ_DIR = 1 << 2, 1 << 3
+FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}  # by version of Landlock
+TCP = 0b11  # to bind and to connect
+OPEN_PATH = 0o10000000
+
+
+def leave_network() -> bool:
+    """Go where there is no network; gives whether that was possible. Must come before any thread is started."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.unshare(NEW_NETWORK) == 0 or libc.unshare(NEW_USER | NEW_NETWORK) == 0
+
+
+def confine(source: str | None, *, memory: int, cpu: int | None = None, network: bool = False) -> None:
+    """Give up all rights that decoding does not need.
+
+    Args:
+        source: A file that may be read besides Python's own; None for an address, which needs the files of the resolver.
+        memory: Bytes of address space.
+        cpu: Seconds of computing.
+        network: Whether connections may be opened.
+    """
+    _limit(memory, cpu)
+    if sys.platform.startswith("linux"):
+        places = [
+            sys.prefix,
+            sys.base_prefix,
+            *(p for p in sys.path if p),
+            "/usr/lib",
+            "/lib",
+            "/lib64",
+            "/dev/urandom",
+        ]
+        _landlock([*places, *(("/etc", "/usr/share") if source is None else (source,))], network=network)
+
+
+def _limit(memory: int, cpu: int | None) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    wanted = {"RLIMIT_AS": memory, "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, "RLIMIT_NOFILE": 64, "RLIMIT_CPU": cpu}
+    for name, value in wanted.items():
+        kind = getattr(resource, name, None)
+        if kind is not None and value is not None:
+            hard = resource.getrlimit(kind)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            with contextlib.suppress(ValueError, OSError):  # macOS knows some of them by name only
+                resource.setrlimit(kind, (value, value))
+
+
+def landlock_version() -> int:
+    """Of the kernel's Landlock; 0 where there is none."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, int(libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
+
+
+def _landlock(places: Iterable[str], *, network: bool) -> bool:
+    """Whether the kernel has it and agreed."""
+    version = landlock_version()
+    if not version:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    rights = FILE_RIGHTS[max(v for v in FILE_RIGHTS if v <= version)]
+    rules = struct.pack("=QQ", rights, 0 if network else TCP)[: 16 if version >= 4 else 8]
+    ruleset = libc.syscall(CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
+    if ruleset < 0:
+        return False
+    for place in places:
+        with contextlib.suppress(OSError):
+            handle = os.open(place, OPEN_PATH | os.O_CLOEXEC)
+            allowed = READ_FILE | (READ_DIR if Path(place).is_dir() else 0)
+            libc.syscall(ADD_RULE, ruleset, 1, struct.pack("=Qi", allowed, handle), 0)
+            os.close(handle)
+    libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    done = libc.syscall(RESTRICT_SELF, ruleset, 0) == 0
+    os.close(ruleset)
+    return bool(done)

@@ -1,0 +1,131 @@
+"""The door for media files: what may be opened, what it may cost, and one kind of error for all that goes wrong.
+
+FFmpeg reads what strangers made, and so trusts nobody's numbers here: sizes are limited inside of the decoders, formats that
+only point to other files or addresses are refused for files, and a damaged packet costs that packet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+
+from sonomask.errors import MediaError
+
+URL = re.compile(r"(https?|rtsps?|rtmps?|srt|udp|rtp)://", re.IGNORECASE)
+FILE_PROTOCOLS, URL_PROTOCOLS = "file,crypto,data", "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,data"
+POINTERS = {  # lists, descriptions and devices, through which one file would open others
+    "hls", "applehttp", "dash", "concat", "image2", "image2pipe", "sdp", "rtsp", "rtp", "sap", "imf", "hds", "smoothstreaming",
+    "webm_dash_manifest", "lavfi", "vobsub", "alsa", "oss", "pulse", "fbdev", "kmsgrab", "x11grab", "xcbgrab", "v4l2",
+    "video4linux2", "avfoundation", "dshow", "gdigrab", "tty",
+}  # fmt: skip
+LARGE = 2**23  # pixels above which frames are decoded one at a time: each thread would hold some
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a source may cost.
+
+    Attributes:
+        pixels: Of a frame, as stored and as displayed.
+        seconds: Of the whole; None for any length.
+        timeout: Seconds that a source may be silent.
+        gap: Seconds between two frames above which the clock is taken to have been set anew.
+    """
+
+    pixels: int = 2**26
+    seconds: float | None = None
+    timeout: float = 30.0
+    gap: float = 600.0
+
+
+@contextmanager
+def told(source: str, what: str = "can't be decoded") -> Iterator[None]:
+    """Turn whatever FFmpeg's wrapper raises into a `MediaError`.
+
+    Raises:
+        MediaError: Something was raised.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise MediaError(f"{source}: needs more memory than there is. Scale it down first.") from error
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, TypeError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(f"{source}: {what} ({' '.join(str(reason).split())}).") from error
+
+
+def open_media(source: str, limits: Limits) -> Any:
+    """A container of PyAV.
+
+    Raises:
+        MediaError: There is no such file, or it is none that FFmpeg may open.
+    """
+    if URL.match(source):
+        return _try_open(source, source, limits, protocols=URL_PROTOCOLS)
+    try:
+        path = Path(source)
+        there, is_file = path.exists(), path.is_file()
+        size = path.stat().st_size if is_file else 0
+    except (OSError, ValueError) as error:  # a name that no file can have, or a folder that is closed to us
+        raise MediaError(f"{source!r}: can't be opened ({error}).") from error
+    if not there:
+        raise MediaError(f"{source}: no such file.")
+    if not is_file:
+        raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
+    if size == 0:
+        raise MediaError(f"{source}: the file is empty. Copy or download it again.")
+    return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=_formats())
+
+
+@cache
+def _formats() -> str:
+    return ",".join(sorted(name for name in av.formats_available if not POINTERS & set(name.split(","))))
+
+
+def _try_open(address: str, source: str, limits: Limits, *, protocols: str, **options: str) -> Any:
+    options |= {"protocol_whitelist": protocols, "max_pixels": str(limits.pixels)}
+    try:
+        container = av.open(address, options=options, timeout=limits.timeout, metadata_errors="replace")
+    except Exception as error:  # FFmpeg's errors, and Python's where a file's text or numbers are beyond them
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(
+            f"{source}: can't be opened as a video ({' '.join(str(reason).split())}). Is it complete, and a media file?"
+        ) from error
+    for stream in (*container.streams.video, *container.streams.audio):
+        if stream.codec_context is not None:
+            stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+    return container
+
+
+def decoded(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
+    """Decoded frames; what is damaged is left out and said once."""
+    name = container.name.removeprefix("file:")
+    if stream.type == "video" and stream.codec_context.width * stream.codec_context.height > LARGE:
+        stream.thread_type = "SLICE"
+    packets = container.demux(stream)
+    bad = 0
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except (av.FFmpegError, OSError, ValueError) as error:
+            warnings.append(f"{name}: broken off while reading ({error}).")
+            break
+        try:
+            frames = packet.decode()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
+            bad += 1
+            continue
+        yield from frames
+    if bad:
+        warnings.append(f"{name}: {bad} damaged {stream.type} packets were left out.")
