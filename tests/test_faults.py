@@ -139,10 +139,11 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(video, tmp_path):
 def test_what_a_killed_run_left_is_swept_by_the_next(video, tmp_path):
     process = start(video, tmp_path / "out")
     process.kill()
-    process.wait()
+    process.communicate()
     assert all(p.name.startswith(".sonomask-") for p in (tmp_path / "out").iterdir())
     process = start(video, tmp_path / "out")
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["clip.overlay.mp4"]
 
 

@@ -11,7 +11,7 @@ A *group* is whatever must not be torn apart by the splits: a sequence, a breed,
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,11 +105,11 @@ class Library:
         every = [
             Picture(inside(images, row["image"]), inside(images, row["mask"]) if row["mask"] else None, row["category"],
                     f"{row.get('set') or ''}/{row['group']}")
-            for row in _rows(images, ("image", "mask", "category", "group"))
+            for row in read_table(images, ("image", "mask", "category", "group"))
         ]  # fmt: skip
         heard = [
             Recording(inside(sounds, row["sound"]), row["category"], f"{row.get('source') or ''}/{row['group']}")
-            for row in _rows(sounds, ("sound", "category", "group"))
+            for row in read_table(sounds, ("sound", "category", "group"))
         ]
         known = {r.category for r in heard}
         wanted = {**MATCHES, **{k: tuple(v) for k, v in (matches or {}).items()}}
@@ -147,14 +147,6 @@ def _part(items: Sequence[Item], split: Split) -> tuple[Item, ...]:
             share = (rank + 0.5) / len(order)
             place[group] = "train" if share <= 0.65 else "val" if share <= 0.8 else "test"
     return tuple(item for item in items if place[item.group] == split)
-
-
-def _rows(table: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    rows, columns = read_table(table), list(columns)
-    missing = [c for c in columns if rows and c not in rows[0]]
-    if missing:
-        raise DatasetError(f"{table}: expected the columns {', '.join(columns)}; {', '.join(missing)} missing.")
-    return rows
 
 
 def inside(table: str | Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,14 +30,16 @@ def read_rows(path: str | Path) -> list[list[str]]:
         raise DatasetError(f"{path}: can't be read as a table ({error}). Save it as csv in UTF-8.") from error
 
 
-def read_table(path: str | Path) -> list[dict[str, str]]:
+def read_table(path: str | Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     """The rows of a csv by the names of its first line; missing cells are empty, those without a name are left out.
 
     Raises:
-        DatasetError: It is not there, too large, no text or no table.
+        DatasetError: It is not there, too large, no text or no table, or lacks one of the columns.
     """
-    rows = read_rows(path)
+    rows, wanted = read_rows(path), list(columns)
     names = [cell.strip() for cell in rows[0]] if rows else []
+    if missing := [name for name in wanted if name not in names]:
+        raise DatasetError(f"{path}: expected the columns {', '.join(wanted)}; {', '.join(missing)} missing.")
     found = []
     for row in rows[1:]:
         if any(row):
