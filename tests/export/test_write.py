@@ -45,6 +45,11 @@ def test_batch_time_and_size_are_free_and_the_logits_agree(made):
     assert sorted(path.name for path in made.folder.iterdir()) == ["config.json", "frontend.onnx", "model.onnx"]
 
 
+@pytest.mark.slow
+def test_pixels_as_keys_leave_the_batch_free_too(tmp_path):
+    assert "batch" in export(create_model("avs_mini", fusion="both").eval(), tmp_path / "both").free
+
+
 def test_no_operator_is_a_custom_one(made):
     onnx = pytest.importorskip("onnx")
     for file in ("model.onnx", "frontend.onnx"):

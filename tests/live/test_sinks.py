@@ -11,7 +11,7 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.live import sinks
 from sonomask.live.feed import SoundRing
-from sonomask.live.sinks import JsonLines, VideoSink, run_lengths
+from sonomask.live.sinks import JsonLines, VideoSink
 from sonomask.media.live import Sound
 from sonomask.media.reader import VideoReader
 
@@ -21,20 +21,6 @@ def result(time=0.0, labels=None, size=(24, 32)):
     masks = SimpleNamespace(presence=(0.75,))
     drawn = np.full((*labels.shape, 3), 90, np.uint8)
     return SimpleNamespace(time=time, delay=0.1, labels=labels, masks=masks, drawn=drawn)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_run_lengths_are_those_of_pycocotools(seed):
-    mask_tools = pytest.importorskip("pycocotools.mask")
-    mask = np.random.default_rng(seed).random((7, 5)) > 0.5
-    theirs = mask_tools.encode(np.asfortranarray(mask, np.uint8))
-    ours = mask_tools.frPyObjects({"size": [7, 5], "counts": run_lengths(mask)}, 7, 5)
-    assert ours["counts"] == theirs["counts"]
-
-
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_uniform_mask_has_run_lengths_too(value):
-    assert run_lengths(np.full((2, 3), value)) == [6] if value == 0 else [0, 6]
 
 
 def test_each_class_that_sounds_is_an_area_of_its_line(tmp_path):

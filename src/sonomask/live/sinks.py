@@ -23,18 +23,11 @@ from sonomask.live.feed import KEPT, SoundRing
 from sonomask.live.segmenter import LiveMasks
 from sonomask.media.live_writer import LiveWriter, format_of
 from sonomask.media.remote_writer import RemoteWriter
+from sonomask.outputs.moment import counts
 
 QUEUE = 8  # results that wait for the encoder
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds until a server is tried again
 FAREWELL = 10.0  # seconds that finishing a file or a connection may take
-
-
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's uncompressed run lengths: down the columns, zeros first."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    lengths = np.diff(np.concatenate([[0], edges, [flat.size]]))
-    return ([0] if flat[0] else []) + [int(n) for n in lengths]
 
 
 class JsonLines:
@@ -85,7 +78,7 @@ class JsonLines:
 
     def _area(self, label: int, mask: np.ndarray) -> dict[str, Any]:
         name = self.classes[label] if label < len(self.classes) else "sounding"
-        return {"label": name, "share": round(float(mask.mean()), 6), "counts": run_lengths(mask)}
+        return {"label": name, "share": round(float(mask.mean()), 6), "counts": counts(mask)["counts"]}
 
 
 class Window:

@@ -153,7 +153,7 @@ class TPAVI(nn.Module):
         """The same factors where the keys are the pixels themselves."""
         right = product @ _matrix(self.out).mT
         constant = _bias(self.theta) @ right + _bias(self.out)
-        return _matrix(self.theta).mT.expand(len(product), -1, -1), right, constant
+        return _matrix(self.theta).mT.expand(product.shape[0], -1, -1), right, constant
 
     def _product(self, pixels: Tensor) -> Float[Tensor, "B inner inner"]:
         """1/N Σ φ(x) g(x)ᵀ."""
