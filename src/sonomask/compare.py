@@ -28,6 +28,7 @@ __all__ = ["attention", "compare"]
 ACROSS = 1920  # pixels of the side-by-side video, at most
 SIDE = 200  # pixels of a picture's longer side in the grid
 COLUMNS = 5  # pictures in a row of it
+MIDDLE = 0.4  # of a column's time: a little early, since the next mask may come late
 WAVE = 48  # pixels of the waveform's height
 
 
@@ -97,9 +98,7 @@ class _Rows:
 
     def take(self, together: Sequence[Moment]) -> None:
         time = together[0].time
-        if len(self.times) == COLUMNS or (self.times and time < (len(self.times) + 0.5) * self.step):
-            return
-        if not self.times and time < self.step / 2:
+        if len(self.times) == COLUMNS or time < (len(self.times) + MIDDLE) * self.step:
             return
         image = self.picture(time)
         self.times.append(time)
@@ -218,7 +217,11 @@ def attention(
         frames, images, sound = segmenter.clip(reader, second)
         maps = net.attention(images, sound) if hasattr(net, "attention") and sound is not None else ()  # type: ignore[operator]
         if not any(level is not None for level in maps):
-            raise WeightsError(f"{segmenter.config.name} has no attention to sound. Use a model with fusion `tpavi`.")
+            raise WeightsError(
+                f"{model or 'The built-in model'}: there is no attention to draw, since only TPAVI attends to sound. Give a "
+                "model with fusion `tpavi`: convert a published one, or train one (recipes/ms3_resnet50_tpavi.yaml). "
+                "Where this one marks, `sonomask compare` shows."
+            )
         with torch.inference_mode():
             logits = net(images, sound).logits[0]
         Image.fromarray(_attention_grid(reader, frames, maps, logits.float().cpu())).save(fresh)

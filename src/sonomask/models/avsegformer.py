@@ -125,10 +125,11 @@ class AVSegFormer(Net):
                 f"`images`: expected (B, T, 3, H, W), got {tuple(images.shape)}. Add the clip dimension: images[None]."
             )
         frames, heard = images.flatten(0, 1), sound.flatten(0, 1)
-        count = len(frames)
+        count = self.at_once or (1 if frames.device.type == "cpu" else 8)
+        parts = [(frames, heard)]
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            count = self.at_once or (1 if frames.device.type == "cpu" else 8)
-        pieces = [self.mark(self.backbone(x), a) for x, a in zip(frames.split(count), heard.split(count), strict=True)]
+            parts = list(zip(frames.split(count), heard.split(count), strict=True))
+        pieces = [self.mark(self.backbone(x), a) for x, a in parts]
         logits, feature = (torch.cat(parts).unflatten(0, images.shape[:2]) for parts in zip(*pieces, strict=True))
         size = (images.shape[-2], images.shape[-1])
         if logits.shape[-2:] != size:  # sides that are no multiples of 4
@@ -145,7 +146,7 @@ class AVSegFormer(Net):
         encoded = self.encoder(coarser)
         memory = torch.cat([x.flatten(2).mT for x in encoded], 1)
 
-        queries = self.query.weight.expand(len(heard), -1, -1)
+        queries = self.query.weight.expand(heard.shape[0], -1, -1)  # not `len`, which is a constant to an exporter
         for layer in self.generator:
             queries = layer(queries, heard)
         queries = queries + self.learned_query.weight

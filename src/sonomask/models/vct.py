@@ -215,7 +215,7 @@ class VisualQueries(nn.Module):
         x = self.before(pixels).flatten(2)  # N C S
         queries = self.mix(x).mT
         if self.prompt is not None and self.prompt_norm is not None:
-            kinds = self.prototypes.weight.expand(len(x), -1, -1)
+            kinds = self.prototypes.weight.expand(x.shape[0], -1, -1)  # not `len`, which is a constant to an exporter
             queries = self.prompt_norm(queries + self.prompt(queries, kinds, kinds))
         return queries + self.group(queries, x.mT)
 

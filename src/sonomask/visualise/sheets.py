@@ -80,7 +80,7 @@ def heated(image: UInt8[np.ndarray, "H W 3"], heat: Float[np.ndarray, "h w"]) ->
     small = Image.fromarray(heat.astype(np.float32))
     h = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))[..., None]
     colour = np.clip(np.concatenate([3 * h, 3 * h - 0.9, 3 * h - 2], -1), 0, 1) * 255
-    mixed = 0.4 * image.mean(-1, keepdims=True) * (1 - h) + colour * (0.25 + 0.75 * h)
+    mixed = image.mean(-1, keepdims=True) * (0.48 - 0.23 * h) + colour * (0.15 + 0.6 * h)
     return mixed.clip(0, 255).astype(np.uint8)
 
 
