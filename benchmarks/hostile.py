@@ -207,6 +207,8 @@ def main():
         first = row["ending"].split("; ")[0]
         counts["result" if first == "result" else "known error" if first.startswith("known") else "bad"] += 1
         slowest, largest = max(slowest, (row["cpu"], name)), max(largest, (row["megabytes"], name))
+        if sum(counts.values()) % 100 == 0:
+            print(f"{sum(counts.values())} files: {dict(counts)}, {time.monotonic() - began:.0f} s", flush=True)
         if row["bad"]:
             bad += 1
             print(name, json.dumps(row), flush=True)

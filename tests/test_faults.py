@@ -127,11 +127,12 @@ def start(video, out):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_leaves_nothing(video, tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_nothing(sent, code, video, tmp_path):
     process = start(video, tmp_path / "out")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     assert process.communicate()[1].splitlines()[-1] == "sonomask: stopped."
-    assert process.returncode == 130
+    assert process.returncode == code
     assert list((tmp_path / "out").iterdir()) == []
 
 

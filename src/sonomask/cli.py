@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -15,7 +18,7 @@ from sonomask.verbs.shared import KNOWN, complain
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
     "error that is not foreseen; "
-    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C."
+    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C; 143 by SIGTERM."
 )
 
 
@@ -43,13 +46,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] in RECIPES:
             return RECIPES[words[0]](words[1:])
         options = _parser().parse_args(words)
-        return VERBS[options.verb](**vars(options[options.verb]))
+        with _sigterm_like_ctrl_c():
+            return VERBS[options.verb](**vars(options[options.verb]))
     except KNOWN as error:
         complain(error)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("sonomask: stopped.", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Whoever is told to end removes what is half done. Training and the server answer this signal in their own ways."""
+
+    def answer(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> ArgumentParser:

@@ -11,6 +11,7 @@ from pycocotools import mask as runs
 from sonomask.batch.job import Job
 from sonomask.batch.stages import Decoder, Finisher, Scorer
 from sonomask.inference import Segmenter
+from sonomask.media import opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2
 
@@ -46,6 +47,14 @@ def test_a_bad_video_is_an_ending_with_its_reason(limits, name, says, corpus, st
     assert last.body.status == "failed"
     assert says in last.body.reason
     assert str(corpus) not in last.body.reason
+
+
+def test_a_video_is_opened_in_a_sandbox_unless_it_is_trusted(corpus, stub, options, monkeypatch):
+    monkeypatch.setattr(opening, "_try_open", lambda *_, **__: pytest.fail("opened in the process of the worker"))
+    *_, last = pieces(corpus / "clip0.mp4", stub, options)
+    assert last.body.status == "done"
+    with pytest.raises(pytest.fail.Exception):
+        pieces(corpus / "clip0.mp4", stub, replace(options, trusted=True))
 
 
 def test_a_model_that_gives_no_numbers_is_a_fault_of_the_piece(corpus, stub, options):

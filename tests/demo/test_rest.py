@@ -1,3 +1,4 @@
+import asyncio
 import time
 import zipfile
 from io import BytesIO
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from sonomask.demo import rest
 from sonomask.demo.guard import Guard
+from sonomask.demo.jobs import Job, Limits, Wish
 
 VIDEO = {"Content-Type": "video/mp4"}
 MODEL = "avs_mini.synthetic"
@@ -170,3 +172,15 @@ def test_nothing_may_be_loaded_from_elsewhere(client):
     policy = client.get("/v1/health").headers["content-security-policy"]
     assert "http" not in policy
     assert "default-src 'self'" in policy
+
+
+@pytest.mark.parametrize(("pause", "limits"), [(9.0, Limits(silence=0.05)), (0.02, Limits(silence=0.5, pace=1e9))])
+def test_an_upload_that_pauses_or_trickles_is_cut_off(pause, limits, tmp_path):
+    class Slow:
+        async def stream(self):
+            while True:
+                yield b"x"
+                await asyncio.sleep(pause)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(rest._receive(Slow(), Job("a", tmp_path, "v", Wish(MODEL), limits)))

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from sonomask.errors import MediaError
+from sonomask.media.opening import Limits
 from sonomask.media.source import LiveSource, Pipe, open_source, parse_source
 
 
@@ -48,7 +49,7 @@ def test_what_is_no_source_is_refused(text, word):
 
 def test_a_source_that_is_not_there_is_told_in_a_line():
     with pytest.raises(MediaError, match="can't be opened"):
-        open_source(parse_source("tcp://127.0.0.1:9"), timeout=1)
+        open_source(parse_source("tcp://127.0.0.1:9"), Limits(timeout=1))
 
 
 def test_a_pipe_gives_bytes_as_they_come_and_complains_of_silence(tmp_path):
@@ -76,4 +77,10 @@ def test_a_playlist_in_a_pipe_opens_no_file(tmp_path):
     text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n"
     threading.Thread(target=path.write_text, args=(text,), daemon=True).start()
     with pytest.raises(MediaError, match="can't be opened"):
-        open_source(parse_source(str(path)), timeout=1)
+        open_source(parse_source(str(path)), Limits(timeout=1))
+
+
+def test_a_file_that_points_to_others_is_refused(tmp_path):
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    with pytest.raises(MediaError, match="can't be opened"):
+        open_source(parse_source(str(tmp_path / "list.mp4")), Limits())

@@ -54,6 +54,7 @@ class Options:
         max_bytes: A larger file fails.
         max_pixels: A video with larger frames fails.
         timeout: Seconds of work after which a video that has not ended fails.
+        trusted: Decode without a sandbox, which is about 0.3 s a video faster.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Options:
     max_bytes: int = 2**31
     max_pixels: int = 2**24
     timeout: float = 600.0
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -74,8 +76,9 @@ class Options:
                 raise ValueError(f"`{name}`: expected more than 0, got {getattr(self, name)}.")
 
     def asked(self) -> dict[str, Any]:
-        """What the answer depends on: neither the device nor the patience."""
-        return {key: value for key, value in asdict(self).items() if key not in ("model", "device", "timeout")}
+        """What the answer depends on: neither the device, nor the patience, nor the trust."""
+        how = ("model", "device", "timeout", "trusted")
+        return {key: value for key, value in asdict(self).items() if key not in how}
 
     def fingerprint(self) -> str:
         """Hash of `asked` and of the format of the tables."""

@@ -24,7 +24,8 @@ from sonomask.batch.fetch import Fetched, fetch
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.errors import MissingExtraError, SonomaskError
 from sonomask.inference import Segmenter
-from sonomask.media.reader import Limits, VideoReader
+from sonomask.media.opening import Limits
+from sonomask.media.sandbox import open_reader
 from sonomask.media.windows import Window
 from sonomask.models.optimize import optimize
 from sonomask.structures import Masks, ModelConfig
@@ -58,7 +59,7 @@ class Decoder:
         limits = Limits(pixels=self.options.max_pixels, seconds=self.options.max_seconds)
         facts |= {"bytes": file.bytes, "sha256": file.sha256, "here": str(file.path)}
         began = time.perf_counter()
-        with VideoReader(file.path, limits) as reader:
+        with open_reader(file.path, limits, sandbox=not self.options.trusted) as reader:
             info = reader.info
             facts |= {"seconds": info.duration, "width": info.width, "height": info.height}
             for window in self.stage.windows(reader):
@@ -109,7 +110,7 @@ class Finisher:
 
 
 def start_decoder(options: Options, config: ModelConfig) -> Decoder:
-    """The first stage in a process of its own, see `guard`; here is where a stricter sandbox belongs."""
+    """The first stage in a process of its own, see `guard`; FFmpeg is in another, without rights, unless videos are trusted."""
     torch.set_num_threads(1)
     return Decoder(options, config)
 

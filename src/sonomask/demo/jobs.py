@@ -41,6 +41,8 @@ class Limits:
         pixels: Of a frame.
         queue: Jobs that upload, wait or run at once.
         work: Seconds that a job may run, and an upload may take.
+        silence: Seconds that an upload may pause.
+        pace: Bytes a second that an upload must have on the whole, after as long a pause.
         disk: Bytes of a job's folder.
         keep: Seconds until an ended job and its files are removed.
         kept: Ended jobs; beyond that the oldest is removed early.
@@ -51,6 +53,8 @@ class Limits:
     pixels: int = 4096 * 2304
     queue: int = 8
     work: float = 1800.0
+    silence: float = 20.0
+    pace: float = 16_384.0
     disk: int = 4 * 2**30
     keep: float = 3600.0
     kept: int = 20

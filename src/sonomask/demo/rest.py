@@ -159,7 +159,7 @@ def _jobs(runner: Runner, models: list[str]) -> APIRouter:
         except BaseException as error:
             runner.remove(job)
             if isinstance(error, TimeoutError):
-                raise HTTPException(408, "The upload took too long.") from error
+                raise HTTPException(408, "The upload came too slowly. Try again.") from error
             raise
         runner.start(job)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -215,11 +215,23 @@ def _check_head(request: Request, limits: Limits) -> None:
 
 
 async def _receive(request: Request, job: Job) -> None:
-    """Write the body as it comes, as long as it is within the limit."""
-    size = 0
+    """Write the body as it comes, as long as it is within the limit and keeps coming.
+
+    Raises:
+        HTTPException: It is too large, or empty.
+        TimeoutError: It comes too slowly: whoever does so keeps others from the queue.
+    """
+    size, limits, began = 0, job.limits, asyncio.get_running_loop().time()
+    pieces = aiter(request.stream())
     with job.source.open("wb") as file:
-        async for chunk in request.stream():
+        while True:
+            async with asyncio.timeout(limits.silence):
+                chunk = await anext(pieces, None)
+            if chunk is None:
+                break
             size += len(chunk)
+            if size < limits.pace * (asyncio.get_running_loop().time() - began - limits.silence):
+                raise TimeoutError
             if size > job.limits.bytes:
                 raise HTTPException(
                     413, f"The video has more than {job.limits.bytes >> 20} MB, the limit. Cut it first."

@@ -65,8 +65,7 @@ def write_view(
     height, width = _fit(info.height, info.width, MAP, max)
     view = _View(folder, (height, width), classes)
     size = _fit(info.height, info.width, PICTURE, min)
-    sound = info.source if info.has_audio else None
-    with VideoWriter(folder / "preview.mp4", size=size, rate=info.fps, audio_from=sound) as video:
+    with VideoWriter(folder / "preview.mp4", size=size, rate=info.fps, audio_from=reader) as video:
         frames = reader.frames("native", size=size)
         pending = next(frames, None)
 

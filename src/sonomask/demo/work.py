@@ -14,21 +14,21 @@ from sonomask.api import class_names, load_fast
 from sonomask.demo.jobs import Job, Limits, Wish
 from sonomask.demo.view import write_view
 from sonomask.inference import Segmenter
-from sonomask.media.reader import Limits as MediaLimits
-from sonomask.media.reader import VideoReader
+from sonomask.media.opening import Limits as MediaLimits
+from sonomask.media.sandbox import Cage, SandboxedReader
 from sonomask.outputs.formats import FORMATS, paths_of
 from sonomask.outputs.write import open_outputs
 
 __all__ = ["Segment", "check_wish", "open_upload"]
 
 
-def open_upload(path: Path, limits: Limits) -> VideoReader:
-    """The one place where a stranger's video is opened.
+def open_upload(path: Path, limits: Limits) -> SandboxedReader:
+    """The one place where a stranger's video is opened, and that in a child process without rights.
 
     Raises:
         MediaError: It is no video, or beyond a limit.
     """
-    return VideoReader(path, MediaLimits(pixels=limits.pixels, seconds=limits.seconds))
+    return SandboxedReader(path, MediaLimits(pixels=limits.pixels, seconds=limits.seconds), Cage(cpu=int(limits.work)))
 
 
 def check_wish(wish: Wish, models: Sequence[str]) -> None:

@@ -151,7 +151,7 @@ class LiveReader:
     ) -> None:
         self.source, self.limits, self.now = source, limits, now
         self.left_out = self.damaged = 0  # video packets: not decoded to catch up; not decodable
-        self.container = open_source(source, limits.timeout)
+        self.container = open_source(source, limits)
         self.audio: Any = next(iter(self.container.streams.audio), None)
         self.video: Any = _video_stream(self.container, source.text) if self.container.streams.video else None
         if self.audio is None and self.video is None:
@@ -204,7 +204,7 @@ class LiveReader:
                 yield from (
                     self._pictures(packet, arrived) if packet.stream is self.video else self._sound(packet, arrived)
                 )
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
                 self.damaged += 1
 
     def _pictures(self, packet: Any, arrived: float) -> Iterator[Picture]:

@@ -81,11 +81,12 @@ def open_media(source: str, limits: Limits) -> Any:
         raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
     if size == 0:
         raise MediaError(f"{source}: the file is empty. Copy or download it again.")
-    return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=_formats())
+    return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=file_formats())
 
 
 @cache
-def _formats() -> str:
+def file_formats() -> str:
+    """FFmpeg's formats that a file or a pipe may have: none that opens other files or addresses."""
     return ",".join(sorted(name for name in av.formats_available if not POINTERS & set(name.split(","))))
 
 
@@ -98,6 +99,11 @@ def _try_open(address: str, source: str, limits: Limits, *, protocols: str, **op
         raise MediaError(
             f"{source}: can't be opened as a video ({' '.join(str(reason).split())}). Is it complete, and a media file?"
         ) from error
+    return limited(container, limits)
+
+
+def limited(container: Any, limits: Limits) -> Any:
+    """The container, whose decoders refuse pictures that are too large before they take memory for them."""
     for stream in (*container.streams.video, *container.streams.audio):
         if stream.codec_context is not None:
             stream.codec_context.options = {"max_pixels": str(limits.pixels)}

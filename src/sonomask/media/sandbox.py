@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -157,7 +158,13 @@ class _Child:
 
     def __init__(self, source: str, limits: Limits, cage: Cage, warnings: list[str]) -> None:
         self.source, self.cage, self.warnings = source, cage, warnings
-        given = {"source": source, "limits": asdict(limits), "memory": cage.memory, "cpu": cage.cpu}
+        given = {
+            "source": source,
+            "limits": asdict(limits),
+            "memory": cage.memory,
+            "cpu": cage.cpu,
+            "parent": os.getpid(),
+        }
         paths = json.dumps([path for path in sys.path if path])
         few = {
             "LANG": "C.UTF-8",

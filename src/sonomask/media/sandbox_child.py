@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -101,6 +104,13 @@ class _Server:
         self.out.flush()
 
 
+def _follow(parent: int) -> None:
+    """End with the parent, even where it was killed while we are deep in a decoder."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> None:
     """Take the task from the command line, requests from the input, and answer on the output."""
     given = json.loads(sys.argv[2])
@@ -112,6 +122,7 @@ def main() -> None:
 
     server = _Server(sys.stdout.buffer)
     confine(None if address else source, memory=given["memory"], cpu=given["cpu"], network=not alone or address)
+    threading.Thread(target=_follow, args=(given["parent"],), daemon=True).start()  # it has no more rights than we
     for line in sys.stdin.buffer:
         ahead = None
         try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import av
 
 from sonomask.errors import MediaError
-from sonomask.media.reader import FILE_PROTOCOLS, URL, URL_PROTOCOLS
+from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, file_formats, limited
 
 Kind = Literal["address", "file", "device", "pipe"]
 
@@ -88,29 +88,32 @@ def _device(text: str, word: str, name: str) -> LiveSource:
     return LiveSource(text, name or first, "device", form)
 
 
-def open_source(source: LiveSource, timeout: float) -> Any:
+def open_source(source: LiveSource, limits: Limits) -> Any:
     """PyAV's container.
 
     Args:
         source: From `parse_source`.
-        timeout: Seconds without data after which reading fails.
+        limits: What it may cost: silence, and the size of its pictures, already in the decoder.
 
     Raises:
         MediaError: It can't be opened.
     """
     try:
         if source.kind == "pipe":
-            pipe: Any = Pipe(source.address, timeout)
-            options = {**PROBE, "protocol_whitelist": "crypto,data"}
-            return av.open(pipe, options=options, metadata_errors="replace")
+            pipe: Any = Pipe(source.address, limits.timeout)
+            options = {**PROBE, "protocol_whitelist": "crypto,data", "format_whitelist": file_formats()}
+            return limited(av.open(pipe, options=options, metadata_errors="replace"), limits)
         if source.kind == "device":
-            return av.open(source.address, format=source.format, timeout=timeout)
+            return limited(av.open(source.address, format=source.format, timeout=limits.timeout), limits)
         address = source.kind == "address"
         options = {"protocol_whitelist": URL_PROTOCOLS if address else FILE_PROTOCOLS, **(PROBE if address else {})}
         if source.address.lower().startswith("rtsp"):
             options |= RTSP
-        return av.open(source.address, options=options, timeout=timeout if address else None, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
+        if not address:
+            options["format_whitelist"] = file_formats()
+        timeout = limits.timeout if address else None
+        return limited(av.open(source.address, options=options, timeout=timeout, metadata_errors="replace"), limits)
+    except Exception as error:  # FFmpeg's errors, and Python's where texts or numbers are beyond them
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"{source.text}: can't be opened ({reason}). Is it there, and is it media?") from error
 

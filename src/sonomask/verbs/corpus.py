@@ -39,6 +39,7 @@ def batch(
     max_seconds: Annotated[float, "a longer video fails"] = 3600.0,
     max_bytes: Annotated[int, "a larger file fails"] = 2**31,
     timeout: Annotated[float, "seconds of work after which a video fails"] = 600.0,
+    trusted: Annotated[bool, "decode without a sandbox: about 0.3 s a video faster, for your own videos"] = False,
 ) -> int:
     """Segment a corpus: tables of masks and a manifest; a stopped run goes on where it was."""
     with needs("A corpus", "batch"):
@@ -46,8 +47,9 @@ def batch(
         from sonomask.batch.run import run
 
     options = Options(
-        model or _built_in(), rate, threshold, min_presence, batch_size, device, max_seconds, max_bytes, timeout=timeout
-    )
+        model or _built_in(), rate, threshold, min_presence, batch_size, device, max_seconds, max_bytes,
+        timeout=timeout, trusted=trusted,
+    )  # fmt: skip
     with bar(out) as progress:
         summary = run(
             sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,
