@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 
 from sonomask.data.library import inside
 from sonomask.data.pictures import open_picture
+from sonomask.data.shapes import decode_shape
 from sonomask.errors import DatasetError
 
 __all__ = ["table_from_coco", "table_from_voc"]
@@ -68,27 +68,14 @@ def _coco(annotations: Path, pictures: Path) -> Iterator[Found]:
         files = {i["id"]: str(i["file_name"]) for i in data["images"]}
         names = {c["id"]: str(c["name"]) for c in data["categories"]}
         objects = [(files[a["image_id"]], names[a["category_id"]], a["segmentation"]) for a in data["annotations"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(f"{annotations}: expected COCO's instances as json ({error!r}).") from error
     for name, category, shape in objects:
         picture = open_picture(inside(pictures / "_", name), "RGB")
         try:
-            yield name, picture, category, _decoded(shape, picture.height, picture.width)
-        except (ValueError, TypeError, KeyError) as error:
+            yield name, picture, category, decode_shape(shape, picture.height, picture.width)
+        except ValueError as error:
             raise DatasetError(f"{annotations}: an object of {name} has a broken segmentation ({error}).") from error
-
-
-def _decoded(shape: Any, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    from pycocotools import mask as rle
-
-    runs = rle.merge(rle.frPyObjects(shape, height, width)) if isinstance(shape, list) else shape
-    if isinstance(runs["counts"], list):
-        runs = rle.frPyObjects(runs, height, width)
-    if list(runs["size"]) != [height, width]:
-        raise ValueError(f"run lengths of {runs['size']} for a picture of {[height, width]}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its arrays are not yet NumPy 2's
-        return np.asarray(rle.decode(runs)) > 0
 
 
 def _voc(root: Path) -> Iterator[Found]:
