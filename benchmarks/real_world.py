@@ -123,21 +123,23 @@ def main():
     )
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--count", type=int, default=150)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, help="side of the pictures; that of each model unless given")
     parser.add_argument("--panels", type=Path, help="folder for pictures of the first model's best, median and worst")
     args = parser.parse_args()
     library = Library.read(args.images, args.sounds).split(args.split)
     davis = replace(library, pictures=tuple(p for p in library.pictures if "davis" in str(Path(p.image).parent)))
-    columns = {}
+    columns, sizes = {}, []
     for name in args.models:
         guess = {"everything": True, "nothing": False}.get(name)
         model = load(name) if guess is None else None
-        found = {k: score(model, library, rules, args.count, args.size, guess) for k, rules in WORLDS.items()}
-        sequences = score(model, davis, WORLDS["uncomposed pictures"], args.count, args.size, guess)
+        size = args.size or (model.config.image_size[0] if model else 128)
+        sizes.append(f"{size}×{size}")
+        found = {k: score(model, library, rules, args.count, size, guess) for k, rules in WORLDS.items()}
+        sequences = score(model, davis, WORLDS["uncomposed pictures"], args.count, size, guess)
         columns[Path(name).name] = summary(found, sequences, model.config.presence if guess is None else None)
         if args.panels and name == args.models[0]:
-            panels(model, library, found, args.count, args.size, args.panels)
-    print(f"split {args.split}, {args.count} scenes of each kind, seed 77, {args.size}×{args.size}\n")
+            panels(model, library, found, args.count, size, args.panels)
+    print(f"split {args.split}, {args.count} scenes of each kind, seed 77, {', '.join(sizes)}\n")
     print("| on held-out groups | " + " | ".join(columns) + " | frames |\n|---|" + "--:|" * (len(columns) + 1))
     first = next(iter(columns.values()))
     for key, (_, frames) in first.items():

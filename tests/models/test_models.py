@@ -45,6 +45,13 @@ def test_every_fusion_gives_a_score_for_each_pixel(fusion, mini):
     assert [x is not None for x in output.sound] == [fusion in ("tpavi", "both", "add")] * 4
 
 
+@pytest.mark.parametrize("size", [64, 50])
+def test_a_decoder_that_stops_at_the_finest_map_still_answers_at_full_size(size, mini):
+    with torch.inference_mode():
+        logits = mini(fusion="none", fine=False).eval()(*clips(b=1, t=1, size=size)).logits
+    assert logits.shape == (1, 1, 1, size, size)
+
+
 @pytest.mark.parametrize("fusion", ["tpavi", "add"])
 def test_a_start_makes_fusion_heard_at_once(fusion):
     def change(start):

@@ -48,8 +48,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "audio": "efficient",
         "width": 64,
         "dilations": (1, 3, 6),
+        "stages": (2, 3),
         "fold": 1,
         "start": 10.0,
+        "fine": False,
     },
     "avs_base": {
         "backbone": "pvt_v2_b2",
@@ -139,6 +141,7 @@ def build(
     start: float = 0.0,
     num_classes: int = 1,
     fold: int | None = None,
+    fine: bool = True,
 ) -> AVS:
     """Put the parts together.
 
@@ -157,6 +160,7 @@ def build(
         start: How strongly fusion acts at first, see `tpavi`.
         num_classes: K; 1 for a mask.
         fold: Seconds that fusion sees together; None for the whole clip.
+        fine: Whether the decoder works at full size at its end, see `decoder`.
 
     Raises:
         ValueError: An option has no such value.
@@ -180,7 +184,7 @@ def build(
         audio=_ear(audio, sound_channels) if listens else None,
         aspp=[DilatedSum(channels, width, dilations) for channels in picture.channels],
         fusion=[fuse(level) for level in range(LEVELS)],
-        decoder=Decoder(width, num_classes, LEVELS),
+        decoder=Decoder(width, num_classes, LEVELS, fine=fine),
         config=replace(config, listens=listens),
         fold=fold,
     )

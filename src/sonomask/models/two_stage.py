@@ -32,7 +32,7 @@ class TwoStage(Net):
         config: Travels with the model.
         audio: Log-mel patches to embeddings; has `channels`.
         detector: torchvision's "maskrcnn_resnet50_fpn" or "…_v2" (COCO weights by `backbone_weights`), or
-            "maskrcnn_resnet18_fpn", small and with one class, for the stage "detect".
+            "maskrcnn_resnet18_fpn", small, with one class and few proposals, for the stage "detect".
         backbone: timm name of the features' network.
         side: Short side at which the detector looks.
         score: Least score of a detection; low, since COCO lacks most instruments.
@@ -226,5 +226,9 @@ def _detector(name: str, side: int) -> nn.Module:
         body = resnet_fpn_backbone(
             backbone_name="resnet18", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
         )
-        return MaskRCNN(body, num_classes=2, min_size=side, max_size=2 * side, box_detections_per_img=10)
+        few: Any = {f"rpn_{when}_nms_top_n_{mode}": 200 for when in ("pre", "post") for mode in ("train", "test")}
+        return MaskRCNN(
+            body, num_classes=2, min_size=side, max_size=2 * side, box_detections_per_img=10,
+            box_batch_size_per_image=64, **few,
+        )  # fmt: skip
     raise ValueError(f"`detector`: expected maskrcnn_resnet50_fpn, …_v2 or maskrcnn_resnet18_fpn, got {name!r}.")

@@ -1,0 +1,91 @@
+"""Stored frames of the built-in model's training, and the sounds that are drawn to them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from real_world_sounds import Patches
+from torch import Tensor, nn
+
+from sonomask.data.composite import CompositeRules, CompositeScenes
+from sonomask.data.library import Library
+
+RULES = CompositeRules(objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.2, together=0.2, offscreen=0.45)
+"""More pairs and more foreign sounds than the rules' own defaults: they are what is hard."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Composed frames as the backbone sees them.
+
+    Attributes:
+        maps: Four levels, (N, C, h, w) in half precision.
+        owner: Which object owns a pixel, -1 for none, at half the size of the frames: (N, H/2, W/2).
+        objects: Categories of each frame's objects.
+    """
+
+    maps: list[Tensor]
+    owner: Tensor
+    objects: list[tuple[str, ...]]
+
+    @classmethod
+    @torch.inference_mode()
+    def make(cls, library: Library, backbone: nn.Module, count: int, size: int, seed: int) -> "Frames":
+        """Compose `count` frames and look at them."""
+        scenes = CompositeScenes(library, count, seed=seed, size=(size, size), seconds=1, rules=RULES)
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        rng, maps, owners, objects = np.random.default_rng(seed), None, [], []
+        for first in range(0, count, 16):
+            pictures = []
+            for index in range(first, min(first + 16, count)):
+                made = scenes.scene(index)
+                picture, owner = made.layers(0.5)
+                colours = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.8, 1.2)  # cameras differ
+                picture = torch.from_numpy(picture / 255 * colours).clamp(0, 1)
+                pictures.append(((picture - mean) / std).permute(2, 0, 1).float())
+                owners.append(torch.from_numpy(owner[::2, ::2].astype(np.int8)))
+                objects.append(made.objects)
+            seen = backbone(torch.stack(pictures).contiguous(memory_format=torch.channels_last))
+            maps = maps or [torch.empty(count, *x.shape[1:], dtype=torch.half) for x in seen]
+            for level, x in zip(maps, seen, strict=True):
+                level[first : first + len(x)] = x
+        assert maps is not None
+        return cls(maps, torch.stack(owners), objects)
+
+    def batch(self, places: Sequence[int]) -> list[Tensor]:
+        """The maps of some frames."""
+        index = torch.as_tensor(places)
+        return [level[index].float().contiguous(memory_format=torch.channels_last) for level in self.maps]
+
+    def masks(self, place: int, chosen: Sequence[bool]) -> Tensor:
+        """Pixels of the chosen objects of a frame, 0 and 1."""
+        lookup = torch.tensor([*map(float, chosen), 0.0])  # -1 is the last
+        return lookup[self.owner[place].long()]
+
+
+class Stored(nn.Module):
+    """Stands for the backbone while its maps come from storage."""
+
+    maps: Sequence[Tensor] = ()
+
+    def forward(self, images: Tensor) -> Sequence[Tensor]:
+        """The maps of the images, which are not looked at."""
+        return self.maps
+
+
+def sounding(
+    library: Library, patches: Patches, objects: Sequence[str], rng: random.Random
+) -> tuple[list[str], list[bool]]:
+    """What plays beside a frame, by `RULES`, and which of its objects that makes sound."""
+    able = {i: [k for k in library.matches[c] if k in patches.bank] for i, c in enumerate(objects)}
+    able = {i: kinds for i, kinds in able.items() if kinds}
+    count = 0 if rng.random() < RULES.silence else 2 if rng.random() < RULES.together else 1
+    chosen = rng.sample(sorted(able), min(count, len(able)))
+    kinds = [rng.choice(able[i]) for i in chosen]
+    if rng.random() < (RULES.offscreen if kinds else 0.7):
+        seen = {k for c in objects for k in library.matches[c]}
+        kinds.append(rng.choice(sorted(set(patches.bank) - seen)))
+    heard = set(kinds)
+    return kinds, [bool(heard & set(library.matches[c])) for c in objects]  # two of one category sound alike
