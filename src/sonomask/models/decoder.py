@@ -64,7 +64,10 @@ class Decoder(nn.Module):
         self.fine = fine
         self.blocks = nn.ModuleList(Refine(width, has_skip=level + 1 < levels) for level in range(levels))
         last = min(32, width // 2)
-        finer = (nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(width // 2, last, 3, padding=1))
+        finer = (
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(width // 2, last, 3, padding=1),
+        )
         self.head = nn.Sequential(
             nn.Conv2d(width, width // 2, 3, padding=1),
             *(finer if fine else ()),
