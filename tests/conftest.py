@@ -1,13 +1,18 @@
 """Fixtures that every room's tests share."""
 
+import csv
 import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from sonomask.media.writer import write_wav
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SONOMASK_SHARED", ROOT.parent / "shared"))
@@ -55,3 +60,36 @@ def fill() -> Callable[[Mapping[str, Sequence[int]]], dict[str, torch.Tensor]]:
         return (1 if last == "weight" else 0) + 0.1 * noise
 
     return lambda shapes: {key: values(key, shape) for key, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def small_tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """images.csv and sounds.csv of a small library: discs of a colour for each category, tones of a pitch."""
+    root = tmp_path_factory.mktemp("library")
+    rng = np.random.default_rng(0)
+    pictures, sounds = [], []
+    y, x = np.mgrid[:60, :80]
+    disc = (y - 30) ** 2 + (x - 40) ** 2 < 400
+    for kind, colour in (("person", (255, 0, 0)), ("dog", (0, 255, 0)), ("horse", (0, 0, 255))):  # a horse has no sound
+        for i in range(10):
+            image = rng.integers(80, 120, (60, 80, 3), dtype=np.uint8)
+            image[disc] = colour
+            Image.fromarray(image).save(root / f"{kind}{i}.png")
+            Image.fromarray(disc.astype(np.uint8) * 255).save(root / f"{kind}{i}_mask.png")
+            pictures.append([f"{kind}{i}.png", f"{kind}{i}_mask.png", kind, f"{kind}{i}"])
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 60, (60, 80, 3), dtype=np.uint8)).save(root / f"ground{i}.png")
+        pictures.append([f"ground{i}.png", "", "room", f"ground{i}"])
+    for kind, pitch in (("speech", 300), ("dog", 900), ("siren", 2000)):
+        for i in range(10):
+            tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(16000) / 16000).astype(np.float32)
+            tone[4000:12000] = 0  # a long pause
+            write_wav(root / f"{kind}{i}.wav", tone)
+            sounds.append([f"{kind}{i}.wav", kind, f"{kind}{i}"])
+    for name, head, rows in (
+        ("images.csv", ["image", "mask", "category", "group"], pictures),
+        ("sounds.csv", ["sound", "category", "group"], sounds),
+    ):
+        with (root / name).open("w", newline="") as file:
+            csv.writer(file).writerows([head, *rows])
+    return root / "images.csv", root / "sounds.csv"

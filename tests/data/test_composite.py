@@ -1,56 +1,17 @@
 """Composed scenes: what is labelled sounds, what sounds is labelled, and no group crosses the splits."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sonomask.data.composite import CompositeRules, CompositeScenes, compose
 from sonomask.data.library import Library
 from sonomask.errors import DatasetError
-from sonomask.media.writer import write_wav
-
-KINDS = ("person", "dog", "horse")  # a horse has no sound here
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """A small library: discs of a colour for each category, tones of a pitch."""
-    root = tmp_path_factory.mktemp("library")
-    rng = np.random.default_rng(0)
-    pictures, sounds = [], []
-    y, x = np.mgrid[:60, :80]
-    disc = (y - 30) ** 2 + (x - 40) ** 2 < 400
-    for kind, colour in zip(KINDS, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=True):
-        for i in range(10):
-            image = rng.integers(80, 120, (60, 80, 3), dtype=np.uint8)
-            image[disc] = colour
-            Image.fromarray(image).save(root / f"{kind}{i}.png")
-            Image.fromarray(disc.astype(np.uint8) * 255).save(root / f"{kind}{i}_mask.png")
-            pictures.append([f"{kind}{i}.png", f"{kind}{i}_mask.png", kind, f"{kind}{i}"])
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 60, (60, 80, 3), dtype=np.uint8)).save(root / f"ground{i}.png")
-        pictures.append([f"ground{i}.png", "", "room", f"ground{i}"])
-    for kind, pitch in (("speech", 300), ("dog", 900), ("siren", 2000)):
-        for i in range(10):
-            tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(16000) / 16000).astype(np.float32)
-            tone[4000:12000] = 0  # a long pause
-            write_wav(root / f"{kind}{i}.wav", tone)
-            sounds.append([f"{kind}{i}.wav", kind, f"{kind}{i}"])
-    for name, head, rows in (
-        ("images.csv", ["image", "mask", "category", "group"], pictures),
-        ("sounds.csv", ["sound", "category", "group"], sounds),
-    ):
-        with (root / name).open("w", newline="") as file:
-            csv.writer(file).writerows([head, *rows])
-    return root / "images.csv", root / "sounds.csv"
-
-
-@pytest.fixture(scope="module")
-def library(tables):
-    return Library.read(*tables)
+def library(small_tables):
+    return Library.read(*small_tables)
 
 
 def test_no_group_crosses_the_splits_and_nothing_is_lost(library):
@@ -125,16 +86,16 @@ def test_a_pause_is_taken_out_of_a_recording(library):
 
 
 @pytest.mark.parametrize("bad", ["../outside.png", "/etc/passwd"])
-def test_a_table_that_points_outside_of_its_folder_is_refused(bad, tables, tmp_path):
+def test_a_table_that_points_outside_of_its_folder_is_refused(bad, small_tables, tmp_path):
     (tmp_path / "images.csv").write_text(f"image,mask,category,group\n{bad},,room,1\n")
     with pytest.raises(DatasetError, match="outside of the table's folder"):
-        Library.read(tmp_path / "images.csv", tables[1])
+        Library.read(tmp_path / "images.csv", small_tables[1])
 
 
-def test_a_table_without_a_column_says_which(tables, tmp_path):
+def test_a_table_without_a_column_says_which(small_tables, tmp_path):
     (tmp_path / "images.csv").write_text("image,category\n")
     with pytest.raises(DatasetError, match="mask, group missing"):
-        Library.read(tmp_path / "images.csv", tables[1])
+        Library.read(tmp_path / "images.csv", small_tables[1])
 
 
 @pytest.mark.parametrize(("name", "value"), [("silence", 1.5), ("objects", (0, 0)), ("loudness", (-10.0, -20.0))])
@@ -143,23 +104,25 @@ def test_rules_that_nothing_can_be_drawn_from_are_refused(name, value):
         CompositeRules(**{name: value})
 
 
-def test_compose_writes_a_tree_that_the_doctor_finds_whole(tables, tmp_path):
+def test_compose_writes_a_tree_that_the_doctor_finds_whole(small_tables, tmp_path):
     from sonomask.cli import main
     from sonomask.data.avsbench import AVSBench
 
     out = tmp_path / "tree"
-    assert main(["compose", str(tables[0]), str(tables[1]), str(out), "--preset", "tiny"]) == 0
+    assert main(["compose", str(small_tables[0]), str(small_tables[1]), str(out), "--preset", "tiny"]) == 0
     assert main(["doctor", str(out), "--subsets", "s4", "ms3"]) in (0, 1)  # 1: not the official counts
     clip = AVSBench(out, "s4", "test", size=(64, 64))[0]
     assert clip.masks.flatten(1).any(1).any()
     assert clip.category in ("person", "dog")
 
 
-def test_the_data_module_gives_new_scenes_in_each_epoch(tables):
+def test_the_data_module_gives_new_scenes_in_each_epoch(small_tables):
     pytest.importorskip("lightning")
     from sonomask.data.datamodule import CompositeDataModule
 
-    module = CompositeDataModule(*map(str, tables), train=4, val=2, test=2, size=32, seconds=2, batch_size=2, workers=0)
+    module = CompositeDataModule(
+        *map(str, small_tables), train=4, val=2, test=2, size=32, seconds=2, batch_size=2, workers=0
+    )
     loader = module.train_dataloader()
     first = [b.images for b in loader]
     loader.batch_sampler.set_epoch(1)

@@ -106,9 +106,18 @@ class LiveRun:
         if self.sound is not None and listens:
             self.captures.append(Capture(self.sound, takes="sound", late=self.sound_delay, **shared))
         self.masks, self.begun, self.told = 0, self.clock.now(), self.clock.now()
+        self.running, self.asked = False, False
+
+    def ask_to_end(self) -> bool:
+        """End after the present picture; whether that will happen: not before the first one, nor if it was asked already."""
+        will = self.running and not self.asked
+        self.asked = True
+        return will
 
     def run(self) -> None:
-        """Until the source ends, the time is over, or the window is closed; what was written is whole in any case.
+        """Until the source ends, the time is over, the window is closed, or `ask_to_end`.
+
+        What was written is whole in any case.
 
         Raises:
             MediaError: The source can't be opened or was lost for good, or a file can't be written to.
@@ -119,6 +128,7 @@ class LiveRun:
                 capture.start()
             sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
             self.begun = self.told = self.clock.now()
+            self.running = True
             for result in self.segmenter(self.feed):
                 for sink in sinks:
                     if result is not None:
@@ -135,7 +145,7 @@ class LiveRun:
             self.told = now
             self.say(self.report())
         limit = self.seconds is not None and now - self.begun >= self.seconds
-        return limit or any(isinstance(sink, Window) and sink.closed for sink in sinks)
+        return self.asked or limit or any(isinstance(sink, Window) and sink.closed for sink in sinks)
 
     def report(self) -> str:
         """How it goes, in a line."""

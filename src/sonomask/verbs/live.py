@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Literal
 
 
@@ -50,12 +53,38 @@ def live(
         segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite), sound_delay=sound_delay,
         timeout=timeout, patience=patience, seconds=seconds, say=_say,
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run.run()
+        with _ends(run.ask_to_end) as code:
+            run.run()
     finally:
         _say(run.report())
-    return 0
+    return code()
+
+
+@contextmanager
+def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
+    """Ctrl-C and SIGTERM ask the run to end, and interrupt it if that won't do; gives what tells the exit code so far.
+
+    An exception at any place, as Python raises it, may fall into one where it is lost (a destructor of the decoder's).
+    """
+    came: list[int] = []
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if not ask():
+            before[signal.Signals(number)](number, frame)
+
+    found = ((number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM))
+    before = {
+        number: handler for number, handler in found if callable(handler)
+    }  # others are ignored, by who started it
+    for number in before:
+        signal.signal(number, answer)
+    try:
+        yield lambda: 128 + came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:
