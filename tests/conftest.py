@@ -12,8 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from sonomask.media.writer import write_wav
-
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SONOMASK_SHARED", ROOT.parent / "shared"))
 
@@ -65,6 +63,8 @@ def fill() -> Callable[[Mapping[str, Sequence[int]]], dict[str, torch.Tensor]]:
 @pytest.fixture(scope="session")
 def small_tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """images.csv and sounds.csv of a small library: discs of a colour for each category, tones of a pitch."""
+    from sonomask.media.writer import write_wav  # needs PyAV, which other tests do without
+
     root = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(0)
     pictures, sounds = [], []
