@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan
@@ -17,7 +18,7 @@ LINES = ("-", "--", ":")
 
 
 def curves(plan: Plan, subset: str, models: Sequence[str], path: Path) -> bool:
-    """Write a PDF and, beside it, a PNG: training loss relative to its first value, and validation mIoU.
+    """Write a PDF and, beside it, a PNG: training loss relative to the first value of its stage, and validation mIoU.
 
     Losses of different systems have different terms, so only their course can be compared, not their size.
 
@@ -40,7 +41,9 @@ def curves(plan: Plan, subset: str, models: Sequence[str], path: Path) -> bool:
             loss.plot(*zip(*_smooth(losses), strict=True), label=ROWS[name].label, **style)
             if scores:
                 score.plot(*zip(*scores, strict=True), marker=".", **style)
-        loss.set(xlabel="step", ylabel="loss / first loss", yscale="log")
+        loss.set(xlabel="step", ylabel="loss / |first loss|")
+        loss.set_yscale("symlog", linthresh=1)  # even up to 1; LGVT's energy takes its loss far below 0
+        loss.yaxis.set_major_formatter(ScalarFormatter())
         score.set(xlabel="step", ylabel="validation mIoU", ylim=(0, 1))
         figure.legend(*loss.get_legend_handles_labels(), loc="outside right center", frameon=False)
         figure.savefig(path)
@@ -63,7 +66,7 @@ def _log(plan: Plan, subset: str, name: str) -> tuple[Curve, Curve]:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
         found = [(float(r["step"]), float(r["train/loss"])) for r in rows if r.get("train/loss")]
-        first = max(found[0][1], 1e-9) if found else 1.0
+        first = abs(found[0][1]) or 1.0 if found else 1.0
         losses += [(begin + step, value / first) for step, value in found]
         scores += [(begin + float(r["step"]), float(r["val/miou"])) for r in rows if r.get("val/miou")]
         begin += found[-1][0] if found else 0
@@ -75,5 +78,5 @@ def _smooth(curve: Curve, keep: float = 0.7) -> Curve:
     smooth, mean = [], curve[0][1]
     for step, value in curve:
         mean = keep * mean + (1 - keep) * value
-        smooth.append((step, max(mean, 1e-6)))
+        smooth.append((step, mean))
     return smooth

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from sonomask.benchmark.curves import curves
 from sonomask.benchmark.rows import ROWS
-from sonomask.benchmark.run import Plan, _batches
-from sonomask.models.catalog import WITHOUT_WEIGHTS
+from sonomask.benchmark.run import Plan, _batches, trained
 from sonomask.structures import Batch
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import grid, heated, same_second
-from sonomask.weights import load
 
 SIDE = 160  # pixels of a frame in a figure
 MARGIN = 150  # for the labels
@@ -35,7 +33,7 @@ def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path
     written = []
     for subset in subsets:
         batch = next(iter(_batches(plan, subset, 0)))
-        nets = {_label(name): net for name in models if (net := _load(plan, name, subset)) is not None}
+        nets = {_label(name): net for name in models if (net := trained(plan, name, subset)) is not None}
         for clip in range(min(3, len(batch.images))):
             path = folder / f"{subset}_clip{clip + 1}.png"
             clip_figure(batch, clip, nets).save(path)
@@ -59,14 +57,6 @@ def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path
 
 def _label(name: str) -> str:
     return ROWS[name].label if name in ROWS else Path(name).name
-
-
-def _load(plan: Plan, name: str, subset: str) -> Any:
-    if name in WITHOUT_WEIGHTS or name not in ROWS:
-        return load(name)
-    last = f"stage{len(ROWS[name].stages)}"
-    folder = plan.folder_of(name, subset, plan.seeds[0]) / last / "best"
-    return load(str(folder)) if folder.is_dir() else None
 
 
 @torch.inference_mode()
