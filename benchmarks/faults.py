@@ -1,11 +1,13 @@
 """kill -9 at random moments, and what is left.
 
-    python benchmarks/faults.py --rounds 50 --seed 0 segment prepare train benchmark
+    python benchmarks/faults.py --rounds 50 --seed 0 segment prepare train benchmark batch
 
 In each round a job is started in a folder of its own, killed at a moment drawn from its whole length, looked at, and run
 again until it is done (every other round is killed twice). Three things are asked: nothing under a final name differs from the
 undisturbed run's (no partial output), the job is completed, and its results equal the undisturbed run's. Jobs are forked from a
-process that has imported everything, so that the kill falls into the work.
+process that has imported everything, so that the kill falls into the work. Each is a process group; a coin decides whether the
+group is killed, as by a machine that goes down, or its head alone; then the others have a minute to end by themselves (who is
+only starting notices when the imports are done).
 """
 
 import argparse
@@ -22,6 +24,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from sonomask.cli import main as run_command
@@ -60,33 +63,29 @@ def train(out):
 
 def benchmark(out):
     """One row of the comparison, trained and scored."""
-    words = [
-        "--small",
-        "--size",
-        "64",
-        "--steps",
-        "4",
-        "--batch",
-        "2",
-        "--clips",
-        "2",
-        "--subset",
-        "s4",
-        "--models",
-        "lvs",
-    ]
-    return run_command(["benchmark", *words, "--out", str(out)])
+    words = ["--small", "--size", "64", "--steps", "4", "--batch", "2", "--clips", "2", "--subset", "s4"]
+    return run_command(["benchmark", *words, "--models", "lvs", "--out", str(out)])
 
 
-JOBS = {f.__name__: f for f in (segment, prepare, train, benchmark)}
+def batch(out):
+    """A corpus of eight videos in four shards, two processes with a decoder each."""
+    words = ["--model", "avs_mini.synthetic", "--device", "cpu", "--rate", "4", "--workers", "2", "--shard-size", "2"]
+    return run_command(["batch", str(out.parent / "videos"), "--out", str(out), *words])
+
+
+JOBS = {f.__name__: f for f in (segment, prepare, train, benchmark, batch)}
 
 
 def start(job, out):
-    """A child that does the job, and its end as code."""
+    """A child that does the job in a process group of its own, and its end as code."""
     child = os.fork()
     if child:
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)
         return child
     code = 1
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
     with contextlib.suppress(BaseException):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
@@ -98,6 +97,35 @@ def start(job, out):
 def finish(child):
     """Its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def alive(group):
+    """Processes of a group that have not ended (a zombie has)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = path.read_text().rsplit(")")[-1].split()[:3]
+            found += [path.parent.name] if int(its_group) == group and state not in "ZX" else []
+    return found
+
+
+def kill(child, everyone):
+    """Kill a job, or its head alone; whether it was still at work, and what of it lives on after a minute."""
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if everyone else os.kill)(child, signal.SIGKILL)
+    killed, end = finish(child) == -signal.SIGKILL, time.monotonic() + 60
+    while (left := alive(child)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return killed, left
+
+
+def check_rows(out):
+    """Of a corpus, that each video has one row, and each of its moments one mask."""
+    manifest, masks = (pq.read_table(out / name).to_pylist() for name in ("manifest", "masks"))
+    assert sorted(Path(row["video"]).stem for row in manifest) == list("abcdefgh")
+    assert (
+        len({(row["video"], row["time"]) for row in masks}) == len(masks) == sum(row["frames"] for row in manifest) > 0
+    )
 
 
 def contents(out):
@@ -125,16 +153,18 @@ def rounds(name, count, rng, base):
     assert finish(start(job, whole)) == 0, f"{name} fails undisturbed"
     length, expected, broken = time.monotonic() - began, contents(whole), []
     assert expected
+    if name == "batch":
+        check_rows(whole)  # then equal bytes mean that nothing is lost and nothing double
     for number in range(count):
         out = base / f"{name}_{number}"
         kills = 0
         for _ in range(1 + number % 2):
             child = start(job, out)
             time.sleep(rng.random() * length)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            kills += finish(child) == -signal.SIGKILL
-            if name in ("segment", "prepare"):  # training's `best` is one that a later epoch replaces
+            killed, living = kill(child, rng.random() < 0.5)
+            kills += killed
+            broken += [f"{number}: processes live on: {living}"] if living else []
+            if name in ("segment", "prepare", "batch"):  # training's `best` is one that a later epoch replaces
                 broken += [f"{number}: partial {k}" for k, v in contents(out).items() if expected.get(k) != v]
         code = finish(start(job, out))
         got = contents(out)
@@ -144,7 +174,7 @@ def rounds(name, count, rng, base):
             broken.append(
                 f"{number}: differs in {sorted(k for k in {*got, *expected} if got.get(k) != expected.get(k))[:5]}"
             )
-        hidden = [p.name for p in out.rglob(".sonomask-*")]
+        hidden = [p.name for pattern in (".sonomask-*", ".*.part") for p in out.rglob(pattern)]
         broken += [f"{number}: left {hidden}"] if hidden else []
         print(f"{name} round {number}: killed {kills} times, {'whole' if got == expected else 'BROKEN'}", flush=True)
         shutil.rmtree(out)
@@ -162,10 +192,11 @@ def main():
     warnings.simplefilter("ignore")
     import lightning  # noqa: F401 - so that the children need not
 
+    import sonomask.batch.run
     import sonomask.benchmark.run
     import sonomask.training.cli  # noqa: F401
 
-    failed = 0
+    failed, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         for index in range(8):
@@ -174,6 +205,7 @@ def main():
             broken = rounds(name, options.rounds, random.Random(f"{options.seed}/{name}"), base)
             failed += len(broken)
             print(f"{name}: {options.rounds} rounds, {len(broken)} broken promises", *broken, sep="\n  ", flush=True)
+    print(f"{len(options.jobs)} jobs, {failed} broken promises, {time.monotonic() - began:.0f} s")
     return int(failed > 0)
 
 

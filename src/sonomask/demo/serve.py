@@ -14,6 +14,7 @@ import uvicorn
 from sonomask.demo import page, rest
 from sonomask.demo.guard import Guard
 from sonomask.demo.jobs import Limits, Runner
+from sonomask.demo.patience import Patient
 from sonomask.demo.work import Segment
 
 __all__ = ["application", "example", "serve"]
@@ -62,7 +63,7 @@ def serve(
     told(f"http://{'127.0.0.1' if everywhere else host}:{port}")
     with Runner(work, limits) as runner:
         app = application(runner, models, None if everywhere else (*LOCAL, host))
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+        uvicorn.run(app, host=host, port=port, http=Patient, log_level="warning", timeout_graceful_shutdown=3)
 
 
 def _is_everywhere(host: str) -> bool:

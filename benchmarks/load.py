@@ -1,0 +1,302 @@
+"""`sonomask serve` under many users at once, some of them bad, on loopback and for a bounded time.
+
+    python benchmarks/load.py --minutes 10 --users 50 --seed 0
+
+Of every ten users eight send small videos, poll and fetch. The other two have a vice: to send a byte a second, to send too much
+(with its length in the head, or in chunks without one), to begin a request and not end it, or to hang up halfway.
+Another asks for `/v1/health` each second. A refused user comes back after some seconds, much sooner than the server asks.
+
+What must hold: every job that was accepted ends as done, with the same bytes as any other of its kind; every refusal has its
+status and reason; the bad are cut off; health always answers; memory stays flat; when all have gone no place in the queue is
+taken, and when the server has ended no file is left.
+"""
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+from sonomask.data.synthetic import scene
+from sonomask.data.synthetic_tree import write_video
+
+KINDS = ("trickle", "oversized", "half a head", "hang up")
+WAIT = 300.0  # seconds after the end in which what was accepted must be done
+PATIENCE = 100.0  # seconds that a bad user waits to be cut off
+VIDEO = {"Content-Type": "video/mp4"}
+MEGABYTE = 2**20
+
+
+class Site:
+    """The server's address, and what was seen there."""
+
+    def __init__(self, port, videos, seconds):
+        self.port, self.videos, self.end = port, videos, time.monotonic() + seconds
+        self.counts, self.lock = collections.Counter(), threading.Lock()
+        self.health, self.waits, self.cuts, self.digests = (
+            [],
+            [],
+            collections.defaultdict(list),
+            collections.defaultdict(set),
+        )
+        self.broken = []
+
+    def count(self, what):
+        """One more of these."""
+        with self.lock:
+            self.counts[what] += 1
+
+    def fault(self, text):
+        """Something that must not be."""
+        with self.lock:
+            self.broken.append(text)
+
+    @property
+    def over(self):
+        """Whether the time is over."""
+        return time.monotonic() > self.end
+
+    def ask(self, method, path, body=None, timeout=60.0, headers=VIDEO):
+        """Status, headers and body of an answer; a connection for each, as from many machines."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, headers if body is not None else {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+
+def ordinary(site, rng):
+    """Submit, poll, fetch."""
+    kind = rng.choice(("overlay", "jsonl"))
+    index = rng.randrange(len(site.videos))
+    site.count("submitted")
+    status, headers, body = site.ask("POST", "/v1/jobs?" + urlencode({"rate": 2, "formats": kind}), site.videos[index])
+    if status == 503:
+        site.count("refused, queue full")
+        if "places are taken" not in json.loads(body)["detail"] or not headers["Retry-After"]:
+            site.fault(f"refused without a reason: {body[:100]!r}")
+        time.sleep(rng.uniform(2, 8))
+        return
+    if status != 202:
+        site.fault(f"submit: {status} {body[:100]!r}")
+        return
+    site.count("accepted")
+    job, began = json.loads(body), time.monotonic()
+    while job["state"] in ("queued", "running") and time.monotonic() < max(site.end, began) + WAIT:
+        time.sleep(rng.uniform(0.5, 2))
+        status, _, body = site.ask("GET", f"/v1/jobs/{job['id']}")
+        if status != 200:
+            break
+        job = json.loads(body)
+    if status not in (200, 202) or job["state"] != "done":
+        site.count("lost")
+        site.fault(f"accepted, then {status}, {job['state']}: {job['error']}")
+        return
+    status, _, body = site.ask("GET", job["files"][kind])
+    site.count("done and fetched" if status == 200 and body else "lost")
+    with site.lock:
+        site.waits.append(time.monotonic() - began)
+        site.digests[kind, index].add(hashlib.sha256(body).hexdigest())
+    if rng.random() < 0.5 and site.ask("DELETE", f"/v1/jobs/{job['id']}")[0] != 204:
+        site.fault("a job can't be deleted")
+
+
+def bad(site, kind, turn):
+    """One attempt of a bad user; it must be refused or cut off."""
+    if kind == "oversized":
+        whole = bytes(MEGABYTE * 3 // 2)
+        body = whole if turn % 2 else (whole[i : i + 65536] for i in range(0, len(whole), 65536))
+        status = None
+        with contextlib.suppress(ConnectionError):  # cut off before all was sent
+            status = site.ask("POST", "/v1/jobs", body)[0]
+        site.count(
+            {413: "oversized: 413", 503: "bad, but the queue was full", None: "oversized: cut off"}.get(
+                status, "oversized: taken"
+            )
+        )
+        time.sleep(5)
+        return
+    with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE) as line:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+        whole = f"{head}Content-Type: video/mp4\r\nContent-Length: 900000\r\n\r\n"
+        line.sendall((head if kind == "half a head" else whole).encode())
+        if kind == "hang up":
+            line.sendall(bytes(5000))
+            time.sleep(1)
+            site.count("hung up")
+        else:
+            seconds, answer = endure(line, kind, time.monotonic())
+            full = b" 503 " in answer[:20]
+            site.count("bad, but the queue was full" if full else f"{kind}: {'NOT ' if seconds is None else ''}cut off")
+            if seconds is None:
+                site.fault(f"{kind}: not cut off after {PATIENCE:.0f} s")
+            elif not full:
+                site.cuts[kind].append(seconds)
+    time.sleep(3)
+
+
+def endure(line, kind, began):
+    """Send a byte a second if that is the kind, until the server has had enough: after how many seconds, and its answer."""
+    line.settimeout(1.0)
+    while time.monotonic() < began + PATIENCE:
+        try:
+            answer = line.recv(4096)
+        except TimeoutError:
+            with contextlib.suppress(ConnectionError):
+                line.sendall(b"x" if kind == "trickle" else b"")
+            continue
+        except ConnectionError:
+            answer = b""
+        return time.monotonic() - began, answer
+    return None, b""
+
+
+def user(site, number, seed):
+    """One user until the end."""
+    rng, place = random.Random(f"{seed}/{number}"), number % 10
+    kind = KINDS[(2 * (number // 10) + place) % 4] if place >= 8 else None
+    time.sleep(rng.uniform(0, 5))
+    turn = 0
+    while not site.over:
+        try:
+            bad(site, kind, turn) if kind else ordinary(site, rng)
+        except (OSError, http.client.HTTPException) as error:
+            site.count("connections that failed")
+            site.fault(f"{kind or 'ordinary'}: {type(error).__name__}: {error}")
+            time.sleep(1)
+        turn += 1
+
+
+def ask_health(site):
+    """Each second."""
+    while not site.over:
+        began = time.monotonic()
+        try:
+            status, _, body = site.ask("GET", "/v1/health", timeout=10)
+            about = json.loads(body)
+            if status != 200 or about["busy"] > about["queue"]:
+                site.fault(f"health: {status} {about}")
+        except (OSError, http.client.HTTPException) as error:
+            site.fault(f"health: {type(error).__name__}: {error}")
+        site.health.append(time.monotonic() - began)
+        time.sleep(max(0.0, began + 1 - time.monotonic()))
+
+
+def usage(pid):
+    """MB resident, open files and threads of a process."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 1024, len(list(Path(f"/proc/{pid}/fd").iterdir())), int(status["Threads"])
+
+
+def serve(folder, port):
+    """The server as a process, once it answers."""
+    words = ["serve", "--models", "avs_mini.synthetic", "--port", str(port), "--max-mb", "1", "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    with (folder.parent / "said.txt").open("w") as file:
+        command = [sys.executable, "-m", "sonomask.cli", *words]
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)  # noqa: S603
+    end = time.monotonic() + 300
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return process
+        time.sleep(0.5)
+    process.kill()
+    raise SystemExit((folder.parent / "said.txt").read_text())
+
+
+def load(site, process, users, seed):
+    """All users at once; gives (minute, MB, files, threads) at the start and at each minute."""
+    threads = [threading.Thread(target=user, args=(site, number, seed)) for number in range(users)]
+    threads.append(threading.Thread(target=ask_health, args=(site,)))
+    began, rows = time.monotonic(), [(0, *usage(process.pid))]
+    for thread in threads:
+        thread.start()
+    while not site.over:
+        time.sleep(max(0.0, min(began + 60 * len(rows), site.end + 0.1) - time.monotonic()))
+        rows.append((len(rows), *usage(process.pid)))
+    for thread in threads:
+        thread.join()
+    return rows
+
+
+def rest(site, process, folder):
+    """What is left when all have gone, and when the server has ended."""
+    end = time.monotonic() + 60
+    while (busy := json.loads(site.ask("GET", "/v1/health")[2])["busy"]) and time.monotonic() < end:
+        time.sleep(1)
+    kept = len(list(folder.glob("sonomask-jobs-*/*")))
+    print(
+        f"when all have gone: {busy} places taken, {kept} folders kept, %.0f MB, %d files, %d threads"
+        % usage(process.pid)
+    )
+    process.send_signal(signal.SIGINT)
+    code = process.wait(60)
+    left = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or "sonomask" in path.name]
+    print(f"when the server has ended (exit {code}): {len(left)} files left", *left[:10])
+    if busy or left:
+        site.fault(f"{busy} places taken, {len(left)} files left")
+
+
+def report(site, rows):
+    """What was seen."""
+    for what, count in sorted(site.counts.items()):
+        print(f"{count:6d} {what}")
+    if site.waits:
+        print(f"accepted to fetched: median {statistics.median(site.waits):.1f} s, most {max(site.waits):.1f} s")
+    for kind, seconds in site.cuts.items():
+        print(f"{kind}: cut off after {min(seconds):.0f} to {max(seconds):.0f} s")
+    times = sorted(site.health)
+    print(f"health: {len(times)} answers, median {1e3 * statistics.median(times):.0f} ms, "
+          f"95 %: {1e3 * times[len(times) * 95 // 100]:.0f} ms, most {1e3 * times[-1]:.0f} ms")  # fmt: skip
+    for minute, megabytes, files, threads in rows:
+        print(f"minute {minute}: {megabytes:.0f} MB, {files} open files, {threads} threads")
+    for key, digests in site.digests.items():
+        if len(digests) > 1:
+            site.fault(f"{key}: {len(digests)} different results")
+    print(f"{len(site.broken)} broken promises", *sorted(set(site.broken))[:20], sep="\n  ")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        temporary, videos = Path(folder, "tmp"), []
+        temporary.mkdir()
+        for index in range(4):
+            write_video(Path(folder, f"{index}.mp4"), scene(index, size=(48, 64), seconds=2), 8)
+            videos.append(Path(folder, f"{index}.mp4").read_bytes())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = serve(temporary, port)
+        try:
+            site = Site(port, videos, 60 * options.minutes)
+            rows = load(site, process, options.users, options.seed)
+            rest(site, process, temporary)
+        finally:
+            process.kill()
+        report(site, rows)
+        print(*Path(folder, "said.txt").read_text().splitlines()[:20], sep="\n| ")
+    return int(bool(site.broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
