@@ -8,6 +8,7 @@ that a run of one video takes beyond its work, and named, not taken off.
 
 import argparse
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -40,8 +41,14 @@ def measure(sources, options, engine, workers):
         return time.perf_counter() - began, summary
 
 
+def processor():
+    """Processor seconds of this process and of its children that have ended: the sandbox of a video ends with its last piece."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)
+
+
 def cost(sources, options):
-    """Processor seconds of each stage for a video, in this process: other programs of the machine do not count."""
+    """Processor seconds of each stage for a video, its sandbox's start among them; other programs of the machine do not count."""
     model = load(options.model)
     decode, finish = Decoder(options, model.config), Finisher(options, model.config)
     score, spent = Scorer(options, model), dict.fromkeys(("decode", "model", "finish"), 0.0)
@@ -49,15 +56,15 @@ def cost(sources, options):
         spent = dict.fromkeys(spent, 0.0) if round_ == 1 else spent
         pieces = decode(Job(source, source))
         while True:
-            began = time.process_time()
+            began = processor()
             piece = next(pieces, None)
             if piece is None:
                 break
-            decoded = time.process_time()
+            decoded = processor()
             piece = score(piece)
-            scored = time.process_time()
+            scored = processor()
             finish(piece)
-            times = (decoded - began, scored - decoded, time.process_time() - scored)
+            times = (decoded - began, scored - decoded, processor() - scored)
             spent = {stage: spent[stage] + t for stage, t in zip(spent, times)}
     return {stage: t / len(sources) for stage, t in spent.items()}
 

@@ -1,15 +1,17 @@
 """Feeds broken and hostile media to the reader and the segmenter, and looks how each ends.
 
-    python benchmarks/hostile.py --count 2000 --seed 0
+    python benchmarks/hostile.py --count 2000 --seed 0 [--sandbox]
 
 Every file must end in a result or in a one-line error of `sonomask.errors`, within --seconds and --megabytes, and leave
-whole outputs or none. The work is done by a child, so that a crash or a hang is seen and counted.
+whole outputs or none. The work is done by a child, so that a crash or a hang is seen and counted. With --sandbox, as `serve` and
+`batch` do it, the decoder is a child of that one: its seconds and its memory count too.
 """
 
 import argparse
 import collections
 import json
 import os
+import resource
 import selectors
 import subprocess
 import sys
@@ -110,11 +112,21 @@ def child(sandbox):
     print("ready", flush=True)
     for line in sys.stdin:
         Path("/proc/self/clear_refs").write_text("5")
-        before = _peak()
-        began = time.process_time()
+        before, largest, began = _peak(), _guarded().ru_maxrss, _seconds()
         ending = feed(Path(line.strip()), sandbox=sandbox)
-        row = {"ending": ending, "cpu": time.process_time() - began, "megabytes": _peak() - before}
-        print(json.dumps(row), flush=True)
+        grown = _guarded().ru_maxrss  # of the largest so far: this file's if it is larger than before
+        megabytes = max(_peak() - before, grown / 1024 if grown > largest else 0)
+        print(json.dumps({"ending": ending, "cpu": _seconds() - began, "megabytes": megabytes}), flush=True)
+
+
+def _guarded():
+    """What the decoders in the sandbox took that have ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
+
+
+def _seconds():
+    """Of computing, here and in the sandbox."""
+    return time.process_time() + _guarded().ru_utime + _guarded().ru_stime
 
 
 def _peak():
