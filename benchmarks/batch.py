@@ -42,13 +42,13 @@ def measure(sources, options, engine, workers):
 
 
 def processor():
-    """Processor seconds of this process and of its children that have ended: the sandbox of a video ends with its last piece."""
+    """Processor seconds of this process and of its children that have ended: a sandbox ends with its video's last piece."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 def cost(sources, options):
-    """Processor seconds of each stage for a video, its sandbox's start among them; other programs of the machine do not count."""
+    """Processor seconds of each stage for a video, the start of its sandbox among them; other programs do not count."""
     model = load(options.model)
     decode, finish = Decoder(options, model.config), Finisher(options, model.config)
     score, spent = Scorer(options, model), dict.fromkeys(("decode", "model", "finish"), 0.0)

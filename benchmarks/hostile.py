@@ -3,8 +3,8 @@
     python benchmarks/hostile.py --count 2000 --seed 0 [--sandbox]
 
 Every file must end in a result or in a one-line error of `sonomask.errors`, within --seconds and --megabytes, and leave
-whole outputs or none. The work is done by a child, so that a crash or a hang is seen and counted. With --sandbox, as `serve` and
-`batch` do it, the decoder is a child of that one: its seconds and its memory count too.
+whole outputs or none. The work is done by a child, so that a crash or a hang is seen and counted. With --sandbox, as
+`serve` and `batch` do it, the decoder is a child of that one: its seconds and its memory count too.
 """
 
 import argparse
