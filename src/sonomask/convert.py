@@ -6,7 +6,6 @@ be dead, and whatever is unknown is refused by name.
 """
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from sonomask.models.catalog import create_model
 from sonomask.models.conv3d import Conv3D
 from sonomask.models.net import Net
 from sonomask.models.siamese import Siamese, Swin
+from sonomask.unpickle import load_tensors
 from sonomask.weights import fill, read_tensors, save
 
 ZOO: tuple[Callable[[Mapping[str, Tensor]], Layout | None], ...] = (avsegformer.recognise, combo.recognise)
@@ -175,12 +175,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path)
     try:
-        _check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file.") from error
     except Exception as error:  # a damaged pickle raises whatever it likes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:500]
         raise WeightsError(f"{path}: not a file of tensors only ({reason}).") from error
     for place in INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(place), Mapping):
@@ -193,12 +192,3 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     ):
         raise WeightsError(f"{path}: holds a tensor that is larger than its numbers. Do not use this file.")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _check_archive(path: Path) -> None:
-    """A checkpoint's archive is not packed; one that unpacks to far more than it weighs is meant to do harm."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            whole = sum(entry.file_size for entry in archive.infolist())
-        if whole > 2 * path.stat().st_size + 2**20:
-            raise ValueError(f"unpacks to {whole} bytes")

@@ -20,6 +20,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sonomask.errors import MissingExtraError, WeightsError
+from sonomask.unpickle import load_tensors
 
 __all__ = ["MAKERS", "PALETTE", "Maker", "MaskRCNN", "Sam", "Superpixels", "make", "paint"]
 
@@ -111,7 +112,7 @@ class MaskRCNN:
         from torchvision.models import detection
 
         try:
-            tensors: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+            tensors: dict[str, Tensor] = load_tensors(Path(weights))
             v2 = "backbone.fpn.inner_blocks.0.1.weight" in tensors
             build: Any = detection.maskrcnn_resnet50_fpn_v2 if v2 else detection.maskrcnn_resnet50_fpn
             self.model = build(weights=None, weights_backbone=None)

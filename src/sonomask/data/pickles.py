@@ -1,7 +1,7 @@
 """AVSBench's log-mel files are pickles from the internet; this reader can make a tensor of them and nothing else.
 
 A pickle is a program. Of all that it may call, three names are let through, and each stands for a function here: the
-tensor's constructor, an empty dict of hooks, and the bytes of its storage, which go through torch's `weights_only` loader.
+tensor's constructor, an empty dict of hooks, and the bytes of its storage, which go through `unpickle`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sonomask.errors import DatasetError
+from sonomask.unpickle import load_tensors
 
 __all__ = ["read_logmel"]
 
 LARGEST = 8 * 2**20  # bytes; the official files hold 5 or 10 patches, 0.25 MB
 MOST_PATCHES = 64
 MOST_MEMO = 10_000  # things that a pickle may remember; official files have about twenty
+MOST_TUPLES = 1_000  # they have about ten; nested deep enough, they crash the interpreter
 
 
 def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
@@ -51,9 +53,11 @@ def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
 
 
 def _check_words(data: bytes) -> None:
-    """Look through the program before it runs: lengths that lie, and a memo whose size is a number in the file."""
+    """Look through the program before it runs: lengths that lie, a memo whose size is a number in the file, deep nests."""
+    tuples = 0
     for word, argument, _ in pickletools.genops(data):
-        if "PUT" in word.name and isinstance(argument, int) and argument > MOST_MEMO:
+        tuples += "TUPLE" in word.name
+        if tuples > MOST_TUPLES or ("PUT" in word.name and isinstance(argument, int) and argument > MOST_MEMO):
             raise DatasetError("wants more memory than a log-mel file needs. Do not use this file.")
 
 
@@ -67,7 +71,9 @@ class _TensorsOnly(pickle.Unpickler):
             ("collections", "OrderedDict"): OrderedDict,
         }
         if (module, name) not in known:
-            raise DatasetError(f"asks for {module}.{name}, which no log-mel file needs. Do not use this file.")
+            raise DatasetError(
+                f"asks for {f'{module}.{name}'[:100]}, which no log-mel file needs. Do not use this file."
+            )
         return known[module, name]
 
     def persistent_load(self, _: Any) -> Any:
@@ -77,7 +83,7 @@ class _TensorsOnly(pickle.Unpickler):
 def _storage(data: bytes) -> Any:
     if not isinstance(data, bytes) or data.startswith(b"PK"):  # as an archive it could unpack to any size
         raise DatasetError("holds its numbers in a form that no log-mel file has. Do not use this file.")
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return load_tensors(io.BytesIO(data))
 
 
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
