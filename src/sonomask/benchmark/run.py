@@ -196,7 +196,7 @@ def _batches(plan: Plan, subset: str, seed: int, split: str = "test", most: int 
 
     parser = ArgumentParser()
     parser.add_subclass_arguments(LightningDataModule, "data")
-    module = parser.instantiate_classes(parser.parse_args(plan.data_options(subset, seed))).data
+    module = parser.instantiate(parser.parse_args(plan.data_options(subset, seed))).data
     loader = module.eval_dataloader(split)
     return loader if most is None else [b for b, _ in zip(loader, range(most), strict=False)]
 

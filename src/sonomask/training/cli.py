@@ -103,7 +103,7 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser.add_argument("--worst", type=int, default=0, help="how many of the worst clips to draw into --out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.instantiate_classes(parser.parse_args(as_configs(argv)))
+    options = parser.instantiate(parser.parse_args(as_configs(argv)))
     model = load(options.model, options.device)
     if hasattr(options.data, "suit"):
         options.data.suit(model.config)

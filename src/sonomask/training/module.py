@@ -105,9 +105,7 @@ class AVSModule(LightningModule):
             put(self.model, load(init_from).state_dict(), source=init_from)
         self.model.started()
         if checkpoint_backbone:
-            backbone: Any = self.model.backbone
-            for net in getattr(backbone, "nets", None) or [backbone.net]:
-                net.set_grad_checkpointing()
+            _recompute(self.model.backbone)
         if channels_last:
             for weight in self.model.parameters():
                 if weight.ndim == 4:  # torch refuses a whole model that has 3-D convolutions
@@ -284,3 +282,12 @@ class AVSModule(LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _recompute(backbone: Any) -> None:
+    """Keep no activations of the pictures' networks for the way back."""
+    for net in getattr(backbone, "nets", None) or [backbone.net]:
+        net.set_grad_checkpointing()
+        for layer in net.modules():  # before timm 1.0.31 a ReLU by itself overwrote what is needed to recompute
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
