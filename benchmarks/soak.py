@@ -107,7 +107,7 @@ def main():
             memory.append(megabytes)
             last = said.read_text().splitlines()[-1:] or [""]
             print(f'{minute},{megabytes:.0f},{cpu:.0f},"{last[0]}"', file=table, flush=True)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # who is started in the background is deaf to Ctrl-C
         code = process.wait(60)
         rows = [json.loads(line) for line in lines.read_text().splitlines()]
         print(said.read_text().splitlines()[-1])
@@ -117,7 +117,7 @@ def main():
         "MB resident:", ", ".join(f"{m} min {memory[m - 1]:.0f}" for m in (1, 10, 30, 60, 90, 120) if m <= len(memory))
     )
     print(f"last minute {memory[-1]:.0f}, most {max(memory):.0f}")
-    return int(code != 130 or not forward)
+    return int(code != 128 + signal.SIGTERM or not forward)
 
 
 if __name__ == "__main__":

@@ -174,6 +174,27 @@ def test_nothing_may_be_loaded_from_elsewhere(client):
     assert "default-src 'self'" in policy
 
 
+def test_who_hangs_up_leaves_neither_a_job_nor_a_traceback(runner):
+    asked, answers, before = iter([{"type": "http.request", "body": b"0", "more_body": True}]), [], set(runner.jobs)
+
+    async def receive():
+        return next(asked, {"type": "http.disconnect"})
+
+    async def send(message):
+        answers.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "query_string": b"",
+        "headers": [(b"content-type", b"video/mp4")],
+    }
+    asyncio.run(rest.build(runner, [MODEL])(scope, receive, send))
+    assert answers[0]["status"] == 400
+    assert set(runner.jobs) == before
+
+
 @pytest.mark.parametrize(("pause", "limits"), [(9.0, Limits(silence=0.05)), (0.02, Limits(silence=0.5, pace=1e9))])
 def test_an_upload_that_pauses_or_trickles_is_cut_off(pause, limits, tmp_path):
     class Slow:

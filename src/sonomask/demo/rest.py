@@ -17,6 +17,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from sonomask import __version__
 from sonomask.demo.jobs import Job, Limits, QueueFullError, Runner, State, UnknownJobError, Wish
@@ -160,6 +161,8 @@ def _jobs(runner: Runner, models: list[str]) -> APIRouter:
             runner.remove(job)
             if isinstance(error, TimeoutError):
                 raise HTTPException(408, "The upload came too slowly. Try again.") from error
+            if isinstance(error, ClientDisconnect):  # nobody reads the answer, but the log stays free of tracebacks
+                raise HTTPException(400, "The upload broke off.") from error
             raise
         runner.start(job)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
