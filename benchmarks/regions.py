@@ -3,8 +3,9 @@
     uv run python benchmarks/regions.py [--video FILE] [--side 224 384] [--makers superpixels maskrcnn maskrcnn_v2 sam sam2]
 
 Prints Markdown: processor and wall seconds a frame, after one frame that does not count, beside the cheapest maker's in the
-same run. Weights are random unless `--weights MAKER=FILE` names some: a backbone costs what it costs with trained ones; the
-part after it depends on how much is found, and random weights find less, so Mask R-CNN's figure is a lower bound.
+same run. Weights are random unless `--weights MAKER=FILE` names some. An encoder (backbone) and SAM's decoder, which is asked
+about 1,024 points whatever the picture, cost what they cost with trained weights. What comes after depends on how much is
+found, and random weights find little or nothing, so the whole is then a lower bound, and the picture means nothing.
 """
 
 import argparse
@@ -51,6 +52,31 @@ def random_sam(name: str, folder: Path) -> Path:
     return folder / name
 
 
+class Clock:
+    """Processor seconds inside some modules; one of them holds no other."""
+
+    def __init__(self, *modules: torch.nn.Module) -> None:
+        self.spent = self.since = 0.0
+        for module in modules:
+            module.register_forward_pre_hook(self._start)
+            module.register_forward_hook(self._stop)
+
+    def _start(self, *_: object) -> None:
+        self.since = time.process_time()
+
+    def _stop(self, *_: object) -> None:
+        self.spent += time.process_time() - self.since
+
+
+def clocks(maker: Maker) -> tuple[Clock, Clock]:
+    """Of the encoder, and of the network after it."""
+    if isinstance(maker, MaskRCNN):
+        return Clock(maker.model.backbone), Clock(maker.model.rpn, maker.model.roi_heads)
+    if isinstance(maker, Sam):
+        return Clock(maker._find.model.vision_encoder), Clock(maker._find.model.mask_decoder)
+    return Clock(), Clock()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--video", default=str(VIDEO))
@@ -65,7 +91,8 @@ def main() -> None:
     print(
         f"{platform.machine()} CPU, 1 thread, torch {torch.__version__}, {args.frames} frames of {Path(args.video).name}\n"
     )
-    print("| maker | weights | side | processor s a frame | wall s a frame | × |\n|---|---|--:|--:|--:|--:|")
+    print("| maker | weights | side | encoder s | rest of the network s | all, processor s a frame | wall s | × |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         for side in args.side:
             with VideoReader(args.video) as reader:
@@ -74,17 +101,14 @@ def main() -> None:
             for name in args.makers:
                 maker = build(name, named.get(name), Path(folder))
                 maker(images[:1])
+                parts = clocks(maker)
                 wall, processor = time.perf_counter(), time.process_time()
                 maker(images)
-                wall, processor = (
-                    (time.perf_counter() - wall) / len(images),
-                    (time.process_time() - processor) / len(images),
-                )
+                processor, wall = time.process_time() - processor, time.perf_counter() - wall
                 base = base or processor
                 kind = "none" if name == "superpixels" else "given" if name in named else "random"
-                print(
-                    f"| {name} | {kind} | {side} | {processor:.2f} | {wall:.2f} | {processor / base:.0f} |", flush=True
-                )
+                cells = [f"{value / len(images):.2f}" for value in (*(c.spent for c in parts), processor, wall)]
+                print(f"| {name} | {kind} | {side} | {' | '.join(cells)} | {processor / base:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

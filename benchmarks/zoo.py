@@ -1,12 +1,13 @@
 """What each model of the zoo costs on this machine, in torch and as ONNX.
 
-    uv run python benchmarks/zoo.py [--models 'avsegformer_*' …] [--classes 1 71] [--seconds 5] [--threads 1] [--no-onnx]
+    uv run python benchmarks/zoo.py [--models 'avsegformer_*' …] [--classes 1 71] [--seconds 5] [--rounds 2] [--no-onnx]
 
 Prints Markdown: parameters, multiply-adds of a frame (`torch.utils.flop_counter`, which counts matrix products and
 convolutions, not the sampling of deformable attention), processor and wall seconds of a clip at the model's own size, and
-the peak memory of its process, weights included. Weights are random, which cost what trained ones do. Each figure is taken in
-a process of its own: torch's through `optimize` as `sonomask segment` does, ONNX's by onnxruntime alone, from a file that
-`export` wrote and compared with torch. What can't be exported is told below the table.
+the peak memory of its process, weights included. Weights are random, which cost what trained ones do. Torch runs through
+`optimize` as `sonomask segment` does, ONNX by onnxruntime alone, from a file that `export` wrote and compared with torch.
+Each has a process of its own, and they take turns; times are those of the round with the fewest processor seconds. What the
+export itself took is told below the table, or why there is none.
 """
 
 import argparse
@@ -28,7 +29,10 @@ from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
 
 ZOO = ("avsegformer_*", "combo_*", "vct_*")
-COLUMNS = "| model | classes | size | M parameters | GMAC/frame | torch: s/clip | wall s | GiB | ONNX: s/clip | wall s | GiB |"
+COLUMNS = (
+    "| model | classes | size | M parameters | GMAC/frame "
+    "| torch: s/clip | wall s | GiB | ONNX: s/clip | wall s | GiB | ONNX/torch |"
+)
 
 
 def inputs(model: Any, seconds: int) -> dict[str, Any]:
@@ -37,24 +41,9 @@ def inputs(model: Any, seconds: int) -> dict[str, Any]:
     return {**made, "regions": torch.randn(shape)} if model.config.regions else made
 
 
-@torch.inference_mode()
-def timed(model: Any, given: dict[str, Any]) -> list[float]:
-    """Processor and wall seconds, and GiB of the process at its peak."""
-    wall, processor = time.perf_counter(), time.process_time()
-    model(**given)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    return [processor, wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]  # KiB to GiB
-
-
-def in_torch(name: str, options: dict[str, Any], seconds: int, threads: int) -> tuple[int, float, float, list[float]]:
-    """Size, millions of parameters, GMAC a frame, and what a clip costs."""
-    torch.set_num_threads(threads)
-    model: Any = optimize(create_model(name, **options), in_place=True)
-    given = inputs(model, seconds)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:  # the first run warms up too
-        model(**{key: value[:, :1] for key, value in given.items()})
-    count = sum(p.numel() for p in model.parameters()) / 1e6
-    return model.config.image_size[0], count, counter.get_total_flops() / 2e9, timed(model, given)
+def peak() -> float:
+    """GiB of this process at its highest."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB to GiB
 
 
 def written(name: str, options: dict[str, Any], folder: Path, threads: int) -> str:
@@ -64,21 +53,75 @@ def written(name: str, options: dict[str, Any], folder: Path, threads: int) -> s
         made = export(create_model(name, **options), folder)
     except (SonomaskError, ValueError) as error:
         return str(error)
-    return f"{made.megabytes:.0f} MB, {', '.join(made.free)} may vary, logits off by {made.difference:.0e} of {made.span:.0e}"
+    return (
+        f"{made.megabytes:.0f} MB, {', '.join(made.free)} may vary, logits off by {made.difference:.0e} of {made.span:.0e}; "
+        f"made in {time.process_time():.0f} processor s, {peak():.1f} GiB"
+    )
 
 
-def in_onnx(folder: Path, seconds: int, threads: int) -> list[float]:
-    """What a clip costs."""
+class Runner:
+    """A form of a model in a process of its own, so that memory is its own."""
+
+    model: Any
+
+    def __init__(self) -> None:
+        self.pool = multiprocessing.get_context("spawn").Pool(1)
+
+    def __call__(self, function: Any, *args: Any) -> Any:
+        """What the function gives there."""
+        return self.pool.apply(function, args)
+
+    def close(self) -> None:
+        """End the process."""
+        self.pool.close()
+        self.pool.join()
+
+
+def start_torch(name: str, options: dict[str, Any], threads: int) -> tuple[int, float, float]:
+    """Size, millions of parameters, GMAC a frame; the counting warms up too."""
     torch.set_num_threads(threads)
-    model = load_onnx(folder / "model.onnx")
-    model(**inputs(model, min(seconds, 1)))
-    return timed(model, inputs(model, seconds))
+    Runner.model = model = optimize(create_model(name, **options), in_place=True)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(**inputs(model, 1))
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    return model.config.image_size[0], count, counter.get_total_flops() / 2e9
 
 
-def alone(function: Any, *args: Any) -> Any:
-    """In a fresh process, so that memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, args)
+def start_onnx(folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    Runner.model = load_onnx(folder / "model.onnx")
+    Runner.model(**inputs(Runner.model, 1))
+
+
+@torch.inference_mode()
+def timed(seconds: int) -> tuple[float, float, float]:
+    """Processor and wall seconds of a clip, and the peak memory so far."""
+    given = inputs(Runner.model, seconds)
+    wall, processor = time.perf_counter(), time.process_time()
+    Runner.model(**given)
+    return time.process_time() - processor, time.perf_counter() - wall, peak()
+
+
+def row(name: str, classes: int, args: argparse.Namespace, place: Path) -> tuple[list[str], str]:
+    """Cells of the table, and what became of the export."""
+    options = {} if classes == 1 else {"num_classes": classes}
+    told = ""
+    if not args.no_onnx:
+        exporter = Runner()
+        told = exporter(written, name, options, place, args.threads)
+        exporter.close()
+    forms = [Runner()]
+    size, count, gmacs = forms[0](start_torch, name, options, args.threads)
+    if place.is_dir():
+        forms.append(Runner())
+        forms[1](start_onnx, place, args.threads)
+    rounds = [[form(timed, args.seconds) for form in forms] for _ in range(args.rounds)]
+    for form in forms:
+        form.close()
+    best = [[*min(turn)[:2], max(turn, key=lambda t: t[2])[2]] for turn in zip(*rounds)]
+    cells = [str(size), f"{count:.1f}", f"{gmacs:.0f}", *(f"{value:.1f}" for cost in best for value in cost)]
+    ratio = [f"{best[1][0] / best[0][0]:.2f}"] if len(best) > 1 else [""] * 4
+    return cells + ratio, told
 
 
 def main() -> None:
@@ -86,6 +129,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=ZOO, help="shell patterns of catalogue names")
     parser.add_argument("--classes", type=int, nargs="+", default=[1, 71])
     parser.add_argument("--seconds", type=int, default=5, help="frames in the clip")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-onnx", action="store_true")
     args = parser.parse_args()
@@ -93,20 +137,15 @@ def main() -> None:
         f"{platform.machine()} CPU, {args.threads} thread(s), torch {torch.__version__}, {args.seconds} frames a clip"
     )
     print(f"\n{COLUMNS}\n|---|" + "--:|" * (COLUMNS.count("|") - 2))
-    told = []
+    notes = []
     for name in [name for pattern in args.models for name in list_models(pattern)]:
         for classes in args.classes:
-            options = {} if classes == 1 else {"num_classes": classes}
-            size, count, gmacs, cost = alone(in_torch, name, options, args.seconds, args.threads)
-            cells = [str(size), f"{count:.1f}", f"{gmacs:.0f}", *(f"{value:.1f}" for value in cost)]
             with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder) / "onnx"
-                if not args.no_onnx:
-                    told.append(f"{name}, {classes}: {alone(written, name, options, place, args.threads)}")
-                ran = place.is_dir()
-                cells += [f"{v:.1f}" for v in alone(in_onnx, place, args.seconds, args.threads)] if ran else [""] * 3
+                cells, told = row(name, classes, args, Path(folder) / "onnx")
             print(f"| {name} | {classes} | " + " | ".join(cells) + " |", flush=True)
-    print("", *told, sep="\n")
+            notes.append(f"{name}, {classes}: {told}")
+    if not args.no_onnx:
+        print("", *notes, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One export of the smallest model, looked at from all sides; the whole catalogue is `slow`."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -79,6 +80,13 @@ def test_what_disagrees_is_not_left_behind(model, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="differ by 1"):
         export(model, tmp_path / "bad")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_exporter_says_of_its_own_work_is_not_shown():
+    optimiser = logging.getLogger("onnxscript.optimizer._constant_folding")
+    with exporter._quiet():
+        assert not optimiser.isEnabledFor(logging.WARNING)
+    assert optimiser.isEnabledFor(logging.WARNING)
 
 
 def test_an_existing_folder_is_kept(made, model):

@@ -7,16 +7,20 @@ Fourier transform is two products with constant matrices, so that no runtime nee
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from sonomask.audio.logmel import FFT_SIZE, HOP, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
 from sonomask.models.net import Net
 
-__all__ = ["Frontend", "Graph", "reason_against"]
+__all__ = ["Frontend", "Graph", "example", "plain_padding", "reason_against"]
 
 REASONS = {
     "TwoStage": "its detector keeps a varying number of boxes, and its choice runs outside of torch",
@@ -85,6 +89,31 @@ class Graph(nn.Module):
         """Logits at the size of the images."""
         heard = sound if self.frontend is None or sound is None else self.frontend(sound)
         return self.model(images, heard, **({} if regions is None else {"regions": regions})).logits
+
+
+@contextmanager
+def plain_padding(model: nn.Module) -> Iterator[None]:
+    """Within the block, TensorFlow's "same" padding is what it is for sizes that the stride divides: constant.
+
+    timm computes it from the size in every convolution. Where the size is free that nests a formula in another level by
+    level, and tracing EfficientNet-Lite did not end within minutes. Exported sizes are multiples of all strides together.
+    """
+    found = [module for module in model.modules() if isinstance(module, Conv2dSame)]
+    for conv in found:
+        vars(conv)["forward"] = partial(_padded, conv)
+    try:
+        yield
+    finally:
+        for conv in found:
+            del vars(conv)["forward"]
+
+
+def _padded(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    pads: list[int] = []
+    for size, step, apart in zip(conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        total = max(0, (size - 1) * apart + 1 - step)
+        pads = [total // 2, total - total // 2, *pads]  # the last axis comes first
+    return F.conv2d(F.pad(x, pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
 def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
-from sonomask.export.graph import Frontend, Graph, example, reason_against
+from sonomask.export.graph import Frontend, Graph, example, plain_padding, reason_against
 from sonomask.media.writer import atomic_path
 from sonomask.models.net import Net
 
@@ -144,7 +144,8 @@ def _traced(graph: Graph, file: Path, kind: Format, free: Sequence[str], size: t
     if "size" in free:
         picture |= {3: STEP * Dim("height", min=1, max=128), 4: STEP * Dim("width", min=1, max=128)}
     shapes = dict(zip(("images", "sound", "regions"), (picture, axes, picture)[: len(inputs)], strict=False))
-    program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+    with plain_padding(graph):
+        program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
     return _saved(program, file, kind, graph.inputs, "logits")
 
 
@@ -214,7 +215,13 @@ def _needs_onnx(kind: Format) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters warn of their own inner calls."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """The exporters warn of their own inner calls, and log what their optimiser leaves as it is."""
+    optimiser = logging.getLogger("onnxscript")
+    level = optimiser.level
+    optimiser.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optimiser.setLevel(level)
