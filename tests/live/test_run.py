@@ -171,14 +171,21 @@ def make_tone(tmp_path):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_exits_with_128_and_the_signal_and_leaves_whole_what_was_written(broadcast, tmp_path, stop):
     out, lines = tmp_path / "out.mp4", tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "sonomask.cli", "live", broadcast.url, "--model", "avs_mini.synthetic"]
+    listening = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs ignore it
+    )
+    program = f"{listening}; import sys; from sonomask.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "live", broadcast.url, "--model", "avs_mini.synthetic"]
     process = subprocess.Popen(
         [*command, "--out", str(out), "--json", str(lines), "--device", "cpu"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    until(lambda: lines.exists() and len(lines.read_text().splitlines()) > 5, 300)
-    process.send_signal(stop)
-    _, said = process.communicate(timeout=60)
+    try:
+        until(lambda: lines.exists() and len(lines.read_text().splitlines()) > 5, 300)
+        process.send_signal(stop)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + stop, said
     assert "capture to mask" in said
     count = len([json.loads(line) for line in lines.read_text().splitlines()])
