@@ -244,7 +244,7 @@ def rest(site, process, folder):
         f"when all have gone: {busy} places taken, {kept} folders kept, %.0f MB, %d files, %d threads"
         % usage(process.pid)
     )
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # a program that was started in the background is deaf to Ctrl-C
     code = process.wait(60)
     left = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or "sonomask" in path.name]
     print(f"when the server has ended (exit {code}): {len(left)} files left", *left[:10])

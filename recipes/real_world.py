@@ -14,7 +14,7 @@ each stored frame meets new sounds in each step.
 import argparse
 import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from real_world_depthwise import hasten
 from real_world_frames import RULES, Composed, Frames, Stored, collate, sounding
 from real_world_sounds import Patches, learn_sounds
 from torch import Tensor, nn
@@ -91,7 +90,6 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     net, width = model.picture_net(), model.aspp[0].convs[0].out_channels
     for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what ImageNet's are, and cost most
         early.requires_grad_(requires_grad=False)
-    hasten(net)
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))
     learnt = [p for p in net.parameters() if p.requires_grad]
     heads = [*model.aspp.parameters(), *model.decoder.parameters(), *names.parameters()]
@@ -106,7 +104,7 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
         model.train()
         model.backbone.eval()  # its batch norms keep ImageNet's means
         truth = _classes(owner, objects, number)
-        logits, named = _looked_at(model, names, pictures, truth.shape[-2:])
+        logits, named = looked_at(model, names, pictures, truth.shape[-2:])
         shares = F.one_hot(truth, 1 + len(library.categories)).permute(0, 3, 1, 2).float()
         naming = sum(F.cross_entropy(x, F.adaptive_avg_pool2d(shares, x.shape[-2:])) for x in named)
         loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming
@@ -122,7 +120,7 @@ def _classes(owner: Tensor, objects: Sequence[tuple[str, ...]], number: dict[str
     return torch.stack([lookup[own.long()] for lookup, own in zip(lookups, owner, strict=True)])
 
 
-def _looked_at(model: AVS, names: nn.ModuleList, pictures: Tensor, size: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+def looked_at(model: AVS, names: Iterable[nn.Module], pictures: Tensor, size: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
     """Logits of all that is seen, and of the categories of the cells at strides 16 and 32."""
     with torch.autocast("cpu", torch.bfloat16):
         levels = model.backbone(pictures)
@@ -138,7 +136,7 @@ def _seen(model: AVS, names: nn.ModuleList, held: list, number: dict[str, int]) 
     ious, right = [], []
     for pictures, owner, objects in held:
         truth = _classes(owner, objects, number)
-        logits, named = _looked_at(model, names, pictures, truth.shape[-2:])
+        logits, named = looked_at(model, names, pictures, truth.shape[-2:])
         ious += [
             float((f & (t > 0)).sum() / (f | (t > 0)).sum().clamp(min=1))
             for f, t in zip(logits[:, 0] > 0, truth, strict=True)
