@@ -49,6 +49,15 @@ def test_a_second_run_makes_nothing_anew_and_mends_what_is_gone(videos, masks, t
     assert (again.made, again.kept) == (1, 1)
 
 
+def test_a_run_with_nothing_to_make_sweeps_what_a_killed_one_left(videos, masks, tmp_path):
+    prepare(videos, tmp_path / "tree", masks=masks, workers=0)
+    base = items(tmp_path / "tree", "ms3")[0].base
+    (base / ".sonomask-x").mkdir()
+    (base / ".sonomask-x" / ".lock").write_text("")
+    assert prepare(videos, tmp_path / "tree", masks=masks, workers=0).made == 0
+    assert not list((tmp_path / "tree").rglob(".sonomask-*"))
+
+
 def test_several_processes_make_the_same_tree(videos, tmp_path):
     for name, workers in (("one", 0), ("two", 2)):
         prepare(videos, tmp_path / name, size=32, workers=workers)

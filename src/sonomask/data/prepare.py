@@ -22,7 +22,7 @@ from sonomask.data.pictures import open_picture
 from sonomask.data.tables import inside, read_table
 from sonomask.errors import DatasetError, SonomaskError
 from sonomask.media.reader import VideoReader
-from sonomask.media.workspace import workspace
+from sonomask.media.workspace import sweep, workspace
 from sonomask.media.writer import write_wav
 
 __all__ = ["Prepared", "prepare"]
@@ -97,6 +97,7 @@ def prepare(
         )
         for video, name, split, category in rows
     ]
+    sweep(base)  # of a run that was killed after its last clip, which leaves nothing to make
     result, good = Prepared(), []
     for done, (task, (made, reason)) in enumerate(zip(tasks, _results(tasks, workers), strict=True), start=1):
         if reason:

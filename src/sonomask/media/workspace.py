@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows has no such locks; there nothing is swept
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["REPLACED", "workspace"]
+__all__ = ["REPLACED", "sweep", "workspace"]
 
 PREFIX, LOCK, REPLACED = ".sonomask-", ".lock", "replaced"
 
@@ -28,14 +28,24 @@ PREFIX, LOCK, REPLACED = ".sonomask-", ".lock", "replaced"
 def workspace(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that is gone at the end; what it replaces is set aside in it as `REPLACED`."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target.parent)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=target.parent) as name:
-        folder = Path(name)
-        with (folder / LOCK).open("w", encoding="utf-8") as lock:
+    sweep(target.parent)
+    folder, lock = _begin(target.parent)
+    try:
+        with lock:
             _lock(lock)
             lock.write(target.name)
             lock.flush()
             yield folder
+    finally:
+        _remove(folder)
+
+
+def _begin(parent: Path) -> tuple[Path, IO[str]]:
+    """A new folder, and its lock file. Another run may sweep it as long as it is empty; then another is made."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        with contextlib.suppress(FileNotFoundError):
+            return folder, (folder / LOCK).open("w", encoding="utf-8")
 
 
 def _lock(file: IO[Any]) -> bool:
@@ -48,12 +58,26 @@ def _lock(file: IO[Any]) -> bool:
     return True
 
 
-def _sweep(parent: Path) -> None:
+def sweep(parent: Path) -> None:
+    """Remove what killed runs left in a folder, and put back what they had set aside."""
     for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # killed before the lock was there, or after it was gone
         with contextlib.suppress(OSError), (folder / LOCK).open("r+", encoding="utf-8") as file:
             if not _lock(file):
                 continue
             target = parent / Path(file.read().strip() or "nothing").name
             if (folder / REPLACED).exists() and not target.exists():
                 (folder / REPLACED).rename(target)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """The lock goes last: who is killed meanwhile leaves a folder that can be swept."""
+    with contextlib.suppress(OSError):  # another run may be sweeping it
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
