@@ -149,7 +149,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next(video, tmp_path):
 
 
 def test_the_folder_of_a_run_that_lives_is_not_swept(tmp_path):
-    from sonomask.media.writer import atomic_path
+    from sonomask.media.workspace import atomic_path
 
     with atomic_path(tmp_path / "a") as first:
         first.write_text("a")

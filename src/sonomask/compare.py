@@ -15,7 +15,8 @@ from sonomask.api import Progress, class_names, load_fast, output_stem
 from sonomask.errors import WeightsError
 from sonomask.inference import Rate, Segmenter
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
-from sonomask.media.writer import VideoWriter, atomic_path
+from sonomask.media.workspace import atomic_path
+from sonomask.media.writer import VideoWriter
 from sonomask.outputs.moment import Job, Moment
 from sonomask.outputs.write import moments
 from sonomask.visualise.overlay import overlay

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonomask.errors import WeightsError
-from sonomask.media.workspace import REPLACED, workspace
+from sonomask.media.workspace import atomic_path
 from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
 from sonomask.models.net import Net
 from sonomask.structures import ModelConfig
@@ -48,17 +48,12 @@ def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
         raise WeightsError(f"{folder} exists and is not a model. Give the folder of a model, or a new one.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: _stored(value, half=half) for key, value in model.state_dict().items()}
-    with workspace(folder) as temporary:
-        fresh = temporary / "new"
+    with atomic_path(folder, overwrite=True) as fresh:
         fresh.mkdir()
         safetensors.torch.save_file(tensors, fresh / WEIGHTS)
         text = json.dumps({"format": FORMAT, **model.config.to_dict()}, indent=2, ensure_ascii=False)
         (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(temporary / REPLACED)
-        fresh.rename(folder)
     return folder
 
 

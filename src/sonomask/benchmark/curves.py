@@ -11,6 +11,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan
+from sonomask.media.workspace import atomic_path
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's, which the colour-blind can tell apart."""
@@ -46,8 +47,10 @@ def curves(plan: Plan, subset: str, models: Sequence[str], path: Path) -> bool:
         loss.yaxis.set_major_formatter(ScalarFormatter())
         score.set(xlabel="step", ylabel="validation mIoU", ylim=(0, 1))
         figure.legend(*loss.get_legend_handles_labels(), loc="outside right center", frameon=False)
-        figure.savefig(path)
-        figure.savefig(path.with_suffix(".png"), dpi=200)
+        with atomic_path(path, overwrite=True) as fresh:
+            figure.savefig(fresh, metadata={"CreationDate": None})  # the same figure, the same bytes
+        with atomic_path(path.with_suffix(".png"), overwrite=True) as fresh:
+            figure.savefig(fresh, dpi=200)
     return True
 
 

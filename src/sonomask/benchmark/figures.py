@@ -12,6 +12,7 @@ from torch import Tensor
 from sonomask.benchmark.curves import curves
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan, _batches, trained
+from sonomask.media.workspace import atomic_path
 from sonomask.structures import Batch
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import grid, heated, same_second
@@ -36,18 +37,18 @@ def draw(plan: Plan, subsets: Sequence[str], models: Sequence[str]) -> list[Path
         nets = {_label(name): net for name in models if (net := trained(plan, name, subset)) is not None}
         for clip in range(min(3, len(batch.images))):
             path = folder / f"{subset}_clip{clip + 1}.png"
-            clip_figure(batch, clip, nets).save(path)
+            _saved(clip_figure(batch, clip, nets), path)
             written.append(path)
         listens = next((net for label, net in nets.items() if "TPAVI" in label), None)
         if listens is not None:
             path = folder / f"{subset}_attention.png"
-            attention_figure(batch, 0, listens).save(path)
+            _saved(attention_figure(batch, 0, listens), path)
             written.append(path)
         for part, wanted in PAIRS.items():
             chosen = {label: nets[label] for label in wanted if label in nets}
             if len(chosen) > 1:
                 path = folder / f"{subset}_{part}.png"
-                clip_figure(batch, 0, chosen).save(path)
+                _saved(clip_figure(batch, 0, chosen), path)
                 written.append(path)
         path = folder / f"{subset}_curves.pdf"
         if curves(plan, subset, models, path):
@@ -91,6 +92,11 @@ def attention_figure(batch: Batch, clip: int, net: Any) -> Image.Image:
     return _grid(
         [*rows, ("mask", _marked(images, logits > 0)), ("truth", _marked(images, batch.masks[clip] > 0))], None
     )
+
+
+def _saved(picture: Image.Image, path: Path) -> None:
+    with atomic_path(path, overwrite=True) as fresh:
+        picture.save(fresh)
 
 
 def _pixels(images: Tensor) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sonomask.benchmark.rows import PAPER, ROWS, Row
+from sonomask.media.workspace import atomic_path
 from sonomask.models.catalog import WITHOUT_WEIGHTS
 from sonomask.models.lgvt import LGVT
 from sonomask.models.net import Net
@@ -140,10 +141,7 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
         if isinstance(model, TwoStage):
             values["oracle"] = _oracle(model, batches)
         values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = scores.with_suffix(".part")
-        fresh.write_text(json.dumps(values, indent=1) + "\n")
-        fresh.replace(scores)
+        _write(scores, json.dumps(values, indent=1) + "\n")
     return {"name": name, "subset": subset, "seed": seed, **json.loads(scores.read_text())}
 
 
@@ -280,7 +278,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str) -> None:
     """Write `table.md`, `.csv` and `.tex`."""
     lines = table(results)
-    with (plan.out / "table.csv").open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(plan.out / "table.csv", overwrite=True) as fresh,
+        fresh.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(lines)
@@ -295,14 +296,19 @@ def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str)
         f"published columns: AVSBench, full-size networks; not our figures. {PAPER}.",
     ]  # fmt: skip
     body = "".join("| " + " | ".join(line.values()) + " |\n" for line in lines)
-    (plan.out / "table.md").write_text(head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n", encoding="utf-8")
+    _write(plan.out / "table.md", head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n")
     rows = [
         " & ".join(_tex(v) for v in line.values()) + r" \\"
         for line in (dict(zip(COLUMNS, COLUMNS, strict=True)), *lines)
     ]
     tex = [r"\begin{tabular}{lll" + "r" * (len(COLUMNS) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
            r"\bottomrule", r"\end{tabular}"]  # fmt: skip
-    (plan.out / "table.tex").write_text("\n".join([*(f"% {f}" for f in facts), *tex]) + "\n", encoding="utf-8")
+    _write(plan.out / "table.tex", "\n".join([*(f"% {f}" for f in facts), *tex]) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path, overwrite=True) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 def _tex(text: str) -> str:

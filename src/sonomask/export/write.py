@@ -21,7 +21,7 @@ from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.export.graph import Frontend, Graph, example, plain_padding, reason_against
-from sonomask.media.writer import atomic_path
+from sonomask.media.workspace import atomic_path
 from sonomask.models.net import Net
 
 __all__ = ["Exported", "Format", "export"]

@@ -7,6 +7,7 @@ killed goes back to its place.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from sonomask.errors import MediaError
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks; there nothing is swept
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["REPLACED", "sweep", "workspace"]
+__all__ = ["atomic_path", "sweep", "workspace"]
 
 PREFIX, LOCK, REPLACED = ".sonomask-", ".lock", "replaced"
 
@@ -32,7 +35,6 @@ def workspace(target: Path) -> Iterator[Path]:
     folder, lock = _begin(target.parent)
     try:
         with lock:
-            _lock(lock)
             lock.write(target.name)
             lock.flush()
             yield folder
@@ -40,21 +42,48 @@ def workspace(target: Path) -> Iterator[Path]:
         _remove(folder)
 
 
+@contextmanager
+def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary name beside `target`, for a file or a folder, which becomes the target at a clean exit.
+
+    Raises:
+        MediaError: The target exists and `overwrite` is not set.
+    """
+    target = Path(target)
+    if target.exists() and not overwrite:
+        raise MediaError(f"{target} exists. Use --overwrite to replace it, or give another --out.")
+    with workspace(target) as folder:
+        fresh = folder / target.name
+        yield fresh
+        if fresh.is_file():
+            with fresh.open("rb+") as file:
+                os.fsync(file.fileno())
+        if target.is_dir() and not target.is_symlink():
+            target.rename(folder / REPLACED)
+        fresh.replace(target)
+
+
 def _begin(parent: Path) -> tuple[Path, IO[str]]:
-    """A new folder, and its lock file. Another run may sweep it as long as it is empty; then another is made."""
+    """A new folder, and its lock. Until it is locked another run may take it for one that was left; then another is made."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         with contextlib.suppress(FileNotFoundError):
-            return folder, (folder / LOCK).open("w", encoding="utf-8")
+            file = (folder / LOCK).open("w", encoding="utf-8")
+            if _lock(file) is not False and (folder / LOCK).exists():
+                return folder, file
+            file.close()
 
 
-def _lock(file: IO[Any]) -> bool:
+def _lock(file: IO[Any]) -> bool | None:
+    """Whether it is ours now; None where there are no locks."""
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody has it, or this file system has no locks
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

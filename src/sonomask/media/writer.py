@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import wave
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import MediaError
 from sonomask.media.opening import Limits, open_media, told
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.workspace import REPLACED, workspace
+from sonomask.media.workspace import atomic_path
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
 TRACK_RATE = 48_000  # Hz of sound that is encoded again
@@ -64,27 +63,6 @@ ENCODINGS: dict[str, Encoding] = {
         {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, FASTSTART,
     ),
 }  # fmt: skip
-
-
-@contextmanager
-def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary name beside `target`, for a file or a folder, which becomes the target at a clean exit.
-
-    Raises:
-        MediaError: The target exists and `overwrite` is not set.
-    """
-    target = Path(target)
-    if target.exists() and not overwrite:
-        raise MediaError(f"{target} exists. Use --overwrite to replace it, or give another --out.")
-    with workspace(target) as folder:
-        fresh = folder / target.name
-        yield fresh
-        if fresh.is_file():
-            with fresh.open("rb+") as file:
-                os.fsync(file.fileno())
-        if target.is_dir() and not target.is_symlink():
-            target.rename(folder / REPLACED)
-        fresh.replace(target)
 
 
 class VideoWriter:

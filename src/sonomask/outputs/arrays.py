@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from sonomask.media.writer import atomic_path
+from sonomask.media.workspace import atomic_path
 from sonomask.outputs.moment import Job, Moment, Take
 
 __all__ = ["write_npz"]

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from sonomask.media.writer import atomic_path
+from sonomask.media.workspace import atomic_path
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Job, Moment, Take, counts, indexed, save_jpeg
 from sonomask.tracks import Region

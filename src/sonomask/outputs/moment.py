@@ -17,7 +17,7 @@ from pycocotools import mask as run_lengths
 
 from sonomask.errors import MediaError
 from sonomask.media.reader import Frame, VideoReader
-from sonomask.media.writer import atomic_path
+from sonomask.media.workspace import atomic_path
 from sonomask.palette import palette
 from sonomask.tracks import Region
 

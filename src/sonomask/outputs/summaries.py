@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.writer import atomic_path
+from sonomask.media.workspace import atomic_path
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.plots import score_plot
