@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from sonomask.models.catalog import create_model
 from sonomask.models.pixels_that_sound import sparse_correlation
-from sonomask.models.sst import grid_mask, strided_mask
+from sonomask.models.sst import grid_mask, positions, strided_mask
+from sonomask.models.towers import heat_logits
 from sonomask.models.two_stage import components
 from sonomask.structures import Batch
 from sonomask.weights import load, save
@@ -251,3 +253,17 @@ def test_a_saved_model_comes_back_with_the_same_answers(name, tmp_path):
 
 def test_pixels_that_sound_needs_no_weights():
     assert load("pixels_that_sound").config.dense
+
+
+def test_what_sst_makes_while_it_is_traced_is_not_kept_for_later():
+    for make in (lambda: grid_mask(2, 3, 3), lambda: strided_mask(2, 3, 3), lambda: positions(2, 3, 3, 12)):
+        with FakeTensorMode():
+            assert isinstance(make(), FakeTensor)
+        assert not isinstance(make(), FakeTensor)
+
+
+def test_a_heat_map_as_logits_hardly_depends_on_the_rounding_of_the_runtime():
+    heat = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+    logits = heat_logits(heat, (8, 8))
+    assert torch.allclose(logits.sigmoid(), heat, atol=1.01e-4)
+    assert (heat_logits((heat + 3e-7).clamp(max=1), (8, 8), lowest=False) - logits).abs().max() < 1e-3 * 18

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -139,14 +138,12 @@ class GridLayer(nn.Module):
         return q, k, v
 
 
-@cache
 def grid_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
     """Which cells see one another: at least two of time, row and column are equal. Every cell sees itself."""
     cells = torch.stack(torch.meshgrid(*map(torch.arange, (t, h, w)), indexing="ij"), -1).flatten(0, 2)
     return (cells[:, None] == cells[None]).sum(-1) >= 2
 
 
-@cache
 def strided_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
     """Which cells see one another: near ones of one frame, and those of any frames that are whole strides apart.
 
@@ -162,7 +159,6 @@ def strided_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
 MASKS: dict[str, Callable[[int, int, int], Tensor]] = {"grid": grid_mask, "strided": strided_mask}
 
 
-@cache
 def positions(t: int, h: int, w: int, width: int) -> Float[Tensor, "t h w C"]:
     """Sinusoids of time, row and column, a third of the channels each."""
     each = width // 6

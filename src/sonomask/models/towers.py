@@ -42,7 +42,8 @@ class Tower(nn.Module):
 def heat_logits(heat: Float[Tensor, "N 1 _h _w"], size: tuple[int, int], *, lowest: bool = True) -> Tensor:
     """A heat map as logits: bilinear to `size`, each frame to 0..1 by its own range, then the logit.
 
-    The sigmoid gives the heat back, and ½ of a frame's range is the cut. So every frame has something marked.
+    The sigmoid gives the heat back, to 10⁻⁴, and ½ of a frame's range is the cut. So every frame has something marked. Nearer
+    to 0 and 1 a logit would tell nothing but float32's rounding, which differs from runtime to runtime.
 
     Args:
         heat: Any range.
@@ -53,7 +54,7 @@ def heat_logits(heat: Float[Tensor, "N 1 _h _w"], size: tuple[int, int], *, lowe
     if lowest:
         heat = heat - heat.amin((2, 3), keepdim=True)
     heat = heat / heat.amax((2, 3), keepdim=True).clamp(min=1e-8)
-    return torch.logit(heat, eps=1e-6)
+    return torch.logit(heat, eps=1e-4)
 
 
 def one_frame_each(valid: Tensor) -> Tensor:
