@@ -14,6 +14,7 @@ each stored frame meets new sounds in each step.
 import argparse
 import csv
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from real_world_frames import RULES, Composed, Frames, Stored, collate, sounding
 from real_world_sounds import Patches, learn_sounds
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from sonomask.convert import load_backbone
@@ -41,6 +43,20 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy of logits (N, 1, 1, H, W), and Dice over the frames in which something is to be marked."""
     every, marked = torch.ones(masks.shape[:2], dtype=torch.bool), masks.flatten(2).any(2)
     return binary_cross_entropy(logits, masks, every) + 0.3 * dice(logits, masks, marked)
+
+
+def object_loss(logits: Tensor, owner: Tensor, sounds: Sequence[Sequence[bool]]) -> Tensor:
+    """Cross-entropy of each seen object's mean logit and whether it sounds: whole objects are taken or left.
+
+    `logits` and `owner` are (N, H, W); `sounds` tells of each object of each frame.
+    """
+    losses = []
+    for row, own, sounding_ in zip(logits, owner, sounds, strict=True):
+        for k, heard in enumerate(sounding_):
+            if (own == k).any():
+                mean = row[own == k].mean()
+                losses.append(F.binary_cross_entropy_with_logits(mean, torch.tensor(float(heard))))
+    return torch.stack(losses).mean()
 
 
 class Descent:
@@ -91,14 +107,21 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what ImageNet's are, and cost most
         early.requires_grad_(requires_grad=False)
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))
+    if args.start:
+        model.load_state_dict(safetensors.torch.load_file(args.start / "pictures.safetensors"), strict=False)
+        names.load_state_dict(safetensors.torch.load_file(args.start / "names.safetensors"))
     learnt = [p for p in net.parameters() if p.requires_grad]
     heads = [*model.aspp.parameters(), *model.decoder.parameters(), *names.parameters()]
-    steps = args.steps[1]
-    descent = Descent((learnt, 4e-4), (heads, 2e-3), steps=steps)
-    log = Log(args.out / "pictures.csv", ["step", "loss", "naming", "validation_iou", "named"])
-    composed = Composed(library.split("train"), 16 * steps, args.size, args.seed + 1)
+    steps, slower = args.steps[1], 0.5 if args.start else 1.0
+    descent = Descent((learnt, 4e-4 * slower), (heads, 2e-3 * slower), steps=steps)
+    log = Log(args.out / "pictures.csv", ["step", "loss", "naming", "objects", "validation_iou", "named"])
+    composed = Composed(library.split("train"), 16 * steps, args.size, args.seed + 1 + (1000 if args.start else 0))
     held = [*DataLoader(Composed(library.split("val"), 288, args.size, args.seed), 16, collate_fn=collate)]
     number = {c: 1 + i for i, c in enumerate(library.categories)}
+    shown = Counter(p.category for p in composed.scenes.library.pictures)
+    weights = torch.tensor([0.0, *((1 + shown[c]) ** -0.5 for c in library.categories)])
+    weights /= weights[1:].mean()
+    mean = AveragedModel(nn.ModuleList([model, names]), multi_avg_fn=get_ema_multi_avg_fn(0.995))
     loader = DataLoader(composed, 16, collate_fn=collate, num_workers=1, prefetch_factor=8)
     for step, (pictures, owner, objects) in enumerate(loader):
         model.train()
@@ -107,11 +130,24 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
         logits, named = looked_at(model, names, pictures, truth.shape[-2:])
         shares = F.one_hot(truth, 1 + len(library.categories)).permute(0, 3, 1, 2).float()
         naming = sum(F.cross_entropy(x, F.adaptive_avg_pool2d(shares, x.shape[-2:])) for x in named)
-        loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming
+        whole = sum(_objects_loss(x, shares, weights) for x in named)
+        loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming + 0.15 * whole
         descent.step(loss)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            log(step + 1, loss.item(), naming.item(), *_seen(model.eval(), names, held, number))
+        mean.update_parameters(nn.ModuleList([model, names]))
+        if (step + 1) % 200 == 0 or step + 1 == steps:
+            own = mean.module.eval()
+            log(step + 1, loss.item(), naming.item(), whole.item(), *_seen(own[0], own[1], held, number))
+    model, names = mean.module
     return model, names
+
+
+def _objects_loss(named: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of what each frame's categories are named as a whole, the rare ones counting more."""
+    share = F.adaptive_avg_pool2d(shares, named.shape[-2:]).flatten(2)
+    area = share.sum(2)  # frames, categories
+    means = torch.einsum("nkp,ncp->nkc", share, named.flatten(2)) / area.clamp(min=1e-6)[..., None]
+    frame, category = (area[:, 1:] > 0.25).nonzero().unbind(1)
+    return F.cross_entropy(means[frame, category + 1], category + 1, weight=weights, label_smoothing=0.1)
 
 
 def _classes(owner: Tensor, objects: Sequence[tuple[str, ...]], number: dict[str, int]) -> Tensor:
@@ -120,7 +156,9 @@ def _classes(owner: Tensor, objects: Sequence[tuple[str, ...]], number: dict[str
     return torch.stack([lookup[own.long()] for lookup, own in zip(lookups, owner, strict=True)])
 
 
-def looked_at(model: AVS, names: Iterable[nn.Module], pictures: Tensor, size: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+def looked_at(
+    model: AVS, names: Iterable[nn.Module], pictures: Tensor, size: Sequence[int]
+) -> tuple[Tensor, list[Tensor]]:
     """Logits of all that is seen, and of the categories of the cells at strides 16 and 32."""
     with torch.autocast("cpu", torch.bfloat16):
         levels = model.backbone(pictures)
@@ -226,7 +264,8 @@ def learn_fusion(
         output = model.decode(torch.empty(16, 1, 3, *size), sound)
         truth, every = truth[:, None], torch.ones(16, 1, dtype=torch.bool)
         told = attention(output, truth, every)
-        loss = mask_loss(output.logits, truth) + 0.5 * told
+        whole = object_loss(output.logits[:, 0, 0], frames.owner[places], [chosen for _, chosen in drawn])
+        loss = mask_loss(output.logits, truth) + 0.5 * told + 0.3 * whole
         descent.step(loss)
         if (step + 1) % 200 == 0 or step + 1 == args.steps[3]:
             asked = _asked(model.eval(), library, held, quiz)
@@ -288,7 +327,8 @@ def finish(library: Library, model: AVS, out: Path, size: int) -> None:
     fit = calibrate(torch.cat(strength), torch.cat(truth))
     model.config = replace(
         model.config, pairing="centre", clip_length=5, presence=fit, image_size=(size, size),
-        about="Trained on composed scenes of real pictures and recordings; see README.md beside this file.",
+        about="Trained on composed scenes of real pictures and recordings, see README.md beside this file. Research and "
+        "demonstration use: parts of its training data are licensed for non-commercial use.",
     )  # fmt: skip
     save(model, out, half=True)
 
@@ -300,6 +340,7 @@ def main() -> None:
     parser.add_argument("--sounds", required=True)
     parser.add_argument("--backbone", default=None, help="ImageNet weights; random without")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
+    parser.add_argument("--start", type=Path, help="folder of another run, from which parts 1 and 2 go on")
     parser.add_argument("--fusion", default="tpavi", choices=["tpavi", "add", "none"])
     parser.add_argument("--model", default="avs_lite")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures")
@@ -312,7 +353,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     library = Library.read(args.images, args.sounds)
     if not (args.out / "sounds.safetensors").is_file():
-        learn_sounds(library, args.out, args.steps[0], args.seed, args.backbone)
+        learn_sounds(library, args.out, args.steps[0], args.seed, args.backbone, args.start)
     model = create_model(args.model, fusion=args.fusion)
     if not (args.out / "pictures.safetensors").is_file():
         seen, names = learn_pictures(library, args)

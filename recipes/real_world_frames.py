@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from sonomask.data.composite import CompositeRules, CompositeScenes
 from sonomask.data.library import Library
 
-RULES = CompositeRules(objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.2, together=0.2, offscreen=0.45)
+RULES = CompositeRules(
+    objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.45, together=0.2, offscreen=0.35
+)
 """More pairs and more foreign sounds than the rules' own defaults: they are what is hard."""
 
 Frame = tuple[Tensor, Tensor, tuple[str, ...]]
@@ -113,7 +115,9 @@ def sounding(
     count = 0 if rng.random() < RULES.silence else 2 if rng.random() < RULES.together else 1
     chosen = rng.sample(sorted(able), min(count, len(able)))
     kinds = [rng.choice(able[i]) for i in chosen]
-    if rng.random() < (RULES.offscreen if kinds else 0.7):
+    if rng.random() < (
+        RULES.offscreen if kinds else 0.8
+    ):  # a lone object beside a foreign sound must be as common as not
         seen = {k for c in objects for k in library.matches[c]}
         kinds.append(rng.choice(sorted(set(patches.bank) - seen)))
     heard = set(kinds)

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.logmel import MEL_BANDS, OFFSET, PATCH_FRAMES, SAMPLE_RATE, examples, log_mel
@@ -52,6 +53,13 @@ class Patches:
         rows = torch.from_numpy((first + np.arange(PATCH_FRAMES)) % len(magnitudes))
         return (magnitudes[rows].float() * 10 ** (self.rng.uniform(*loudness) / 20)) ** 2
 
+    def _room(self, power: Tensor) -> Tensor:
+        """As it dies away in a room: a part of the power again, less and less, up to a third of a second later."""
+        fall = torch.exp(-torch.arange(32) / float(self.rng.uniform(1, 6)))
+        late = F.conv1d(F.pad(power.T[:, None], (31, 0)), (fall / fall.sum()).flip(0)[None, None])[:, 0].T
+        wet = float(self.rng.uniform(0.2, 0.9))
+        return (1 - wet) * power + wet * late
+
     def draw(self, count: int) -> list[list[str]]:
         """Kinds that play at once, up to three, with no regard to what is seen."""
         return [
@@ -70,15 +78,15 @@ class Patches:
                 if rng.random() < 0.2:  # it begins or ends within the patch
                     edge = int(rng.integers(10, 86))
                     part[slice(edge) if rng.random() < 0.5 else slice(edge, None)] = 0
-                x[i] += part
+                x[i] += self._room(part) if rng.random() < 0.3 else part
                 y[i, self.names.index(kind)] = 1
             x[i] += self._cut(self.noises[int(rng.integers(len(self.noises)))], (-75, -24))
         x = (x.sqrt() + OFFSET).log()
-        bumps = (torch.randn(count, 1, 8) * 0.25).repeat_interleave(8, 2)  # microphones differ
+        bumps = (torch.randn(count, 1, 8) * 0.3).repeat_interleave(8, 2)  # microphones differ
         x = (
             x
             + torch.randn(count, 1, 1) * 0.2
-            + torch.linspace(-1, 1, MEL_BANDS) * torch.randn(count, 1, 1) * 0.3
+            + torch.linspace(-1, 1, MEL_BANDS) * torch.randn(count, 1, 1) * 0.4
             + bumps
         )
         for one in x:  # SpecAugment's masks
@@ -90,8 +98,13 @@ class Patches:
         return x[:, None], y
 
 
-def learn_sounds(library: Library, out: Path, steps: int, seed: int, backbone: str | None) -> None:
-    """Train the audio encoder to name every category of sound and every thing that would make it; weights and log."""
+def learn_sounds(
+    library: Library, out: Path, steps: int, seed: int, backbone: str | None, start: Path | None = None
+) -> None:
+    """Train the audio encoder to name every category of sound and every thing that would make it; weights and log.
+
+    With `start`, the folder of another run, its encoder learns on at half the rate.
+    """
     torch.manual_seed(seed)
     names, seen = (
         sorted({r.category for r in library.recordings}),
@@ -110,8 +123,13 @@ def learn_sounds(library: Library, out: Path, steps: int, seed: int, backbone: s
         weights = net.picture_net().state_dict()
         weights["conv_stem.weight"] = weights["conv_stem.weight"].sum(1, keepdim=True)
         encoder.net.load_state_dict(weights)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], 1.5e-3, weight_decay=0.03)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, steps, pct_start=0.15)
+    rate = 1.5e-3
+    if start:
+        encoder.load_state_dict(safetensors.torch.load_file(start / "sounds.safetensors"))
+        rate /= 2
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], rate, weight_decay=0.03)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
+    mean = AveragedModel(nn.ModuleList([encoder, head]), multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     with (out / "sounds.csv").open("w", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "loss", "validation_top1", "validation_pairs"])
@@ -123,11 +141,12 @@ def learn_sounds(library: Library, out: Path, steps: int, seed: int, backbone: s
             loss.backward()
             optimizer.step()
             schedule.step()
+            mean.update_parameters(nn.ModuleList([encoder, head]))
             if (step + 1) % 250 == 0 or step + 1 == steps:
-                scores = _heard(encoder, head, held, makes)
+                scores = _heard(*mean.module, held, makes)
                 log.writerow([step + 1, f"{loss.item():.4f}", *(f"{s:.4f}" for s in scores)])
                 file.flush()
-    safetensors.torch.save_file(encoder.state_dict(), out / "sounds.safetensors")
+    safetensors.torch.save_file(mean.module[0].state_dict(), out / "sounds.safetensors")
 
 
 @torch.no_grad()
