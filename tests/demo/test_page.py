@@ -44,6 +44,10 @@ def address(runner):
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+    deadline = time.monotonic() + PATIENCE
+    while not server.started:  # the browser is up already and would be refused
+        assert thread.is_alive() and time.monotonic() < deadline, "the page's server did not start"
+        time.sleep(0.05)
     yield f"http://127.0.0.1:{port}/"
     server.should_exit = True
     thread.join(timeout=20)
