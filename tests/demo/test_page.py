@@ -46,7 +46,8 @@ def address(runner):
     thread.start()
     deadline = time.monotonic() + PATIENCE
     while not server.started:  # the browser is up already and would be refused
-        assert thread.is_alive() and time.monotonic() < deadline, "the page's server did not start"
+        assert thread.is_alive(), "the page's server did not start"
+        assert time.monotonic() < deadline, "the page's server takes too long to start"
         time.sleep(0.05)
     yield f"http://127.0.0.1:{port}/"
     server.should_exit = True
