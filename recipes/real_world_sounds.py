@@ -118,7 +118,7 @@ def learn_sounds(
     ]
     encoder, head = EfficientEncoder(128), nn.Linear(128, len(names) + len(seen))
     if backbone:  # the stem sums what it saw of red, green and blue
-        net = create_model("avs_lite", fusion="none")
+        net = create_model("avs_lite", fusion="none", backbone="tf_efficientnet_lite0")
         load_backbone(net, backbone)
         weights = net.picture_net().state_dict()
         weights["conv_stem.weight"] = weights["conv_stem.weight"].sum(1, keepdim=True)

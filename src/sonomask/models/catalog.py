@@ -44,7 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dilations": (1, 3, 6),
     },
     "avs_lite": {
-        "backbone": "tf_efficientnet_lite0",
+        "backbone": "mobilenetv2_100",
+        "backbone_options": {"pad_type": "same"},  # TensorFlow's, where its COCO weights come from
         "audio": "efficient",
         "width": 64,
         "dilations": (1, 3, 6),
