@@ -9,8 +9,8 @@ Four parts, of which the first three are left out if their results are there: (1
 weights, learns to name the recordings; (2) the picture side, from COCO's weights, learns what things are and where on
 composed frames; (3) frames are composed and what the backbone makes of them is stored, since from here on it stays as it
 is; (4) the model learns what of it sounds, TPAVI's attention first. Nothing that is seen depends on what is heard, so that
-each stored frame meets new sounds in each step. With `--start` parts 1 and 2 go on from another run; the two commands that
-made the built-in weights stand on their card.
+each stored frame meets new sounds in each step. With `--start` parts 1 and 2 go on from another run; how the built-in
+weights were made stands on their card.
 `--fusion` chooses the model: "tpavi" for the built-in one, "none" and "add" for what it is compared with.
 """
 

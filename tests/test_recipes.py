@@ -28,7 +28,7 @@ def test_pictures_and_recordings_become_a_model_that_marks_a_video(fusion, small
     assert model.config.listens == (fusion != "none")
 
 
-def written(folder, net):
+def write_detector(folder, net):
     """A TensorFlow.js model, as far as the recipe reads it, of a network of timm with its batch norms folded in."""
     layers = [("conv_stem", "bn1", "Conv"), ("blocks.0.0.conv_dw", "blocks.0.0.bn1", "expanded_conv/depthwise")]
     layers.append(("blocks.0.0.conv_pw", "blocks.0.0.bn2", "expanded_conv/project"))
@@ -70,19 +70,23 @@ def test_a_detectors_backbone_sees_the_same_under_our_names(coco_backbone, tmp_p
         if isinstance(module, torch.nn.BatchNorm2d):
             for values, low in ((module.weight, 0.5), (module.running_var, 0.5), (module.bias, -0.5)):
                 values.uniform_(low, low + 1)
-    written(tmp_path, net)
+    write_detector(tmp_path, net)
     ours = timm.create_model("mobilenetv2_100", pretrained=False, features_only=True, pad_type="same")
     ours.load_state_dict(coco_backbone.rename(coco_backbone.read_model(tmp_path / "model.json")))
     picture = torch.rand(1, 3, 64, 64)
     theirs, own = picture * 2 - 1, (picture - coco_backbone.MEAN[:, None, None]) / coco_backbone.STD[:, None, None]
     for a, b in zip(net.eval()(theirs)[:2], ours.eval()(own)[:2], strict=True):  # edges are padded with another grey
         torch.testing.assert_close(a[..., 4:-4, 4:-4], b[..., 4:-4, 4:-4], rtol=1e-4, atol=1e-5)
+    maps = torch.rand(1, 32, 64, 64)
+    for stage, same in zip(net.blocks, ours.blocks, strict=True):
+        torch.testing.assert_close(stage(maps), same(maps), rtol=1e-4, atol=1e-5)
+        maps = stage(maps) / stage(maps).std()
 
 
 @pytest.mark.parametrize("paths", [["../shard0", "shard1"], ["shard0"]])
 def test_a_detector_whose_table_lies_is_refused(coco_backbone, paths, tmp_path):
     net = timm.create_model("mobilenetv2_100", pretrained=False, features_only=True, pad_type="same")
-    manifest = written(tmp_path, net)
+    manifest = write_detector(tmp_path, net)
     manifest[0]["paths"] = paths
     (tmp_path / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
     with pytest.raises(ValueError, match="expected"):
