@@ -12,7 +12,7 @@ import json
 import statistics
 from pathlib import Path
 
-from sonomask.training.cli import evaluate, train
+from sonomask.training.recipes import evaluate, train
 
 RECIPE = str(Path(__file__).parents[1] / "recipes" / "synthetic_ablation.yaml")
 FUSIONS = {

@@ -17,9 +17,9 @@ from pathlib import Path
 from sonomask.batch.job import Job, Options
 from sonomask.batch.run import run
 from sonomask.batch.stages import Decoder, Finisher, Scorer
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
-from sonomask.weights import load
+from sonomask.checkpoints.folder import load
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 
 
 def corpus(folder, videos, size, seconds):

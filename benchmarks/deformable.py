@@ -17,7 +17,7 @@ import torch
 import written_out
 from model import peak, race
 
-from sonomask.models.deformable import Cells, DeformableAttention, DeformableEncoder, sample_rows
+from sonomask.models.parts.deformable import Cells, DeformableAttention, DeformableEncoder, sample_rows
 
 SIZES = {
     "AVSegFormer, 1 frame of 512×512": (1, [(64, 64), (32, 32), (16, 16)], 2048),

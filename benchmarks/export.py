@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sonomask.data.composite import CompositeRules, CompositeScenes
-from sonomask.data.library import Library
-from sonomask.data.synthetic import SyntheticScenes
+from sonomask.checkpoints.folder import load
+from sonomask.data.composed.compose import CompositeRules, CompositeScenes
+from sonomask.data.composed.library import Library
+from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.export.runtime import load_onnx
 from sonomask.export.write import export
 from sonomask.models.optimize import optimize
-from sonomask.weights import load
 
 
 def quantised(folder, operators):

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from sonomask.cli import main as run_command
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.cli.main import main as run_command
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 
 RECIPE = """
 model: {model: avs_mini, options: {fusion: add}, learning_rate: 0.002, freeze_audio: false, dice_weight: 0.3}
@@ -194,7 +194,7 @@ def main():
 
     import sonomask.batch.run
     import sonomask.benchmark.run
-    import sonomask.training.cli  # noqa: F401
+    import sonomask.training.recipes  # noqa: F401
 
     failed, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

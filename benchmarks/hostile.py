@@ -59,7 +59,7 @@ def hash_of(name):
 
 
 def _picture(path):
-    from sonomask.data.pictures import open_picture
+    from sonomask.safe_reading.pictures import open_picture
 
     open_picture(path, "RGB")
 

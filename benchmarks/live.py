@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from sonomask.audio.logmel import examples_at
-from sonomask.inference import Segmenter, reduce
+from sonomask.checkpoints.folder import load
+from sonomask.inference.segmenter import Segmenter, reduce
 from sonomask.live.segmenter import LiveMasks
 from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
-from sonomask.weights import load
 
 FPS = 25
 

@@ -30,8 +30,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 
 KINDS = ("trickle", "oversized", "half a head", "hang up")
 WAIT = 300.0  # seconds after the end in which what was accepted must be done
@@ -208,7 +208,7 @@ def serve(folder, port):
     words = ["serve", "--models", "avs_mini.synthetic", "--port", str(port), "--max-mb", "1", "--device", "cpu"]
     environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     with (folder.parent / "said.txt").open("w") as file:
-        command = [sys.executable, "-m", "sonomask.cli", *words]
+        command = [sys.executable, "-m", "sonomask.cli.main", *words]
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)  # noqa: S603
     end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:

@@ -51,7 +51,7 @@ def main():
         make(video, round(options.hours * 3600))
         began = time.monotonic()
         words = ["--model", options.model, "--rate", options.rate, "--out", folder, "--format", *options.format]
-        subprocess.run([sys.executable, "-m", "sonomask.cli", "segment", str(video), *words], check=True)  # noqa: S603
+        subprocess.run([sys.executable, "-m", "sonomask.cli.main", "segment", str(video), *words], check=True)  # noqa: S603
         peak = resource.getrusage(resource.RUSAGE_CHILDREN)
     megabytes = peak.ru_maxrss / 1024
     print(f"{options.hours:g} h, {options.rate} masks a second, {options.model}, {' '.join(options.format)}:")

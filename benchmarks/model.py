@@ -22,7 +22,7 @@ from torch import Tensor
 from sonomask.audio import logmel
 from sonomask.models.catalog import create_model
 from sonomask.models.optimize import optimize
-from sonomask.models.tpavi import TPAVI
+from sonomask.models.parts.tpavi import TPAVI
 
 MIB = 2**20
 

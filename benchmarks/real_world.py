@@ -17,11 +17,11 @@ import torch
 
 from sonomask.audio.logmel import OFFSET
 from sonomask.benchmark.figures import clip_figure
-from sonomask.data.composite import CompositeRules, CompositeScenes
-from sonomask.data.library import Library
-from sonomask.presence import evidence
+from sonomask.checkpoints.folder import load
+from sonomask.data.composed.compose import CompositeRules, CompositeScenes
+from sonomask.data.composed.library import Library
+from sonomask.inference.presence import evidence
 from sonomask.structures import Batch
-from sonomask.weights import load
 
 BASE = CompositeRules()
 WORLDS = {  # what is asked, the rules of its scenes

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sonomask.inference.maskige import Maker, MaskRCNN, Sam, Superpixels
 from sonomask.media.reader import VideoReader
-from sonomask.regions import Maker, MaskRCNN, Sam, Superpixels
 
 VIDEO = Path(__file__).parents[1] / "examples" / "three_things.mp4"
 MAKERS = ("superpixels", "maskrcnn", "maskrcnn_v2", "sam", "sam2")

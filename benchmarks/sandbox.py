@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from sonomask.media.reader import VideoReader
-from sonomask.media.sandbox import SandboxedReader
+from sonomask.media.sandbox.reader import SandboxedReader
 
 TASKS = {
     "open": lambda reader: reader.info,

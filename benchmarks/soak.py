@@ -88,7 +88,7 @@ def main():
         command = [
             sys.executable,
             "-m",
-            "sonomask.cli",
+            "sonomask.cli.main",
             "live",
             *words,
             "--model",

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sonomask.models.aspp import DilatedSum
-from sonomask.models.avs import AVS
-from sonomask.models.deformable import DeformableAttention, DeformableEncoder, Size, sine_position
-from sonomask.models.tpavi import TPAVI
+from sonomask.models.nets.avs import AVS
+from sonomask.models.parts.aspp import DilatedSum
+from sonomask.models.parts.deformable import DeformableAttention, DeformableEncoder, Size, sine_position
+from sonomask.models.parts.tpavi import TPAVI
 from sonomask.structures import Output
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sonomask.data.synthetic import Rules, Scene, scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.drawn.world import Rules, Scene, scene
+from sonomask.data.tree import write_video
 
 HEARD = ((0,), (1,), (2,), (), (0, 1))  # which of the things, two seconds each
 SECONDS = 2

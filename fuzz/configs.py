@@ -7,8 +7,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["sonomask"]):
+    from sonomask.checkpoints.folder import BUILT_IN, CONFIG, _read_config, read_tensors
     from sonomask.errors import WeightsError
-    from sonomask.weights import BUILT_IN, CONFIG, _read_config, read_tensors
 
 PLACE = Path(tempfile.mkdtemp())
 WHOLE = (BUILT_IN / "avs_mini.synthetic" / CONFIG).read_bytes()

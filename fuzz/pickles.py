@@ -12,8 +12,8 @@ import atheris
 with atheris.instrument_imports(include=["sonomask", "pickletools"]):
     import torch
 
-    from sonomask.data.pickles import read_logmel
     from sonomask.errors import DatasetError
+    from sonomask.safe_reading.pickled_logmel import read_logmel
 
 PLACE = Path(tempfile.mkdtemp(), "x.pkl")
 WHOLE = io.BytesIO()

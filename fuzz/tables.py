@@ -9,8 +9,8 @@ import atheris
 with atheris.instrument_imports(include=["sonomask"]):
     from sonomask.data.avsbench import items
     from sonomask.data.prepare import _rows
-    from sonomask.data.tables import read_table
     from sonomask.errors import DatasetError
+    from sonomask.safe_reading.tables import read_table
 
 ROOT = Path(tempfile.mkdtemp())
 (ROOT / "visual_frames").mkdir()

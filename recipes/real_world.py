@@ -32,14 +32,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sonomask.convert import load_backbone
-from sonomask.data.composite import CompositeScenes
-from sonomask.data.library import Library
-from sonomask.losses import attention, binary_cross_entropy, dice
-from sonomask.models.avs import AVS
+from sonomask.checkpoints.convert import load_backbone
+from sonomask.data.composed.compose import CompositeScenes
+from sonomask.data.composed.library import Library
+from sonomask.losses.masks import attention, binary_cross_entropy, dice
+from sonomask.models.nets.avs import AVS
 from sonomask.models.catalog import create_model
-from sonomask.presence import calibrate, evidence
-from sonomask.weights import save
+from sonomask.inference.presence import calibrate, evidence
+from sonomask.checkpoints.folder import save
 
 
 def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:

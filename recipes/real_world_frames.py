@@ -11,8 +11,8 @@ from real_world_sounds import Patches
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sonomask.data.composite import CompositeRules, CompositeScenes
-from sonomask.data.library import Library
+from sonomask.data.composed.compose import CompositeRules, CompositeScenes
+from sonomask.data.composed.library import Library
 
 RULES = CompositeRules(
     objects=(0.04, 0.42, 0.4, 0.14), whole=0.4, same=0.03, silence=0.45, together=0.2, offscreen=0.35

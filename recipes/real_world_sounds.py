@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.logmel import MEL_BANDS, OFFSET, PATCH_FRAMES, SAMPLE_RATE, examples, log_mel
-from sonomask.convert import load_backbone
-from sonomask.data.library import Library, Recording, read_recording
+from sonomask.checkpoints.convert import load_backbone
+from sonomask.data.composed.library import Library, Recording, read_recording
 from sonomask.models.catalog import create_model
 
 

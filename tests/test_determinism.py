@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import sonomask
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.errors import MediaError
 
 TOLERANCE = 1e-5  # of a probability, between batch sizes: float32 sums in another order
@@ -48,7 +48,7 @@ def test_batch_sizes_agree(model, video):
 
 
 def test_the_sandbox_gives_the_same_numbers(model, video):
-    from sonomask.media.sandbox import SandboxedReader
+    from sonomask.media.sandbox.reader import SandboxedReader
 
     with SandboxedReader(video) as reader:
         assert torch.equal(probabilities(model, reader), probabilities(model, video))
@@ -85,6 +85,6 @@ def make_broken_sound(tmp_path):
 def test_segmenting_warns_of_nothing(video, tmp_path):
     words = ["segment", str(video), "--model", "avs_mini.synthetic", "--out", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "sonomask.cli", *words], check=False, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-m", "sonomask.cli.main", *words], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sonomask import cli
+from sonomask.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md"))

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sonomask.cli import main
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.cli.main import main
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.errors import MediaError
-from sonomask.inference import Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.structures import ModelConfig, Output
 
 ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
@@ -116,7 +116,7 @@ def start(video, out):
     words = ["segment", str(video), "--model", "avs_mini.synthetic", "--rate", "native", "--out", str(out)]
     code = (  # a process in the background may have been born deaf to Ctrl-C
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from sonomask.cli import main; raise SystemExit(main(sys.argv[1:]))"
+        "from sonomask.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -149,7 +149,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next(video, tmp_path):
 
 
 def test_the_folder_of_a_run_that_lives_is_not_swept(tmp_path):
-    from sonomask.media.workspace import atomic_path
+    from sonomask.workspace import atomic_path
 
     with atomic_path(tmp_path / "a") as first:
         first.write_text("a")

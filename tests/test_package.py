@@ -24,7 +24,7 @@ def test_the_wheel_works_without_the_repository(built, tmp_path):
     (wheel,) = built.glob("*.whl")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import sonomask; assert sys.argv[1] in sonomask.__file__; "
-        "from sonomask.cli import main; raise SystemExit(main(['segment', sys.argv[2], '--out', sys.argv[3]]))"
+        "from sonomask.cli.main import main; raise SystemExit(main(['segment', sys.argv[2], '--out', sys.argv[3]]))"
     )
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")  # noqa: S202 - our own
     words = [str(tmp_path / "site"), str(ROOT / "examples" / "three_things.mp4"), str(tmp_path / "out")]

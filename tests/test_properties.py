@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from sonomask.audio.logmel import HOP, PATCH_FRAMES, SAMPLE_RATE, examples_at, log_mel
 from sonomask.data.prepare import _rows
-from sonomask.data.tables import read_table
 from sonomask.errors import DatasetError
 from sonomask.media.clock import Clock
 from sonomask.media.reader import Frame
 from sonomask.media.windows import windows
+from sonomask.safe_reading.tables import read_table
 
 settings.register_profile("few", max_examples=30, deadline=None, derandomize=True, database=None)
 settings.load_profile("few")

@@ -11,16 +11,16 @@ from urllib.parse import unquote, urlsplit
 
 from torch import nn
 
-from sonomask.inference import Rate, Segmenter, choose_device
+from sonomask.checkpoints.folder import load
+from sonomask.inference.maskige import Maker, make
+from sonomask.inference.segmenter import Rate, Segmenter, choose_device
 from sonomask.media.opening import Limits
-from sonomask.media.sandbox import open_reader
+from sonomask.media.sandbox.reader import open_reader
 from sonomask.models.catalog import PRESETS, create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs.formats import Format, paths_of
 from sonomask.outputs.write import open_outputs
-from sonomask.regions import Maker, make
 from sonomask.structures import ModelConfig
-from sonomask.weights import load
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -89,12 +89,12 @@ def segment(
         threshold: A pixel is masked if its probability is above it; the model's own unless given.
         min_presence: Frames with a lower presence score get an empty mask.
         regions: What makes the picture of regions that COMBO and VCT read: "superpixels" (unless given), "maskrcnn:FILE" or
-            "sam:FOLDER", see `sonomask.regions`.
+            "sam:FOLDER", see `sonomask.inference.maskige`.
         device: "auto", "cpu", "cuda" or "mps".
         formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
             pass of the model.
         overwrite: Replace existing outputs.
-        sandbox: Decode in a child process with limits, for files that nobody vouches for (`sonomask.media.sandbox`).
+        sandbox: Decode in a child process with limits, for files that nobody vouches for (`sonomask.media.sandbox.reader`).
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Called after each frame with the seconds done and those of the whole, if known.
 
@@ -175,7 +175,7 @@ def load_fast(
 
 
 def load_regions(word: str | None, device: str = "auto") -> Maker | None:
-    """What makes pictures of regions, by its word (`sonomask.regions.make`), on its device; None for none.
+    """What makes pictures of regions, by its word (`sonomask.inference.maskige.make`), on its device; None for none.
 
     Raises:
         ValueError: The word is unknown.

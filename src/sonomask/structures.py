@@ -114,7 +114,7 @@ class Masks:
         threshold: Above it (strictly) a pixel is masked.
         labels: Class indices of the semantic model (0 is background); None for a binary model.
         presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
-        attention: The attention map of each frame (`sonomask.attention`), 0 to 1; None unless asked for.
+        attention: The attention map of each frame (`sonomask.inference.attention`), 0 to 1; None unless asked for.
     """
 
     times: tuple[float, ...]
@@ -151,8 +151,8 @@ class ModelConfig:
         classes: Class names of a semantic model, background first.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
-        regions: The model reads a second picture of each frame, its regions in colours (`sonomask.regions`).
-        presence: Scale and offset of the calibrated presence score (`sonomask.presence`); None where none was fitted.
+        regions: The model reads a second picture of each frame, its regions in colours (`sonomask.inference.maskige`).
+        presence: Scale and offset of the calibrated presence score (`sonomask.inference.presence`); None where none was fitted.
         about: Where the weights come from, what they can't do.
     """
 

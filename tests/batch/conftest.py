@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from sonomask.batch.job import Ending, Job, Options, Piece
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.structures import ModelConfig, Output
 
 

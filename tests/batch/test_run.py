@@ -13,7 +13,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from sonomask.cli import main
+from sonomask.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2
 MODEL = ["--model", "avs_mini.synthetic", "--device", "cpu"]
@@ -24,7 +24,7 @@ def files(root):
 
 
 def command(*words):
-    return [sys.executable, "-m", "sonomask.cli", "batch", *map(str, words), *MODEL]
+    return [sys.executable, "-m", "sonomask.cli.main", "batch", *map(str, words), *MODEL]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ NODES = """
 import sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from sonomask.cli import main
+from sonomask.cli.main import main
 
 which, source, out, *more = sys.argv[1:]
 node = {"num_cpus": 2, "object_store_memory": 10**8, "node_ip_address": "127.0.0.2"}  # of 127.0.0.1 Ray makes another address

@@ -10,7 +10,7 @@ from pycocotools import mask as runs
 
 from sonomask.batch.job import Job
 from sonomask.batch.stages import Decoder, Finisher, Scorer
-from sonomask.inference import Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.media import opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2

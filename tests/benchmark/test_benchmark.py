@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonomask.cli import main
+from sonomask.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of CPUs, workers and arguments
 RUN = ["benchmark", "--models", "none", "tpavi", "pixels_that_sound", "--subset", "s4", "--size", "32", "--steps", "2",

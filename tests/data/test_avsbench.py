@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from sonomask.avsbench.palette import palette
 from sonomask.data.avsbench import AVSBench, binary_mask, find, items, semantic_mask
 from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.doctor import examine
-from sonomask.data.pickles import read_logmel
+from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.data.sound import patches_of
-from sonomask.data.synthetic import SyntheticScenes
-from sonomask.data.synthetic_tree import Preset, write_tree
+from sonomask.data.tree import Preset, write_tree
 from sonomask.errors import DatasetError
-from sonomask.palette import palette
+from sonomask.safe_reading.pickled_logmel import read_logmel
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sonomask.data.datamodule import AVSBenchDataModule, EpochBatches, SyntheticDataModule
-from sonomask.data.synthetic import SyntheticScenes
-from sonomask.data.synthetic_tree import Preset, write_tree
+from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.data.transforms import Augment, Augmented, gain
+from sonomask.data.tree import Preset, write_tree
 from sonomask.errors import DatasetError
 from sonomask.structures import ModelConfig
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from sonomask.data.avsbench import AVSBench, items
+from sonomask.data.drawn.world import scene
 from sonomask.data.prepare import prepare
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.tree import write_video
 from sonomask.errors import DatasetError
 
 

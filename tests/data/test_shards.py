@@ -6,12 +6,12 @@ import pytest
 import torch
 import webdataset
 
-from sonomask.cli import main
+from sonomask.cli.main import main
 from sonomask.data.avsbench import AVSBench
+from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.data.sharded import ShardBatches, ShardsDataModule
 from sonomask.data.shards import ShardedClips, write_shards
-from sonomask.data.synthetic import SyntheticScenes
-from sonomask.data.synthetic_tree import write_tree
+from sonomask.data.tree import write_tree
 from sonomask.errors import DatasetError
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.checkpoints.folder import load
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.errors import MediaError, WeightsError
 from sonomask.export import write as exporter
 from sonomask.export.graph import Frontend, reason_against
 from sonomask.export.runtime import load_onnx, session
 from sonomask.export.write import export
-from sonomask.inference import Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.models.catalog import create_model, list_models
-from sonomask.weights import load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,8 +8,8 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.live.capture import Capture
 from sonomask.live.feed import Feed
-from sonomask.media.live import Epoch, Picture, Sound, Timeline
-from sonomask.media.source import LiveSource
+from sonomask.media.live.reader import Epoch, Picture, Sound, Timeline
+from sonomask.media.live.source import LiveSource
 
 ADDRESS = LiveSource("rtsp://camera", "rtsp://camera", "address")
 FILE = LiveSource("clip.mp4", "file:clip.mp4", "file")

@@ -8,7 +8,7 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.live import feed as feed_module
 from sonomask.live.feed import Feed, SoundRing
-from sonomask.media.live import Picture, Sound
+from sonomask.media.live.reader import Picture, Sound
 
 
 def picture(time, size=(10, 10)):

@@ -16,8 +16,8 @@ from sonomask import api
 from sonomask.errors import MediaError
 from sonomask.live.run import LiveRun, Outputs
 from sonomask.live.segmenter import LiveSegmenter
+from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
-from sonomask.media.source import parse_source
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_stopping_exits_with_128_and_the_signal_and_leaves_whole_what_was_writte
     listening = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs ignore it
     )
-    program = f"{listening}; import sys; from sonomask.cli import main; sys.exit(main())"
+    program = f"{listening}; import sys; from sonomask.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "live", broadcast.url, "--model", "avs_mini.synthetic"]
     process = subprocess.Popen(
         [*command, "--out", str(out), "--json", str(lines), "--device", "cpu"],

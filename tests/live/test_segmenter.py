@@ -9,12 +9,12 @@ import torch
 
 from sonomask.audio.logmel import examples_at
 from sonomask.errors import WeightsError
-from sonomask.inference import Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.live.feed import Feed
 from sonomask.live.segmenter import LiveSegmenter
-from sonomask.media.live import LiveReader, Picture, Sound
+from sonomask.media.live.reader import LiveReader, Picture, Sound
+from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
-from sonomask.media.source import parse_source
 from sonomask.models.catalog import create_model
 
 
@@ -38,8 +38,8 @@ def play(segmenter, path, clock):
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
-    from sonomask.data.synthetic import scene
-    from sonomask.data.synthetic_tree import write_video
+    from sonomask.data.drawn.world import scene
+    from sonomask.data.tree import write_video
 
     path = tmp_path_factory.mktemp("live") / "clip.mp4"
     write_video(path, scene(3, size=(48, 64), seconds=3), fps=4)

@@ -12,7 +12,7 @@ from sonomask.errors import MediaError
 from sonomask.live import sinks
 from sonomask.live.feed import SoundRing
 from sonomask.live.sinks import JsonLines, VideoSink
-from sonomask.media.live import Sound
+from sonomask.media.live.reader import Sound
 from sonomask.media.reader import VideoReader
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from sonomask.errors import MediaError
 from sonomask.media.reader import VideoReader
-from sonomask.media.workspace import atomic_path
 from sonomask.media.writer import VideoWriter
+from sonomask.workspace import atomic_path
 
 
 def write(path, times=(0.0, 0.04, 0.5), size=(64, 96), **options):

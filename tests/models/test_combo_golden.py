@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sonomask.convert import convert_state, recognise
-from sonomask.models import vct
+from sonomask.checkpoints.convert import convert_state, recognise
 from sonomask.models.catalog import create_model
+from sonomask.models.nets import vct
 from sonomask.training.evaluate import fit
 
 CASES = {

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sonomask import losses
-from sonomask.models.conv3d import MEAN, Conv3D
-from sonomask.models.igan import IGAN
-from sonomask.models.lgvt import LGVT
-from sonomask.models.lvs import LVS
-from sonomask.models.mssl import MSSL, distances, pair_loss
-from sonomask.models.sst import grid_mask
+from sonomask.losses import masks as losses
+from sonomask.models.nets.conv3d import MEAN, Conv3D
+from sonomask.models.nets.igan import IGAN
+from sonomask.models.nets.lgvt import LGVT
+from sonomask.models.nets.lvs import LVS
+from sonomask.models.nets.mssl import MSSL, distances, pair_loss
+from sonomask.models.nets.sst import grid_mask
 from sonomask.structures import ModelConfig
 
 CONFIG = ModelConfig("test")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sonomask.convert import convert_state
+from sonomask.checkpoints.convert import convert_state
 from sonomask.models.optimize import optimize
-from sonomask.models.tpavi import TPAVI
+from sonomask.models.parts.tpavi import TPAVI
 
 CASES = [
     *(f"avs_ms3_{net}_{fusion}" for net in ("resnet", "pvt") for fusion in ("none", "va", "vvva")),

@@ -4,11 +4,11 @@ import pytest
 import torch
 import written_out
 
-from sonomask.models.aspp import DilatedSum
-from sonomask.models.avs import AVS
 from sonomask.models.catalog import create_model, list_models
+from sonomask.models.nets.avs import AVS
 from sonomask.models.optimize import optimize
-from sonomask.models.tpavi import TPAVI
+from sonomask.models.parts.aspp import DilatedSum
+from sonomask.models.parts.tpavi import TPAVI
 
 FUSIONS = ["tpavi", "visual", "both", "add", "none"]
 

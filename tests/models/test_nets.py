@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from sonomask.checkpoints.folder import load, save
 from sonomask.models.catalog import create_model
-from sonomask.models.pixels_that_sound import sparse_correlation
-from sonomask.models.sst import grid_mask, positions, strided_mask
-from sonomask.models.towers import heat_logits
-from sonomask.models.two_stage import components
+from sonomask.models.nets.pixels_that_sound import sparse_correlation
+from sonomask.models.nets.sst import grid_mask, positions, strided_mask
+from sonomask.models.nets.two_stage import components
+from sonomask.models.parts.towers import heat_logits
 from sonomask.structures import Batch
-from sonomask.weights import load, save
 
 SMALL = {
     "lvs": {},

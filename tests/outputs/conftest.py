@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sonomask.data.synthetic import scene
-from sonomask.data.synthetic_tree import write_video
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.media.reader import VideoReader
 from sonomask.outputs.formats import paths_of
 from sonomask.outputs.write import open_outputs

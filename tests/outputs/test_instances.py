@@ -118,7 +118,7 @@ def test_objects_beyond_255_are_left_out_with_a_warning(video, tmp_path):
     from sonomask.media.reader import VideoReader
     from sonomask.outputs.instances import write_davis
     from sonomask.outputs.moment import Job, Moment
-    from sonomask.tracks import Region
+    from sonomask.outputs.tracks import Region
 
     regions = tuple(Region(i, 1, (0, 0, 48, 24), left()[:, :24], 1.0) for i in (255, 256))
     with VideoReader(video) as reader:

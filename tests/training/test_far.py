@@ -11,9 +11,9 @@ import sys
 import pytest
 import torch
 
+from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.data.shards import write_shards
-from sonomask.data.synthetic import SyntheticScenes
-from sonomask.training import cli
+from sonomask.training import recipes as cli
 from sonomask.training.module import AVSModule
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of CPUs, workers and arguments
@@ -86,7 +86,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_it_had_not_been(more, recip
 
 def torchrun(recipe, out, node, address, port, before=(), more=()):
     launch = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(node)]
-    meet = ["--master-addr", address, "--master-port", str(port), "-m", "sonomask.cli", "train", recipe]
+    meet = ["--master-addr", address, "--master-port", str(port), "-m", "sonomask.cli.main", "train", recipe]
     share = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.strategy", "ddp"]
     words = [
         *before,

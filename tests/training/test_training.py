@@ -12,14 +12,14 @@ import pytest
 import torch
 from lightning import Trainer
 
-from sonomask import weights
 from sonomask.audio.vggish import VGGish
+from sonomask.checkpoints import folder as weights
 from sonomask.data.datamodule import SyntheticDataModule
-from sonomask.data.synthetic import KINDS
-from sonomask.data.synthetic_tree import Preset, write_tree
+from sonomask.data.drawn.world import KINDS
+from sonomask.data.tree import Preset, write_tree
 from sonomask.errors import DatasetError
 from sonomask.models.catalog import create_model
-from sonomask.training import cli
+from sonomask.training import recipes as cli
 from sonomask.training.callbacks import Checkpoint
 from sonomask.training.evaluate import alter, evaluate
 from sonomask.training.module import AVSModule
@@ -96,7 +96,7 @@ def test_two_processes_take_the_steps_of_one(recipe, tmp_path):
     common = [
         sys.executable,
         "-m",
-        "sonomask.cli",
+        "sonomask.cli.main",
         "train",
         recipe,
         "--trainer.accelerator",
@@ -121,7 +121,7 @@ def validation(folder):
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_leaves_a_whole_checkpoint_and_resumes(recipe, tmp_path):
-    command = [sys.executable, "-m", "sonomask.cli", "train", recipe, "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "sonomask.cli.main", "train", recipe, "--out", str(tmp_path / "run")]
     process = subprocess.Popen([*command, "--trainer.max_epochs", "1000"])
     last = tmp_path / "run" / "last.ckpt"
     try:

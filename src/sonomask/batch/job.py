@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from sonomask.inference import Rate
+from sonomask.inference.segmenter import Rate
 
 __all__ = ["FORMAT", "Ending", "Job", "Options", "Piece", "digest"]
 

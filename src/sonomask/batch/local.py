@@ -12,7 +12,7 @@ import torch
 from sonomask.batch.guard import Child, ChildError
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.batch.stages import start_whole
-from sonomask.inference import choose_device
+from sonomask.inference.segmenter import choose_device
 
 __all__ = ["run_local"]
 

@@ -13,9 +13,9 @@ from sonomask.batch.ledger import Extra, Ledger, in_slice
 from sonomask.batch.local import run_local
 from sonomask.batch.sources import expand
 from sonomask.batch.store import Store
-from sonomask.inference import Segmenter
-from sonomask.models.net import Net
-from sonomask.weights import fingerprint, load
+from sonomask.checkpoints.folder import fingerprint, load
+from sonomask.inference.segmenter import Segmenter
+from sonomask.models.parts.net import Net
 
 __all__ = ["Summary", "run"]
 

@@ -22,14 +22,14 @@ from torch import nn
 
 from sonomask.batch.fetch import Fetched, fetch
 from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.checkpoints.folder import load
 from sonomask.errors import MissingExtraError, SonomaskError
-from sonomask.inference import Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.media.opening import Limits
-from sonomask.media.sandbox import open_reader
+from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
 from sonomask.models.optimize import optimize
 from sonomask.structures import Masks, ModelConfig
-from sonomask.weights import load
 
 __all__ = ["Decoder", "Finisher", "Scorer", "start_decoder", "start_whole"]
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan
-from sonomask.media.workspace import atomic_path
+from sonomask.workspace import atomic_path
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's, which the colour-blind can tell apart."""

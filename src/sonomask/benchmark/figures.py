@@ -12,10 +12,10 @@ from torch import Tensor
 from sonomask.benchmark.curves import curves
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan, _batches, trained
-from sonomask.media.workspace import atomic_path
 from sonomask.structures import Batch
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import grid, heated, same_second
+from sonomask.workspace import atomic_path
 
 SIDE = 160  # pixels of a frame in a figure
 MARGIN = 150  # for the labels

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sonomask.benchmark.rows import PAPER, ROWS, Row
-from sonomask.media.workspace import atomic_path
+from sonomask.checkpoints.folder import load
 from sonomask.models.catalog import WITHOUT_WEIGHTS
-from sonomask.models.lgvt import LGVT
-from sonomask.models.net import Net
-from sonomask.models.two_stage import TwoStage
-from sonomask.training.cli import train
+from sonomask.models.nets.lgvt import LGVT
+from sonomask.models.nets.two_stage import TwoStage
+from sonomask.models.parts.net import Net
 from sonomask.training.evaluate import evaluate, hardware
-from sonomask.weights import load
+from sonomask.training.recipes import train
+from sonomask.workspace import atomic_path
 
 DATA = {"synthetic": "sonomask.data.datamodule.SyntheticDataModule"}
 AVSBENCH = "sonomask.data.datamodule.AVSBenchDataModule"

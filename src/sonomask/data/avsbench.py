@@ -27,11 +27,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import fit
-from sonomask.data.pictures import open_picture
+from sonomask.avsbench.palette import palette
 from sonomask.data.sound import patches_of
-from sonomask.data.tables import inside, read_rows
 from sonomask.errors import DatasetError
-from sonomask.palette import palette
+from sonomask.safe_reading.pictures import open_picture
+from sonomask.safe_reading.tables import inside, read_rows
 from sonomask.structures import Clip
 
 __all__ = ["SUBSETS", "AVSBench", "Item", "Sound", "Split", "Subset", "binary_mask", "find", "items", "semantic_mask"]

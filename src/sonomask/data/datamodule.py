@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from sonomask.data.avsbench import AVSBench, Sound
 from sonomask.data.cache import CachedClips, write_cache
-from sonomask.data.composite import CompositeRules, CompositeScenes
-from sonomask.data.library import Library
-from sonomask.data.regions import FOLDER, with_regions
-from sonomask.data.synthetic import Rules, SyntheticScenes
+from sonomask.data.composed.compose import CompositeRules, CompositeScenes
+from sonomask.data.composed.library import Library
+from sonomask.data.drawn.world import Rules, SyntheticScenes
+from sonomask.data.maskige import FOLDER, with_regions
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
 from sonomask.structures import Batch, Clip, ModelConfig
@@ -113,7 +113,7 @@ class ClipDataModule(LightningDataModule):
         workers: Loader processes.
         seed: Of the order of training clips.
         augment: What happens to training clips.
-        regions: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.regions` ("superpixels",
+        regions: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
             "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
     """

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sonomask.avsbench.palette import palette
 from sonomask.data.avsbench import SUBSETS, Item, find, items, semantic_mask
-from sonomask.data.pictures import open_picture
 from sonomask.data.sound import patches_of
 from sonomask.errors import DatasetError, MediaError
-from sonomask.palette import palette
+from sonomask.safe_reading.pictures import open_picture
 
 __all__ = ["Diagnosis", "Finding", "examine"]
 

@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from sonomask.data.avsbench import SUBSETS, Item, binary_mask
-from sonomask.data.pictures import open_picture
-from sonomask.data.tables import inside, read_table
 from sonomask.errors import DatasetError, SonomaskError
 from sonomask.media.reader import VideoReader
-from sonomask.media.workspace import sweep, workspace
 from sonomask.media.writer import write_wav
+from sonomask.safe_reading.pictures import open_picture
+from sonomask.safe_reading.tables import inside, read_table
+from sonomask.workspace import sweep, workspace
 
 __all__ = ["Prepared", "prepare"]
 

@@ -11,8 +11,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sonomask.audio.logmel import SAMPLE_RATE, examples
-from sonomask.data.pickles import read_logmel
 from sonomask.errors import DatasetError
+from sonomask.safe_reading.pickled_logmel import read_logmel
 
 __all__ = ["patches_of", "read_wav"]
 

@@ -18,7 +18,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from sonomask.audio.logmel import FFT_SIZE, HOP, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
-from sonomask.models.net import Net
+from sonomask.models.parts.net import Net
 
 __all__ = ["Frontend", "Graph", "example", "plain_padding", "reason_against"]
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sonomask.errors import MissingExtraError, WeightsError
-from sonomask.models.net import gate
+from sonomask.models.parts.net import gate
 from sonomask.structures import ModelConfig, Output
 
 __all__ = ["OnnxNet", "load_onnx", "session"]

@@ -21,8 +21,8 @@ from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.export.graph import Frontend, Graph, example, plain_padding, reason_against
-from sonomask.media.workspace import atomic_path
-from sonomask.models.net import Net
+from sonomask.models.parts.net import Net
+from sonomask.workspace import atomic_path
 
 __all__ = ["Exported", "Format", "export"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from sonomask.errors import MediaError
 from sonomask.live.feed import Feed
-from sonomask.media.live import LIVE_LIMITS, Epoch, LiveReader, Picture, Sound
+from sonomask.media.live.reader import LIVE_LIMITS, Epoch, LiveReader, Picture, Sound
+from sonomask.media.live.source import LiveSource
 from sonomask.media.reader import Limits
-from sonomask.media.source import LiveSource
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the next attempt; doubled after each
 AHEAD = 2.0  # seconds by which a stream may be early before it is held back

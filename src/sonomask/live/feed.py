@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from sonomask.media.live import Picture, Sound
+from sonomask.media.live.reader import Picture, Sound
 from sonomask.media.reader import GAP, SAMPLE_RATE
 
 KEPT = 8.0  # seconds of sound

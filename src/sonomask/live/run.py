@@ -12,8 +12,8 @@ from sonomask.live.feed import Feed
 from sonomask.live.page import Page
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.live.sinks import JsonLines, VideoSink, Window
-from sonomask.media.live import LIVE_LIMITS, Epoch
-from sonomask.media.source import LiveSource
+from sonomask.media.live.reader import LIVE_LIMITS, Epoch
+from sonomask.media.live.source import LiveSource
 
 STATUS_SECONDS = 10.0  # between two lines that tell how it goes
 DEFAULT_PAGE = "127.0.0.1:8765"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from sonomask.audio.logmel import HOP, SAMPLE_RATE, examples_at
 from sonomask.errors import WeightsError
-from sonomask.inference import Segmenter, reduce
+from sonomask.inference.segmenter import Segmenter, reduce
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
-from sonomask.media.live import Picture
+from sonomask.media.live.reader import Picture
 from sonomask.structures import Masks
 from sonomask.visualise.overlay import overlay
 

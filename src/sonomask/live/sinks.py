@@ -21,8 +21,8 @@ from PIL import Image
 from sonomask.errors import MediaError
 from sonomask.live.feed import KEPT, SoundRing
 from sonomask.live.segmenter import LiveMasks
-from sonomask.media.live_writer import LiveWriter, format_of
-from sonomask.media.remote_writer import RemoteWriter
+from sonomask.media.live.remote_writer import RemoteWriter
+from sonomask.media.live.writer import LiveWriter, format_of
 from sonomask.outputs.moment import counts
 
 QUEUE = 8  # results that wait for the encoder

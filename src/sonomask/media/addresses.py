@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from sonomask.errors import MediaError
-from sonomask.media.workspace import atomic_path
+from sonomask.workspace import atomic_path
 
 __all__ = ["check_public", "fetch_public"]
 

@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import MediaError
 from sonomask.media.opening import Limits, open_media, told
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.workspace import atomic_path
+from sonomask.workspace import atomic_path
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
 TRACK_RATE = 48_000  # Hz of sound that is encoded again

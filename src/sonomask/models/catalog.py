@@ -10,23 +10,23 @@ from torch import nn
 from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.light import LightEncoder
 from sonomask.audio.vggish import VGGish
-from sonomask.models.aspp import DilatedSum
-from sonomask.models.avs import AVS
-from sonomask.models.avsegformer import AVSegFormer
-from sonomask.models.backbone import LEVELS, Backbone
-from sonomask.models.combo import COMBO
-from sonomask.models.conv3d import Conv3D
-from sonomask.models.decoder import Decoder
-from sonomask.models.igan import IGAN
-from sonomask.models.lgvt import LGVT
-from sonomask.models.lvs import LVS
-from sonomask.models.mssl import MSSL
-from sonomask.models.net import Net
-from sonomask.models.pixels_that_sound import PixelsThatSound
-from sonomask.models.sst import SST
-from sonomask.models.tpavi import FUSIONS, TPAVI, Add, Fusion, Pass
-from sonomask.models.two_stage import TwoStage
-from sonomask.models.vct import VCT
+from sonomask.models.nets.avs import AVS
+from sonomask.models.nets.avsegformer import AVSegFormer
+from sonomask.models.nets.combo import COMBO
+from sonomask.models.nets.conv3d import Conv3D
+from sonomask.models.nets.igan import IGAN
+from sonomask.models.nets.lgvt import LGVT
+from sonomask.models.nets.lvs import LVS
+from sonomask.models.nets.mssl import MSSL
+from sonomask.models.nets.pixels_that_sound import PixelsThatSound
+from sonomask.models.nets.sst import SST
+from sonomask.models.nets.two_stage import TwoStage
+from sonomask.models.nets.vct import VCT
+from sonomask.models.parts.aspp import DilatedSum
+from sonomask.models.parts.backbone import LEVELS, Backbone
+from sonomask.models.parts.decoder import Decoder
+from sonomask.models.parts.net import Net
+from sonomask.models.parts.tpavi import FUSIONS, TPAVI, Add, Fusion, Pass
 from sonomask.structures import ModelConfig
 
 _PVT = {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}}

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sonomask.models.avs import AVS
-from sonomask.models.causal import Past
-from sonomask.models.net import Net
+from sonomask.models.nets.avs import AVS
+from sonomask.models.parts.causal import Past
+from sonomask.models.parts.net import Net
 from sonomask.structures import Output
 
 

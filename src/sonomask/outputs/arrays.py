@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from sonomask.media.workspace import atomic_path
 from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.workspace import atomic_path
 
 __all__ = ["write_npz"]
 

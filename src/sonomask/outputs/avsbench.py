@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sonomask.avsbench.palette import palette
 from sonomask.errors import MediaError
 from sonomask.media.reader import LATE, SAMPLE_RATE
 from sonomask.media.writer import write_wav
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Job, Moment, Take, save_jpeg
-from sonomask.palette import palette
 
 __all__ = ["write_avsbench"]
 

@@ -23,7 +23,7 @@ class FormatInfo:
         suffix: What follows the video's name.
         what: One line for a person.
         marker: A file by which a folder of this format is known, so that no other one is ever replaced; "" for a file.
-        regions: It tells connected regions apart (`sonomask.tracks`).
+        regions: It tells connected regions apart (`sonomask.outputs.tracks`).
     """
 
     suffix: str

@@ -1,6 +1,6 @@
 """Annotations that tell things apart: JSON Lines, COCO, YouTube-VIS, DAVIS and YouTube-VOS.
 
-Ids are those of `sonomask.tracks`; masks are COCO's compressed run lengths, or palette pictures.
+Ids are those of `sonomask.outputs.tracks`; masks are COCO's compressed run lengths, or palette pictures.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from sonomask.media.workspace import atomic_path
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Job, Moment, Take, counts, indexed, save_jpeg
-from sonomask.tracks import Region
+from sonomask.outputs.tracks import Region
+from sonomask.workspace import atomic_path
 
 __all__ = ["write_coco", "write_davis", "write_jsonl", "write_ytvis"]
 

@@ -15,11 +15,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from pycocotools import mask as run_lengths
 
+from sonomask.avsbench.palette import palette
 from sonomask.errors import MediaError
 from sonomask.media.reader import Frame, VideoReader
-from sonomask.media.workspace import atomic_path
-from sonomask.palette import palette
-from sonomask.tracks import Region
+from sonomask.outputs.tracks import Region
+from sonomask.workspace import atomic_path
 
 __all__ = ["Job", "Moment", "Take", "indexed", "save_jpeg"]
 

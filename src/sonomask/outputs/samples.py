@@ -12,9 +12,9 @@ import numpy as np
 from sonomask.errors import SonomaskError
 from sonomask.media.reader import VideoReader
 from sonomask.outputs.moment import SOUNDING
+from sonomask.outputs.tracks import Tracker
 from sonomask.outputs.write import moments
 from sonomask.structures import Masks
-from sonomask.tracks import Tracker
 
 __all__ = ["to_fiftyone", "to_supervision"]
 

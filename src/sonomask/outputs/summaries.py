@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.workspace import atomic_path
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.plots import score_plot
 from sonomask.visualise.sheets import contact_sheet
 from sonomask.visualise.timeline import envelope
+from sonomask.workspace import atomic_path
 
 __all__ = ["write_scores", "write_sheet"]
 

@@ -19,9 +19,9 @@ from sonomask.outputs.formats import FORMATS, Format
 from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.outputs.summaries import write_scores, write_sheet
+from sonomask.outputs.tracks import Tracker
 from sonomask.outputs.videos import VIDEOS, write_video
 from sonomask.structures import Masks
-from sonomask.tracks import Tracker
 
 __all__ = ["Write", "moments", "open_outputs"]
 

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sonomask.checkpoints.folder import fingerprint
 from sonomask.metrics import AVSMetrics, SemanticMetrics
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
 from sonomask.structures import Batch, ModelConfig
 from sonomask.training.callbacks import panel
-from sonomask.weights import fingerprint
 
 Sound = Literal["own", "silence", "noise", "offscreen"]
 

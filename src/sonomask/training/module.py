@@ -9,13 +9,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from sonomask import losses
-from sonomask.convert import load_backbone, read_checkpoint, split_pca
+from sonomask.checkpoints.convert import load_backbone, read_checkpoint, split_pca
+from sonomask.checkpoints.folder import fill, fill_agreeing, load
 from sonomask.errors import DatasetError
+from sonomask.losses import masks as losses
 from sonomask.metrics import AVSMetrics, SemanticMetrics
 from sonomask.models.catalog import create_model
 from sonomask.structures import Batch, Output
-from sonomask.weights import fill, fill_agreeing, load
 
 
 class AVSModule(LightningModule):

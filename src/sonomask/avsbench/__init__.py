@@ -1,0 +1,1 @@
+"""What AVSBench itself fixes: file names, folders, classes and colours."""

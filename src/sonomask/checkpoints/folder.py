@@ -1,0 +1,200 @@
+"""Models on disk: a folder with `model.safetensors` and `config.json`.
+
+`config.json` is `ModelConfig.to_dict()` and the number of this format. safetensors holds numbers only: loading a model
+from a stranger runs none of his code.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from huggingface_hub import create_repo, snapshot_download, upload_folder
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from sonomask.errors import WeightsError
+from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
+from sonomask.models.parts.net import Net
+from sonomask.safe_reading.config import check_config
+from sonomask.structures import ModelConfig
+from sonomask.workspace import atomic_path
+
+FORMAT = 1
+BUILT_IN = Path(__file__).parents[1] / "pretrained"
+LARGEST_CONFIG = 2**20  # bytes
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def built_in() -> list[str]:
+    """Names of the models whose weights came with the package."""
+    return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
+
+
+def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
+    """Write a model as a folder, whole or not at all.
+
+    Args:
+        model: Any model with a `config`.
+        folder: Where; a model that is there already is replaced, anything else is not.
+        half: Store float16, at half the size; loading gives float32 again.
+
+    Raises:
+        WeightsError: The folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG).is_file():
+        raise WeightsError(f"{folder} exists and is not a model. Give the folder of a model, or a new one.")
+    tensors = {key: _stored(value, half=half) for key, value in model.state_dict().items()}
+    with atomic_path(folder, overwrite=True) as fresh:
+        fresh.mkdir()
+        safetensors.torch.save_file(tensors, fresh / WEIGHTS)
+        text = json.dumps({"format": FORMAT, **model.config.to_dict()}, indent=2, ensure_ascii=False)
+        (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def _stored(value: Tensor, *, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
+
+
+def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
+    """A model ready to use, in eval mode.
+
+    Args:
+        source: Name of a built-in model (`built_in()`), a folder, or a repository of the Hugging Face hub as
+            "owner/name"; a hub is asked only if there is no such folder.
+        device: Where to put it.
+
+    Raises:
+        WeightsError: There is no such model, or its files are not what they should be.
+    """
+    if str(source) in WITHOUT_WEIGHTS:
+        return create_model(str(source)).to(device).eval()
+    folder = _find(str(source))
+    config, tensors = _read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    try:
+        _check_size(config, tensors)
+        model = create_model(config.name, **config.options)
+    except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError) as error:
+        raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
+    model.config = config
+    fill(model, tensors, source=str(folder / WEIGHTS))
+    return model.to(device).eval()
+
+
+def _check_size(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a model that is far larger than its weights, before memory is taken for it."""
+    with torch.device("meta"):
+        try:
+            wanted = sum(v.numel() for v in create_model(config.name, **config.options).state_dict().values())
+        except Exception:  # a network that can't be laid out without values; what is wrong is told when it is built
+            return
+    held = sum(v.numel() for v in tensors.values())
+    if wanted > 2 * held + 1_000_000:
+        raise ValueError(f"describes a network of {wanted} numbers, the weights beside it have {held}.")
+
+
+def _find(source: str) -> Path:
+    if source in built_in():
+        return BUILT_IN / source
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise WeightsError(
+            f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "
+            "repository 'owner/name'. A reference checkpoint becomes a folder by `sonomask convert`."
+        )
+    try:
+        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG]))
+    except Exception as error:  # the hub's own tree of errors differs between its versions
+        raise WeightsError(
+            f"{source}: neither a folder here nor a hub repository that can be read ({error})."
+        ) from error
+
+
+def _read_config(path: Path) -> ModelConfig:
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise WeightsError(f"{path}: expected at most {LARGEST_CONFIG} bytes, the file is larger.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format", None)
+        if version != FORMAT:
+            raise WeightsError(f"{path}: expected format {FORMAT}, got {version}. Use a sonomask that knows it.")
+        check_config(values)
+        return ModelConfig.from_dict(values)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, half precision widened to float32.
+
+    Raises:
+        WeightsError: It is none, is cut short or lies in its header.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: can't be read as safetensors ({error}). Fetch or convert it again.") from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Load a state dict, every key and every shape.
+
+    Raises:
+        WeightsError: Names what is missing, left over or of another shape.
+    """
+    own = model.state_dict()
+    problems = {
+        "missing": sorted(set(own) - set(tensors)),
+        "left over": sorted(set(tensors) - set(own)),
+        "of another shape": sorted(k for k in set(own) & set(tensors) if own[k].shape != tensors[k].shape),
+    }
+    if any(problems.values()):
+        text = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise WeightsError(f"{source} does not fit the model. {text}.")
+    model.load_state_dict(dict(tensors))
+
+
+def fill_agreeing(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> int:
+    """Load the tensors whose names and shapes agree, such as those of a model with another head or fusion.
+
+    Returns:
+        How many of the model's tensors were filled.
+
+    Raises:
+        WeightsError: None agrees.
+    """
+    own = model.state_dict()
+    agreeing = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    if not agreeing:
+        raise WeightsError(f"{source} shares no tensor with the model. Start from a related model.")
+    model.load_state_dict(agreeing, strict=False)
+    return len(agreeing)
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (", …" if len(keys) > 5 else "")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that change when any weight does."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def push_to_hub(model: Net, repository: str, *, private: bool = False) -> str:
+    """Upload a model to the Hugging Face hub, where `load("owner/name")` finds it; the page's address."""
+    create_repo(repository, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        return str(upload_folder(repo_id=repository, folder_path=save(model, Path(folder) / "model")))

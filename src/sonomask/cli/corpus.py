@@ -1,0 +1,94 @@
+"""The verb for someone with a million videos."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from sonomask.cli.shared import bar, needs
+
+if TYPE_CHECKING:
+    from sonomask.batch.collect import Summary
+    from sonomask.batch.job import Ending
+
+
+def batch(
+    sources: Annotated[
+        Sequence[str], "videos, globs, folders, lists (.txt), tables (.csv, .parquet), tars; or addresses"
+    ],
+    *,
+    out: Annotated[str, "folder or address (s3://…, gs://…) of the tables"],
+    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    rate: Annotated[float | Literal["native", "avsbench"], "masks per second"] = 1.0,
+    threshold: Annotated[
+        float | None, "probability above which a pixel is masked; the model's own unless given"
+    ] = None,
+    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    engine: Annotated[
+        Literal["local", "ray"], "processes here, or a Ray cluster (RAY_ADDRESS; experimental)"
+    ] = "local",
+    workers: Annotated[int, "processes, or decoding tasks at once; 0 for as many as processors"] = 0,
+    models: Annotated[int, "actors that hold the model (ray); 0 for one on each GPU"] = 0,
+    format: Annotated[Sequence[Literal["parquet", "webdataset"]], "form of the masks"] = ("parquet",),  # noqa: A002
+    shard_size: Annotated[int, "videos that are written together"] = 128,
+    slice: Annotated[str, "I/N: only that part, for machines that share the work by themselves"] = "0/1",  # noqa: A002
+    retry_failed: Annotated[bool, "do the shards again that have a failed video"] = False,
+    batch_size: Annotated[int, "clips that go through the model together"] = 8,
+    max_seconds: Annotated[float, "a longer video fails"] = 3600.0,
+    max_bytes: Annotated[int, "a larger file fails"] = 2**31,
+    timeout: Annotated[float, "seconds of work after which a video fails"] = 600.0,
+    trusted: Annotated[bool, "decode without a sandbox: about 0.3 s a video faster, for your own videos"] = False,
+) -> int:
+    """Segment a corpus: tables of masks and a manifest; a stopped run goes on where it was."""
+    with needs("A corpus", "batch"):
+        from sonomask.batch.job import Options
+        from sonomask.batch.run import run
+
+    options = Options(
+        model or _built_in(), rate, threshold, min_presence, batch_size, device, max_seconds, max_bytes,
+        timeout=timeout, trusted=trusted,
+    )  # fmt: skip
+    with bar(out) as progress:
+        summary = run(
+            sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,
+            part=_part(slice), retry_failed=retry_failed, progress=progress, told=_tell,
+        )  # fmt: skip
+    return _report(out, summary)
+
+
+def _built_in() -> str:
+    from sonomask.api import DEFAULT_MODEL
+
+    return DEFAULT_MODEL
+
+
+def _part(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal()):
+        raise ValueError(f"`slice`: expected I/N, such as 0/8, got {text!r}.")
+    return int(first), int(second)
+
+
+def _tell(video: str, ending: Ending) -> None:
+    if ending.status == "failed":
+        print(f"sonomask: {video}: {ending.reason.removeprefix(f'{video}: ')}", file=sys.stderr)
+
+
+def _report(out: str, summary: Summary) -> int:
+    done, failed = summary.done, summary.failed
+    print(
+        f"{out}: {done} videos done, {failed} failed, {summary.kept} were there ({summary.kept_failed} of them failed)"
+    )
+    work = sum(summary.clock.values())
+    if done and work:
+        shares = ", ".join(f"{stage} {seconds / work:.0%}" for stage, seconds in summary.clock.items())
+        print(f"{done / summary.wall:.2f} videos/s, {summary.seconds / summary.wall:.1f} s of video a second; {shares}")
+    if summary.lost:
+        print(f"sonomask: {summary.lost} videos did not come back; run the same command again.", file=sys.stderr)
+    good = done + summary.kept - summary.kept_failed
+    return 0 if not failed + summary.kept_failed + summary.lost else 1 if good else 2
+
+
+VERBS = (batch,)

@@ -1,0 +1,114 @@
+"""Verbs that make and check data sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from sonomask.cli.shared import bar
+
+
+def synth(
+    out: Annotated[str, "folder to make"],
+    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
+    seed: Annotated[int, "the same seed gives the same tree"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which of AVSBench's"] = ("s4", "ms3", "avss"),
+    workers: Annotated[int, "processes; 0 for this one"] = 0,
+    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+) -> int:
+    """Write a synthetic data set in the layout of AVSBench."""
+    from sonomask.data.tree import write_tree
+
+    write_tree(out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite)
+    print(out)
+    return 0
+
+
+def compose(
+    images: Annotated[str, "table: image, mask, category, group"],
+    sounds: Annotated[str, "table: sound, category, group"],
+    out: Annotated[str, "folder to make"],
+    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
+    seed: Annotated[int, "the same seed gives the same tree"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3"]], "which of AVSBench's"] = ("s4", "ms3"),
+    workers: Annotated[int, "processes; 0 for this one"] = 0,
+    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+) -> int:
+    """Compose scenes of your pictures with masks and your sounds, in the layout of AVSBench."""
+    from sonomask.data.tree import write_tree
+
+    write_tree(
+        out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
+    )
+    print(out)
+    return 0
+
+
+def tabulate(
+    source: Annotated[str, "COCO's json, or a folder in Pascal VOC's layout"],
+    out: Annotated[str, "folder to make"],
+    pictures: Annotated[str | None, "folder of COCO's pictures; that of the json unless given"] = None,
+    least: Annotated[float, "objects with a smaller share of their picture are left out"] = 0.01,
+) -> int:
+    """Turn annotated pictures into the table of pictures that `compose` takes."""
+    from sonomask.data.composed.annotated import table_from_coco, table_from_voc
+
+    if Path(source).is_dir():
+        print(table_from_voc(source, out, least=least))
+    else:
+        print(table_from_coco(source, pictures or Path(source).parent, out, least=least))
+    return 0
+
+
+def prepare(
+    videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]; or a tree"],
+    out: Annotated[str, "folder of the data set"],
+    masks: Annotated[str | None, "folder with NAME/1.png …, white where something sounds"] = None,
+    size: Annotated[int, "side of the frames"] = 224,
+    workers: Annotated[int, "processes; 0 for this one"] = 2,
+    shards: Annotated[int, "make WebDataset shards of so many clips from the tree VIDEOS"] = 0,
+    subset: Annotated[Literal["s4", "ms3", "avss"], "which of the tree's, for shards"] = "s4",
+) -> int:
+    """Make a data set in the layout of AVSBench from raw videos, or shards of one; a stopped run goes on where it was."""
+    if shards:
+        return _shards(videos, out, subset, size, shards)
+    from sonomask.data.prepare import prepare as run
+
+    with bar(out) as progress:
+        result = run(videos, out, masks=masks, size=size, workers=workers, progress=progress)
+    for name, reason in result.failed.items():
+        print(f"sonomask: {name}: {reason}", file=sys.stderr)
+    print(f"{out}: {result.made} clips made, {result.kept} were there, {len(result.failed)} failed")
+    return 0 if not result.failed else 1 if result.made + result.kept else 2
+
+
+def _shards(tree: str, out: str, subset: Literal["s4", "ms3", "avss"], size: int, clips: int) -> int:
+    from sonomask.data.avsbench import AVSBench, items
+    from sonomask.data.shards import write_shards
+
+    present = {item.split for item in items(tree, subset)}
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    for split in splits:
+        if split in present:
+            dataset = AVSBench(tree, subset, split, size=(size, size))
+            with bar(f"{out}/{split}") as progress:
+                print(write_shards(dataset, f"{out}/{split}", clips, progress))
+    return 0
+
+
+def doctor(
+    root: Annotated[str, "a folder somewhere above the data"],
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which to check"] = ("s4", "ms3", "avss"),
+    quick: Annotated[bool, "only look whether the files are there"] = False,
+) -> int:
+    """Check a tree of AVSBench: what is missing, misnamed, unreadable, doubled or wrong, and what to do."""
+    from sonomask.data.doctor import examine
+
+    found = examine(root, subsets, deep=not quick)
+    print(*(one.markdown() for one in found), sep="\n\n")
+    return 0 if all(one.healthy for one in found) else 1
+
+
+VERBS = (synth, compose, tabulate, prepare, doctor)

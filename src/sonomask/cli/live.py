@@ -1,0 +1,94 @@
+"""Verbs for someone with a live stream."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Literal
+
+
+def live(
+    source: Annotated[str, "address, 'camera', /dev/video0, a file, or '-' for standard input"],
+    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    sound: Annotated[
+        str | None, "another source of the sound, e.g. 'microphone'; that of the pictures unless given"
+    ] = None,
+    sound_delay: Annotated[float, "seconds by which the other source's sound is late"] = 0.0,
+    window: Annotated[bool, "show the masks in a window"] = False,
+    page: Annotated[
+        str | None, "[HOST:]PORT of a page that shows them; 127.0.0.1:8765 if nothing else is asked for"
+    ] = None,
+    out: Annotated[str | None, "write a video: a file (.mp4, .mkv, .ts) or an rtmp, rtsp, srt, udp address"] = None,
+    json: Annotated[str | None, "write JSON lines with run lengths: a file, or '-' for standard output"] = None,
+    rate: Annotated[float, "masks per second at most"] = 30.0,
+    pairing: Annotated[
+        Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
+    ] = "model",
+    height: Annotated[int, "of the masks and pictures at most, in pixels"] = 720,
+    threshold: Annotated[
+        float | None, "probability above which a pixel is masked; the model's own unless given"
+    ] = None,
+    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    seconds: Annotated[float | None, "stop after so long"] = None,
+    timeout: Annotated[float, "seconds that the source may be silent before it counts as lost"] = 10.0,
+    patience: Annotated[float, "seconds after a loss at which to give up"] = 300.0,
+    overwrite: Annotated[bool, "replace existing files"] = False,
+) -> int:
+    """Mark the pixels of what sounds in a live stream."""
+    from sonomask import api
+    from sonomask.live.run import LiveRun, Outputs
+    from sonomask.live.segmenter import LiveSegmenter
+    from sonomask.media.live.source import parse_source
+
+    sources = parse_source(source), None if sound is None else parse_source(sound)
+    segmenter = LiveSegmenter(
+        api.load_fast(model, device), device=device, threshold=threshold, min_presence=min_presence, rate=rate,
+        pairing=pairing, height=height,
+    )  # fmt: skip
+    run = LiveRun(
+        segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite), sound_delay=sound_delay,
+        timeout=timeout, patience=patience, seconds=seconds, say=_say,
+    )  # fmt: skip
+    try:
+        with _ends(run.ask_to_end) as code:
+            run.run()
+    finally:
+        _say(run.report())
+    return code()
+
+
+@contextmanager
+def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
+    """Ctrl-C and SIGTERM ask the run to end, and interrupt it if that won't do; gives what tells the exit code so far.
+
+    An exception at any place, as Python raises it, may fall into one where it is lost (a destructor of the decoder's).
+    """
+    came: list[int] = []
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if not ask():
+            before[signal.Signals(number)](number, frame)
+
+    found = ((number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM))
+    before = {
+        number: handler for number, handler in found if callable(handler)
+    }  # others are ignored, by who started it
+    for number in before:
+        signal.signal(number, answer)
+    try:
+        yield lambda: 128 + came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    print("sonomask:", text, file=sys.stderr, flush=True)
+
+
+VERBS = (live,)

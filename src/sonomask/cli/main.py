@@ -1,0 +1,118 @@
+"""The command line: the verbs' signatures become options and help."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import Parameter, signature
+from typing import Any, get_args, get_origin, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+from sonomask.cli import corpus, data, exchange, live, pictures, research, video, web
+from sonomask.cli.shared import KNOWN, complain
+
+EXIT_CODES = (
+    "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
+    "error that is not foreseen; "
+    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, 143 by SIGTERM."
+)
+
+
+def version() -> int:
+    """Print the version."""
+    from sonomask import __version__
+
+    print(__version__)
+    return 0
+
+
+_ALL = (
+    *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *corpus.VERBS, *data.VERBS,
+    *research.VERBS, version,
+)  # fmt: skip
+VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in _ALL}
+RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
+"""Verbs that parse their own words."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and words[0] in RECIPES:
+            return RECIPES[words[0]](words[1:])
+        options = _parser().parse_args(words)
+        with _sigterm_like_ctrl_c():
+            return VERBS[options.verb](**vars(options[options.verb]))
+    except KNOWN as error:
+        complain(error)
+        return 2
+    except KeyboardInterrupt as error:
+        print("sonomask: stopped.", file=sys.stderr)
+        return 143 if isinstance(error, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Whoever is told to end removes what is half done. Training and the server answer this signal in their own ways."""
+
+    def answer(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> ArgumentParser:
+    about = "Watch videos, listen to them, and mark the pixels of what makes the sound."
+    parser = ArgumentParser(prog="sonomask", description=about, epilog=EXIT_CODES)
+    verbs = parser.add_subcommands(dest="verb")
+    for name, verb in (VERBS | RECIPES).items():
+        own = ArgumentParser(description=verb.__doc__, epilog=EXIT_CODES)
+        if name in VERBS:
+            _add_options(own, verb)
+        verbs.add_subcommand(name, own, help=verb.__doc__)
+    return parser
+
+
+def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
+    """An argument for each parameter: positional without a default, several words for a sequence, a flag for a bool.
+
+    One without a default that can be given by name only is an option that must be there.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    for name, parameter in signature(verb).parameters.items():
+        kind, text = get_args(hints[name])
+        required = parameter.default is Parameter.empty
+        positional = required and parameter.kind is not Parameter.KEYWORD_ONLY
+        options: dict[str, Any] = {"help": text} if required else {"help": text, "default": parameter.default}
+        if required and not positional:
+            options["required"] = True
+        if kind is bool:
+            options["action"] = "store_true"
+        elif get_origin(kind) is Sequence:
+            options |= {"nargs": "+", "type": get_args(kind)[0]}
+            if not required:
+                options["default"] = list(parameter.default)  # jsonargparse writes into it
+        else:
+            options["type"] = kind
+        names = [name] if positional else list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
+        parser.add_argument(*names, **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

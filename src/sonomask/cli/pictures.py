@@ -1,0 +1,43 @@
+"""Verbs that make pictures to judge models by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from sonomask.cli.shared import bar
+
+
+def compare(
+    video: Annotated[str, "path or address"],
+    models: Annotated[Sequence[str], "built-in names, folders, hub repositories or .onnx files"] = ("avs_lite.real",),
+    out: Annotated[str | None, "folder for the results; beside the video unless given"] = None,
+    rate: Annotated[float | Literal["native", "avsbench"], "masks per second, 'native' for each frame"] = 5.0,
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    overwrite: Annotated[bool, "replace existing results"] = False,
+) -> int:
+    """Show several models on one video: a side-by-side video and one picture."""
+    from sonomask.side_by_side.compare import compare as run
+
+    with bar(video) as progress:
+        made = run(video, models, out, rate=rate, device=device, overwrite=overwrite, progress=progress)
+    print(*made, sep="\n")
+    return 0
+
+
+def attention(
+    video: Annotated[str, "path or address"],
+    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    second: Annotated[float, "a moment of the clip to show"] = 0.0,
+    out: Annotated[str | None, "folder for the picture; beside the video unless given"] = None,
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    overwrite: Annotated[bool, "replace an existing picture"] = False,
+) -> int:
+    """Draw where a model's fusion attends to the sound, level by level, for one clip."""
+    from sonomask.side_by_side.compare import attention as run
+
+    print(run(video, model, out, second=second, device=device, overwrite=overwrite))
+    return 0
+
+
+VERBS = (compare, attention)

@@ -1,0 +1,90 @@
+"""Verbs about models and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from sonomask.cli.shared import needs
+
+
+def convert(
+    checkpoint: Annotated[str, "the authors' .pth: AVSBench's model or one of the zoo (docs/zoo.md)"],
+    out: Annotated[str, "folder for the model"],
+    fusion: Annotated[
+        Literal["tpavi", "visual", "both", "none"], "AVSBench's only: what it was trained with"
+    ] = "tpavi",
+    vggish: Annotated[str | None, "AVSBench's only: VGGish's .pth; without it the model takes embeddings"] = None,
+) -> int:
+    """Turn a published checkpoint into a model folder; what the file is, its names tell."""
+    from sonomask.checkpoints.convert import convert as run
+
+    run(checkpoint, out, fusion=fusion, vggish=vggish)
+    print(out)
+    return 0
+
+
+def benchmark(
+    data: Annotated[str, "folder with AVSBench in it, or 'synthetic'"] = "synthetic",
+    out: Annotated[str, "folder for runs, tables and pictures"] = "runs/benchmark",
+    subset: Annotated[Sequence[Literal["s4", "ms3"]], "settings"] = ("s4", "ms3"),
+    models: Annotated[Sequence[str], "rows (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = ("all",),
+    size: Annotated[int, "height and width"] = 224,
+    steps: Annotated[int, "training steps of every row"] = 1000,
+    batch: Annotated[int, "clips a step"] = 4,
+    small: Annotated[bool, "shallow networks, random weights: for a laptop"] = False,
+    seeds: Annotated[Sequence[int], "one run each"] = (1,),
+    repeated: Annotated[Sequence[str], "rows that run with every seed, the others with the first; or 'all'"] = ("all",),
+    clips: Annotated[int, "test clips of the synthetic world"] = 100,
+    device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
+) -> int:
+    """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
+    with needs("The benchmark", "train"):
+        from sonomask.benchmark.figures import draw
+        from sonomask.benchmark.rows import ROWS
+        from sonomask.benchmark.run import Plan, run
+
+    often = None if list(repeated) == ["all"] else tuple(repeated)
+    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, device)
+    rows = list(ROWS) if list(models) == ["all"] else list(models)
+    given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
+    given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
+    given += f" --repeated {' '.join(repeated)}" * (often is not None)
+    run(plan, list(subset), rows, given + " --small" * small)
+    draw(plan, list(subset), rows)
+    print((plan.out / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def models() -> int:
+    """List what `--model` and `create_model` take."""
+    from sonomask.checkpoints.folder import built_in
+    from sonomask.models.catalog import list_models
+
+    print("Ready to use (--model):", *(built_in() or ["none in this installation"]), sep="\n  ")
+    print("Networks (create_model, recipes):", *list_models(), sep="\n  ")
+    return 0
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train by a recipe: `sonomask train RECIPE… [--option value …]`."""
+    with needs("Training", "train"):
+        from sonomask.training import recipes as cli
+
+    cli.train(argv)
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """Score a model on a data set: `sonomask evaluate --model NAME --data …`."""
+    with needs("Evaluation", "train"):
+        from sonomask.training import recipes as cli
+
+    print(cli.evaluate(argv).markdown())
+    return 0
+
+
+VERBS = (convert, benchmark, models)
+RECIPES = (train, evaluate)
+"""These parse their own words, as Lightning wants it."""

@@ -1,0 +1,1 @@
+"""Scenes composed of real pictures and recordings."""

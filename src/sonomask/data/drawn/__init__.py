@@ -1,0 +1,1 @@
+"""The synthetic world: scenes drawn and played by code."""

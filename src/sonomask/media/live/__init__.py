@@ -1,0 +1,1 @@
+"""Live sources and targets: cameras, streams, pipes."""

@@ -1,0 +1,240 @@
+"""Reading a live source: one pass over pictures and sound as they come, on the clock of the run.
+
+A source stamps its packets; how its stamps relate to this machine's clock it does not say. Two things are kept apart:
+
+    time       seconds since the run began, from the stamps: sound and picture of one moment have one time
+    captured   the moment, on this machine's clock, at which a time was at the earliest seen: the packet that was delayed
+               least tells the offset. What is constant in encoder and network before that does not show.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.errors import MediaError
+from sonomask.media.live.source import LiveSource, open_source
+from sonomask.media.reader import Limits, _check_size, _displayed, _resampler, _video_stream, to_rgb
+
+JUMP = 10.0  # seconds by which stamps and clock may part between two packets before a new count begins
+BEHIND = 1.0  # seconds late, without having waited for a packet, from which on only whole pictures are decoded
+MEMORY = 30.0  # seconds for which the least delay holds at least; twice that at most
+WAITED = 0.002  # seconds; what took longer to come was waited for
+LIVE_LIMITS = Limits(pixels=2**24, timeout=10.0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame of a live source.
+
+    Attributes:
+        time: Seconds since the run began.
+        size: (height, width) as displayed.
+        frame: PyAV's, from which `image` makes pixels only if they are wanted.
+        bytes: That it occupies.
+    """
+
+    time: float
+    size: tuple[int, int]
+    frame: Any
+    aspect: Any = None
+
+    @property
+    def bytes(self) -> int:
+        """That it occupies, about."""
+        return self.frame.width * self.frame.height * 3 // 2
+
+    def image(self, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+        """RGB, as displayed, at (height, width)."""
+        return to_rgb(self.frame, size, self.aspect)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A piece of sound: 16 kHz mono.
+
+    Attributes:
+        time: Of the first sample, in seconds since the run began.
+        samples: In -1..1.
+    """
+
+    time: float
+    samples: Float32[np.ndarray, " S"]
+
+
+class Epoch:
+    """The moment on the clock at which the run's time is 0: whichever source comes first says it."""
+
+    def __init__(self) -> None:
+        self.moment: float | None = None
+        self.lock = threading.Lock()
+
+    def settle(self, moment: float) -> float:
+        """Say it, unless it was said; what it is."""
+        with self.lock:
+            self.moment = moment if self.moment is None else self.moment
+            return self.moment
+
+
+class Timeline:
+    """Relates a source's stamps to the run's time and to the clock.
+
+    Args:
+        epoch: Of the run.
+        origin: The stamp with which the source begins; that of its first packet unless given.
+        jumps: Whether a stamp far from what the clock expects begins a new count, as where a camera was started again.
+    """
+
+    def __init__(self, epoch: Epoch, origin: float | None = None, *, jumps: bool = True) -> None:
+        self.epoch, self.origin, self.jumps = epoch, origin, jumps
+        self.shift: float | None = None
+        self.last_stamp = self.last_arrival = 0.0
+        self.least = self.least_before = math.inf  # of (arrival - time), in this and in the last half of the memory
+        self.turned = -math.inf
+
+    def place(self, stamp: float, arrived: float) -> float:
+        """The run's time of a stamp, both in seconds; `arrived` is on the clock, at which the packet came."""
+        if self.shift is None:
+            if self.epoch.moment is None:
+                known = self.origin is not None and abs(stamp - self.origin) < JUMP
+                self.shift = -self.origin if known and self.origin is not None else -stamp
+                self.epoch.settle(arrived - stamp - self.shift)
+            else:
+                self.shift = arrived - self.epoch.moment - stamp
+        elif self.jumps and abs((stamp - self.last_stamp) - (arrived - self.last_arrival)) > JUMP:
+            going = self.last_stamp + self.shift + max(0.0, arrived - self.last_arrival)
+            self.shift = going - stamp  # the source has begun a new count
+            self.least = self.least_before = math.inf
+        self.last_stamp, self.last_arrival = stamp, arrived
+        time = stamp + self.shift
+        if arrived - self.turned > MEMORY:
+            self.least_before, self.least, self.turned = self.least, math.inf, arrived
+        self.least = min(self.least, arrived - time)
+        return time
+
+    def captured(self, time: float) -> float:
+        """The moment on the clock at which that time of the run was at the earliest seen."""
+        return time + min(self.least, self.least_before)
+
+
+class LiveReader:
+    """Opens a live source; iterating gives what comes. Use it in a `with` block.
+
+    If decoding can't keep up, pictures between two key frames are left out until it has.
+
+    Args:
+        source: From `parse_source`.
+        epoch: Of the run.
+        limits: What it may cost.
+        now: The clock.
+
+    Raises:
+        MediaError: It can't be opened, or holds neither pictures nor sound.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        *,
+        epoch: Epoch | None = None,
+        limits: Limits = LIVE_LIMITS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source, self.limits, self.now = source, limits, now
+        self.left_out = self.damaged = 0  # video packets: not decoded to catch up; not decodable
+        self.container = open_source(source, limits)
+        self.audio: Any = next(iter(self.container.streams.audio), None)
+        self.video: Any = _video_stream(self.container, source.text) if self.container.streams.video else None
+        if self.audio is None and self.video is None:
+            self.container.close()
+            raise MediaError(f"{source.text}: has neither pictures nor sound.")
+        if self.video is not None:
+            self.video.thread_type = "SLICE"  # threads over frames would each hold one back
+            _check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
+        self.resampler = _resampler()
+        self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
+        finite = source.kind == "file" or (self.container.duration or 0) > 0
+        self.finite = finite and source.kind != "pipe"
+        origin = self.container.start_time
+        self.timeline = Timeline(
+            epoch or Epoch(), None if origin is None else origin / av.time_base, jumps=not self.finite
+        )
+        self.bursts = "hls" in self.container.format.name or "dash" in self.container.format.name
+
+    def __enter__(self) -> LiveReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.container.close()
+
+    def __iter__(self) -> Iterator[Picture | Sound]:
+        """Pictures and sound in the order in which they come, until the source ends.
+
+        Raises:
+            MediaError: The source broke off, was silent for too long, or a frame is beyond the limit of pixels.
+        """
+        streams = [stream for stream in (self.video, self.audio) if stream is not None]
+        packets = self.container.demux(*streams)
+        while True:
+            asked = self.now()
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                silent = isinstance(error, av.error.ExitError | TimeoutError)
+                why = f"silent for {self.limits.timeout:g} s" if silent else reason
+                raise MediaError(f"{self.source.text}: {why}") from error
+            arrived = self.now()
+            if arrived - asked > WAITED:
+                self.waited_at = arrived
+            try:
+                yield from (
+                    self._pictures(packet, arrived) if packet.stream is self.video else self._sound(packet, arrived)
+                )
+            except (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
+                self.damaged += 1
+
+    def _pictures(self, packet: Any, arrived: float) -> Iterator[Picture]:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            time = self.timeline.place(float(stamp * packet.time_base), arrived)
+            late = arrived - self.timeline.captured(time) > BEHIND and arrived - self.waited_at > BEHIND
+            if not self.finite and late and not self.skipping:
+                self.skipping, self.skipped_at = True, arrived
+            elif packet.is_keyframe or arrived - self.skipped_at > JUMP:  # some cameras never send a whole picture
+                self.skipping = self.skipping and late
+            if self.skipping and not packet.is_keyframe:
+                self.left_out += 1
+                return
+        shift = self.timeline.shift
+        for frame in packet.decode():
+            if frame.time is None or shift is None:
+                continue
+            _check_size(frame.width, frame.height, self.source.text, self.limits)
+            aspect = self.video.codec_context.sample_aspect_ratio
+            width, height, _ = _displayed(frame, aspect)
+            yield Picture(frame.time + shift, (height, width), frame, aspect)
+
+    def _sound(self, packet: Any, arrived: float) -> Iterator[Sound]:
+        if packet.pts is not None:
+            self.timeline.place(float(packet.pts * packet.time_base), arrived)
+        shift = self.timeline.shift
+        for frame in packet.decode():
+            time = None if frame.time is None or shift is None else frame.time + shift
+            frame.pts = None
+            pieces = [part.to_ndarray()[0] for part in self.resampler.resample(frame)]
+            if time is not None and pieces:
+                yield Sound(time, np.concatenate(pieces).astype(np.float32, copy=False))

@@ -1,0 +1,140 @@
+"""The child of `sandbox`: confines itself, then answers requests about one source until its input ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from sonomask.media.sandbox.confine import confine, leave_network
+
+
+class _Stream:
+    """An iterator of the reader, a batch ahead."""
+
+    def __init__(self, items: Iterator[Any], size: Callable[[Any], int]) -> None:
+        self.items, self.size, self.count = items, size, 0
+        self.frames: dict[int, Any] = {}
+        self.ahead: list[Any] = []
+        self.problem: Exception | None = None
+        self.over = False
+
+    def prefetch(self) -> None:
+        """Have the next items ready; what goes wrong is told after those that went well."""
+        while not self.over and self.count and sum(map(self.size, self.ahead)) < self.count:
+            try:
+                self.ahead.append(next(self.items))
+            except StopIteration:
+                self.over = True
+            except Exception as error:
+                self.problem, self.over = error, True
+
+    def next(self, count: int) -> list[Any]:
+        """The next items; none after the last."""
+        self.count = count
+        self.prefetch()
+        items, self.ahead = self.ahead, []
+        if not items and self.problem is not None:
+            raise self.problem
+        return items
+
+    def keep(self, frames: list[Any]) -> list[int]:
+        """Numbers under which frames can be asked for until the next batch but one."""
+        first = max(self.frames, default=0) + 1
+        self.frames = {n: f for n, f in self.frames.items() if n >= first - 2} | dict(enumerate(frames, start=first))
+        return list(range(first, first + len(frames)))
+
+
+class _Server:
+    def __init__(self, out: BinaryIO) -> None:
+        self.reader: Any = None
+        self.out = out
+        self.streams: dict[int, _Stream] = {}
+        self.told = 0
+
+    def answer(self, request: dict[str, Any]) -> _Stream | None:
+        """Do one thing; gives the stream that may look ahead."""
+        do, reader = request.pop("do"), self.reader
+        if do == "info":
+            info = vars(reader.info)
+            self.send({"info": {**info, "fps": [info["fps"].numerator, info["fps"].denominator]}})
+            return None
+        if do in ("pictures", "sound"):
+            self._begin(do, **request)
+            return None
+        stream = self.streams[request["stream"]]
+        if do == "pixels":
+            size = None if request["size"] is None else tuple(request["size"])
+            images = [reader._convert(stream.frames[n], size) for n in request["frames"]]
+            self.send({"shapes": [image.shape[:2] for image in images]}, *(image.tobytes() for image in images))
+            return stream
+        items = stream.next(request["count"])
+        if items and not isinstance(items[0], tuple):
+            joined = np.concatenate(items, axis=1)
+            self.send({"samples": joined.shape[1]}, joined.astype("<f4").tobytes())
+        elif items:
+            numbers = stream.keep([frame for _, frame, _ in items])
+            self.send({"items": [(at, n, end) for (at, _, end), n in zip(items, numbers, strict=True)]})
+        else:
+            self.send({"items": [], "samples": -1})
+        return stream
+
+    def _begin(self, do: str, start: float, **words: Any) -> None:
+        number, reader = len(self.streams), self.reader
+        if do == "pictures":
+            self.streams[number] = _Stream(reader._on_screen(start), lambda item: 1)  # noqa: ARG005
+        else:
+            self.streams[number] = _Stream(reader._samples(start, **words), lambda piece: piece.shape[1])
+        self.send({"stream": number})
+
+    def send(self, head: dict[str, Any], *payload: bytes) -> None:
+        """The head of an answer, what the reader had to warn of, and bytes."""
+        fresh = self.reader.warnings[self.told : self.told + 10] if self.reader is not None else []
+        self.told += len(fresh)
+        text = json.dumps({**head, "warnings": [line[:1000] for line in fresh], "payload": bool(payload)}).encode()
+        self.out.write(len(text).to_bytes(4, "little") + text)
+        for part in payload:
+            self.out.write(part)
+        self.out.flush()
+
+
+def _follow(parent: int) -> None:
+    """End with the parent, even where it was killed while we are deep in a decoder."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Take the task from the command line, requests from the input, and answer on the output."""
+    given = json.loads(sys.argv[2])
+    source, address = given["source"], "://" in given["source"]
+    alone = address or leave_network()  # before there are threads
+    from sonomask.errors import SonomaskError
+    from sonomask.media.opening import Limits
+    from sonomask.media.reader import VideoReader
+
+    server = _Server(sys.stdout.buffer)
+    confine(None if address else source, memory=given["memory"], cpu=given["cpu"], network=not alone or address)
+    threading.Thread(target=_follow, args=(given["parent"],), daemon=True).start()  # it has no more rights than we
+    for line in sys.stdin.buffer:
+        ahead = None
+        try:
+            if server.reader is None:
+                server.reader = VideoReader(source, Limits(**given["limits"]))
+            ahead = server.answer(json.loads(line))
+        except SonomaskError as error:
+            server.send({"error": str(error)})
+        except MemoryError:
+            server.send({"error": f"{source}: needs more memory than it may have. Scale it down first."})
+        except Exception as error:  # a file that leads the reader astray is a broken file
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            server.send({"error": f"{source}: can't be decoded ({reason})."})
+        if ahead is not None:
+            ahead.prefetch()

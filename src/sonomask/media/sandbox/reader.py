@@ -1,0 +1,241 @@
+"""Decoding of files that nobody vouches for, in a child process with limits.
+
+    parent: SandboxedReader ── a request in JSON ──▶ child: VideoReader, FFmpeg
+                            ◀─ times, pixels, samples ──  no network, no files but the source, bounded memory
+
+The parent never touches the file. It takes from the child numbers of sizes that it checks, and nothing that runs. A child
+that crashes, falls silent or grows too large is a `MediaError`; another file can be opened right after it. The child decodes
+a batch ahead, so that it works while the model does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sonomask.errors import MediaError
+from sonomask.media.opening import Limits, told
+from sonomask.media.reader import SAMPLE_RATE, VideoInfo, VideoReader
+
+__all__ = ["Cage", "SandboxedReader", "open_reader"]
+
+BROKEN = "its decoder breaks its limits"
+HEADER = struct.Struct("<I")
+LONGEST_HEADER = 2**16  # bytes of JSON
+LONGEST_PIECE = 64  # seconds of sound that come at once
+MOST_FRAMES, BATCH_PIXELS = 16, 2**24  # that come at once
+START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from sonomask.media.sandbox.child import main; main()"
+
+
+@dataclass(frozen=True)
+class Cage:
+    """What the child may cost.
+
+    Attributes:
+        memory: Bytes of address space (the interpreter and FFmpeg take about 0.5 GB of it).
+        silence: Seconds within which each answer must come.
+        cpu: Seconds of computing in all; None for no limit but `silence`.
+    """
+
+    memory: int = 4 * 2**30
+    silence: float = 120.0
+    cpu: int | None = None
+
+
+def open_reader(source: str | Path, limits: Limits | None = None, *, sandbox: bool = False) -> VideoReader:
+    """A reader, in this process or guarded."""
+    return SandboxedReader(source, limits) if sandbox else VideoReader(source, limits)
+
+
+class SandboxedReader(VideoReader):
+    """A `VideoReader` whose file is opened and decoded by a guarded child; use it in a `with` block.
+
+    Args:
+        source: As for `VideoReader`; for an address the child keeps the network.
+        limits: What the source may cost.
+        cage: What the child may cost.
+
+    Raises:
+        MediaError: As `VideoReader`, or the child died.
+    """
+
+    guarded = True
+
+    def __init__(self, source: str | Path, limits: Limits | None = None, cage: Cage | None = None) -> None:
+        self.source, self.limits = str(source), limits or Limits()
+        self.warnings: list[str] = []
+        self._child = _Child(self.source, self.limits, cage or Cage(), self.warnings)
+        try:
+            with told(self.source, BROKEN):
+                facts = self._child.ask("info")["info"]
+                self.info = VideoInfo(**{**facts, "fps": Fraction(*facts["fps"])})
+                self._checked((self.info.height, self.info.width), None)
+        except MediaError:
+            self._child.close()
+            raise
+        self._images: dict[tuple[int, int, tuple[int, int] | None], np.ndarray] = {}
+        self._latest: tuple[int, int, tuple[int, int] | None] | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._child.close()
+
+    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
+        with told(self.source, BROKEN):
+            stream, last = self._child.ask("pictures", start=start)["stream"], -math.inf
+            batch = max(1, min(MOST_FRAMES, BATCH_PIXELS // (self.info.width * self.info.height)))
+            while answer := self._child.ask("next", stream=stream, count=batch)["items"]:
+                final = int(answer[-1][1])
+                for moment, number, end in answer:
+                    if not last < moment <= 1e12:
+                        raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
+                    last = float(moment)
+                    yield last, _Remote(stream, int(number), final), float(end)
+
+    def _convert(self, frame: _Remote, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+        key = (frame.stream, frame.number, size)
+        with told(self.source, BROKEN):
+            if key not in self._images:  # who takes one after the other will take the rest of the batch too
+                onward = self._latest == (frame.stream, frame.number - 1, size)
+                numbers = list(range(frame.number, (frame.final if onward else frame.number) + 1))
+                images = self._fetch(frame.stream, numbers, size)
+                self._images = {(frame.stream, n, size): image for n, image in zip(numbers, images, strict=True)}
+            self._latest = key
+            return self._images[key]
+
+    def _fetch(self, stream: int, numbers: list[int], size: tuple[int, int] | None) -> list[np.ndarray]:
+        shapes = self._child.ask("pixels", stream=stream, frames=numbers, size=size)["shapes"]
+        checked = [self._checked(shape, size) for shape in shapes]
+        parts = self._child.payload([height * width * 3 for height, width in checked])
+        images = [np.frombuffer(p, np.uint8).reshape(*s, 3) for p, s in zip(parts, checked, strict=True)]
+        return [image.copy() for image in images]  # bytes could not be written to
+
+    def _checked(self, shape: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+        height, width = (int(n) for n in shape)
+        if (size is not None and (height, width) != tuple(size)) or not 0 < height * width <= self.limits.pixels:
+            raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
+        return height, width
+
+    def _samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+        with told(self.source, BROKEN):
+            stream = self._child.ask("sound", start=start, rate=rate, layout=layout)["stream"]
+            channels = 1 if layout == "mono" else 2
+            while (count := int(self._child.ask("next", stream=stream, count=rate)["samples"])) >= 0:
+                if count > LONGEST_PIECE * rate:
+                    raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
+                (data,) = self._child.payload([count * channels * 4])
+                yield np.frombuffer(data, "<f4").reshape(channels, count)
+
+
+class _Remote(NamedTuple):
+    """A frame that the child has, and the last one of its batch."""
+
+    stream: int
+    number: int
+    final: int
+
+
+class _Child:
+    """The process, and the talk with it."""
+
+    def __init__(self, source: str, limits: Limits, cage: Cage, warnings: list[str]) -> None:
+        self.source, self.cage, self.warnings = source, cage, warnings
+        given = {
+            "source": source,
+            "limits": asdict(limits),
+            "memory": cage.memory,
+            "cpu": cage.cpu,
+            "parent": os.getpid(),
+        }
+        paths = json.dumps([path for path in sys.path if path])
+        few = {
+            "LANG": "C.UTF-8",
+            "OPENBLAS_NUM_THREADS": "1",
+        }  # nothing of ours, and no thread before the network is left
+        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+            [sys.executable, "-I", "-c", START, paths, json.dumps(given)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=few,
+        )  # fmt: skip
+        self.due = math.inf
+        self.silent = False
+        self.over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+        self.close = weakref.finalize(self, _end, self.process, self.over)
+
+    def _watch(self) -> None:
+        while not self.over.wait(0.5):
+            if time.monotonic() > self.due:
+                self.silent = True
+                self.process.kill()
+                return
+
+    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+        """Send a request and read the head of its answer."""
+        self.due = time.monotonic() + self.cage.silence
+        try:
+            assert self.process.stdin is not None  # noqa: S101 - for the type checker
+            self.process.stdin.write(json.dumps({"do": do, **words}).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise self._lost() from error
+        (length,) = HEADER.unpack(self.take(HEADER.size))
+        if length > LONGEST_HEADER:
+            raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
+        try:
+            answer: dict[str, Any] = json.loads(self.take(length))
+        except ValueError as error:
+            raise MediaError(f"{self.source}: its decoder speaks nonsense. Do not use this file.") from error
+        if len(self.warnings) < 100:
+            self.warnings.extend(str(line)[:1000] for line in answer.get("warnings", ()))
+        if "error" in answer:
+            raise MediaError(str(answer["error"])[:2000])
+        self.due = time.monotonic() + self.cage.silence if answer.get("payload") else math.inf
+        return answer
+
+    def payload(self, sizes: list[int]) -> list[bytes]:
+        """The bytes that follow the head of an answer."""
+        parts = [self.take(size) for size in sizes]
+        self.due = math.inf
+        return parts
+
+    def take(self, count: int) -> bytes:
+        """Exactly so many bytes."""
+        assert self.process.stdout is not None  # noqa: S101 - for the type checker
+        data = self.process.stdout.read(count)
+        if len(data) < count:
+            raise self._lost()
+        return data
+
+    def _lost(self) -> MediaError:
+        code = self.process.wait()
+        if self.silent:
+            return MediaError(f"{self.source}: its decoder gave nothing for {self.cage.silence:.0f} s and was stopped.")
+        return MediaError(f"{self.source}: its decoder crashed ({code}). The file is damaged, or meant to do harm.")
+
+
+def _end(process: subprocess.Popen[bytes], over: threading.Event) -> None:
+    over.set()
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.wait()

@@ -1,0 +1,219 @@
+"""The model of "Audio-Visual Segmentation" (Zhou et al., ECCV 2022), figure 4."""
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sonomask.models.parts.causal import Past, Traces, per_level
+from sonomask.models.parts.net import Net
+from sonomask.models.parts.tpavi import TPAVI
+from sonomask.structures import ModelConfig, Output
+
+
+class AVS(Net):
+    """Marks the pixels of what sounds.
+
+        sound → audio encoder ──────────────────────┐
+        images → backbone → dilated sums → fusion at each level → decoder → logits
+
+    Args:
+        backbone: Images (N, 3, H, W) to four maps, fine to coarse.
+        audio: Log-mel patches (N, 1, 96, 64) to embeddings (N, D); None if `decode` is given the embeddings.
+        aspp: Per level, brings the map to the decoder's width.
+        fusion: Per level, (map, sound) to (map, sound as the level saw it).
+        decoder: Fused maps and a size to logits.
+        config: What the model needs to be used rightly.
+        fold: Fusion sees clips of so many seconds, longer ones in pieces (the semantic reference takes 10 s as 2 × 5);
+            None for the whole clip.
+
+    Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        audio: nn.Module | None,
+        aspp: Sequence[nn.Module],
+        fusion: Sequence[nn.Module],
+        decoder: nn.Module,
+        config: ModelConfig,
+        fold: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.audio, self.decoder = backbone, audio, decoder
+        self.aspp, self.fusion = nn.ModuleList(aspp), nn.ModuleList(fusion)
+        self.config, self.fold = config, fold
+
+    keeps_audio = True
+
+    def picture_net(self) -> Any:
+        """The network of the pictures."""
+        return self.backbone.net
+
+    def forward(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T 1 96 64"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Output:
+        """Mask logits at the size of the images.
+
+        Args:
+            images: RGB, normalised with `config.mean` and `config.std`.
+            logmel: One log-mel patch per frame; None only if the fusion does not listen.
+            valid: Frames that exist; the logits of the others are 0. All, if None.
+
+        Raises:
+            ValueError: A shape is not as above, or sound is missing.
+        """
+        return self.decode(images, self.hear(logmel), valid)
+
+    def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T D"] | None:
+        """The sound's embedding, or None if the model has no ear or gets nothing."""
+        if logmel is None or not self.config.listens:
+            return None
+        if self.audio is None:
+            raise ValueError("This model has no audio encoder. Give embeddings to `decode(images, sound)` instead.")
+        if logmel.ndim != 5:
+            raise ValueError(f"`logmel`: expected (B, T, 1, 96, 64), got {tuple(logmel.shape)}.")
+        sound: Tensor = self.audio(logmel.flatten(0, 1))
+        return sound.unflatten(0, logmel.shape[:2])
+
+    def decode(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        sound: Float[Tensor, "B T D"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Output:
+        """`forward` for those who bring their own audio embedding."""
+        maps = self._see(images, valid)
+        fused, heard = zip(
+            *(self._fuse(fuse, x, _gate(sound, valid)) for fuse, x in zip(self.fusion, maps, strict=True)), strict=True
+        )
+        fused = tuple(F.relu(_gate(x, valid)) for x in fused)  # the decoder starts with it; the matching loss reads it
+        logits = self.decoder([x.flatten(0, 1) for x in fused], size=tuple(images.shape[-2:]))
+        logits = _gate(logits.unflatten(0, images.shape[:2]), valid)
+        return Output(logits, fused, heard, self._match(maps, _gate(sound, valid)) if self.training else ())
+
+    def start(self, seconds: int | None = None) -> Past:
+        """An empty past, for the first `step` of a stream.
+
+        Args:
+            seconds: How many the fusion sees together; as in training unless given.
+
+        Raises:
+            ValueError: `seconds` is less than 1.
+        """
+        seconds = (self.fold or self.config.clip_length) if seconds is None else seconds
+        if seconds < 1:
+            raise ValueError(f"`seconds`: expected 1 or more, got {seconds}.")
+        return Past(seconds)
+
+    def step(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        logmel: Float[Tensor, "B 1 96 64"] | None,
+        past: Past,
+        time: float | None = None,
+    ) -> tuple[Output, Past]:
+        """The next frame of a stream: its logits are those that `forward` gives to the last frame of a clip.
+
+        That clip's frames are this one and those that were seen 1 s, 2 s, … before (`Past`). Memory and work are the same
+        however long the stream; `past` is not changed.
+
+        Args:
+            images: As for `forward`, one frame of each stream.
+            logmel: The patch of each.
+            past: From `start`, or from the step before.
+            time: Seconds, later than the step before; one second later unless given.
+
+        Returns:
+            Logits (B, 1, K, H, W), and the past for the next step.
+
+        Raises:
+            ValueError: A shape is not as above, sound is missing, time goes back, or the model is in training mode.
+        """
+        if self.training:
+            raise ValueError("`step`: the model is in training mode, whose batch norms need whole clips. Call eval().")
+        latest = past.latest
+        time = (0.0 if latest is None else latest + 1) if time is None else time
+        if latest is not None and time <= latest:
+            raise ValueError(f"`time`: expected more than {latest}, that of the step before, got {time}.")
+        sound = self.hear(None if logmel is None else logmel[:, None])
+        maps = self._see(images[:, None], None)
+        own: Traces = tuple(
+            fuse.remember(x, sound) if isinstance(fuse, TPAVI) else None
+            for fuse, x in zip(self.fusion, maps, strict=True)
+        )
+        levels = zip(self.fusion, maps, per_level([*past.before(time), own]), strict=True)
+        fused = [F.relu(_recall(fuse, x, sound, traces)) for fuse, x, traces in levels]
+        logits: Tensor = self.decoder([x[:, 0] for x in fused], size=tuple(images.shape[-2:]))
+        return Output(logits[:, None]), past.add(time, own)
+
+    @torch.no_grad()
+    def attention(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T 1 96 64"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T _h _w T"] | None, ...]:
+        """Per level the paper's attention map α, pixels by seconds of sound; None where a level has none."""
+        sound = _gate(self.hear(logmel), valid)
+        return tuple(
+            _attention(fuse, x, sound) if getattr(fuse, "keys", "visual") != "visual" else None
+            for fuse, x in zip(self.fusion, self._see(images, valid), strict=True)
+        )
+
+    def _match(self, maps: Sequence[Tensor], sound: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(
+            fuse.match(x, sound) if getattr(fuse, "keys", "visual") != "visual" else None  # type: ignore[operator]
+            for fuse, x in zip(self.fusion, maps, strict=True)
+        )
+
+    def _see(self, images: Tensor, valid: Tensor | None) -> list[Tensor]:
+        if images.ndim != 5 or images.shape[2] != 3:
+            raise ValueError(
+                f"`images`: expected (B, T, 3, H, W), got {tuple(images.shape)}. Add the clip dimension: images[None]."
+            )
+        maps = (aspp(x) for aspp, x in zip(self.aspp, self.backbone(images.flatten(0, 1)), strict=True))
+        return [_gate(x.unflatten(0, images.shape[:2]), valid) for x in maps]
+
+    def _fuse(self, fuse: nn.Module, x: Tensor, sound: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.fold == 1 and torch.compiler.is_exporting():  # no loop over a length that is free
+            fused, heard = fuse(x.flatten(0, 1)[:, None], None if sound is None else sound.flatten(0, 1)[:, None])
+            heard = None if heard is None else heard.reshape(*x.shape[:2], -1)
+            return fused.reshape(x.shape), heard
+        if self.fold is None or x.shape[1] <= self.fold:
+            return fuse(x, sound)
+        pieces = x.split(self.fold, dim=1)
+        sounds = [None] * len(pieces) if sound is None else sound.split(self.fold, dim=1)
+        fused, heard = zip(*map(fuse, pieces, sounds), strict=True)
+        return torch.cat(fused, 1), None if heard[0] is None else torch.cat(heard, 1)
+
+
+def _recall(fuse: nn.Module, x: Tensor, sound: Tensor | None, traces: Sequence[Any]) -> Tensor:
+    """Fusion of one frame with its past; what has none looks at its own second alone."""
+    fused: Tensor = fuse.recall(x, traces) if isinstance(fuse, TPAVI) else fuse(x, sound)[0]
+    return fused
+
+
+def _attention(fuse: Any, x: Tensor, sound: Tensor | None) -> Tensor:
+    return fuse.attention(x, sound)
+
+
+@overload
+def _gate(x: Tensor, valid: Tensor | None) -> Tensor: ...
+@overload
+def _gate(x: None, valid: Tensor | None) -> None: ...
+@overload
+def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None: ...
+def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None:
+    """Zero for frames that do not exist."""
+    if x is None or valid is None:
+        return x
+    return x * valid.to(x.dtype).reshape(*valid.shape, *[1] * (x.ndim - 2))

@@ -1,0 +1,232 @@
+"""The model of "Cooperation Does Matter" (COMBO, Yang et al., CVPR 2024), figure 2."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sonomask.audio.light import LightEncoder
+from sonomask.audio.vggish import VGGish
+from sonomask.losses.sets import consistency, set_loss
+from sonomask.models.parts.deformable import DeformableEncoder, sine_position
+from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
+from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.pixel_decoder import PixelDecoder
+from sonomask.models.parts.siamese import encoder
+from sonomask.structures import Batch, ModelConfig, Output
+
+CONSISTENCY = 10.0
+"""Weight of the consistency between frames, for each prediction but the last."""
+
+
+class COMBO(Net):
+    """Marks what sounds by a hundred masks with classes, of which each frame's sound knows from the start.
+
+        image ──▶ encoder ──┐
+        regions ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
+        sound ──▶ VGGish ─┬──────────▶ bilateral fusion ◀┘
+                          └─▶ MLP ─▶ + queries ─▶ masked-attention decoder over the maps ─▶ masks with classes ─▶ logits
+
+    Args:
+        config: Travels with the model; `regions` is filled in.
+        backbone: timm name of a network with four levels.
+        num_classes: K; 1 for a mask, which is told from a background class of its own.
+        fusion: "bilateral", or "none", as in one of the reference's test settings (its MHA-None).
+        audio_queries: "own": a frame's queries get the frame's sound. "mixed": as the published weights were trained, the
+            queries of every frame get the sounds of all frames of the clip, query q of frame b that of frame
+            ⌊(q·N + b)/Q⌋ of its N; a slip in the reference that its figures depend on.
+        regions: Whether it sees a second picture of each frame, its regions in colours (`sonomask.inference.maskige`).
+        audio: "vggish", "light", or None for a model that is given embeddings (`decode`).
+        drop_path: Share of the backbone's blocks that training leaves out.
+        width: Channels of everything behind the backbone.
+        queries: Q.
+        depth: Layers of the pixel decoder's encoder.
+        layers: Of the decoder.
+        audio_hidden: Width of the sound's MLP.
+        points: Of a mask that the loss looks at.
+
+    Source: Yang et al., "Cooperation Does Matter: Exploring Multi-Order Bilateral Relations for Audio-Visual
+    Segmentation", CVPR 2024.
+    """
+
+    keeps_audio = True
+
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        backbone: str = "pvt_v2_b5",
+        num_classes: int = 1,
+        fusion: Literal["bilateral", "none"] = "bilateral",
+        audio_queries: Literal["own", "mixed"] = "own",
+        regions: bool = True,
+        audio: Literal["vggish", "light"] | None = "vggish",
+        drop_path: float = 0.0,
+        width: int = 256,
+        queries: int = 100,
+        depth: int = 6,
+        layers: int = 9,
+        audio_hidden: int = 4096,
+        points: int = 12544,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (
+            ("fusion", fusion, ("bilateral", "none")), ("audio_queries", audio_queries, ("own", "mixed"))
+        ):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"`{name}`: expected {' or '.join(known)}, got {value!r}.")
+        self.backbone = encoder(backbone, size=config.image_size[0], drop_path=drop_path, regions=regions)
+        attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
+        self.pixels = PixelDecoder(self.backbone.channels, attention, width)
+        self.audio = None if audio is None else VGGish() if audio == "vggish" else LightEncoder(VGGish.channels)
+        self.fusion = BilateralFusion(width) if fusion == "bilateral" else Shift(width)
+        self.listen = nn.Sequential(
+            nn.Linear(VGGish.channels, audio_hidden), nn.ReLU(), nn.Linear(audio_hidden, audio_hidden), nn.ReLU(),
+            nn.Linear(audio_hidden, width),
+        )  # fmt: skip
+        self.classes = max(num_classes, 2)
+        self.decoder = MaskDecoder(self.classes, queries=queries, width=width, hidden=8 * width, layers=layers)
+        self.config, self.audio_queries, self.points = replace(config, regions=regions), audio_queries, points
+
+    def picture_net(self) -> Any:
+        """The network of the frames."""
+        return self.backbone.frames.net
+
+    def forward(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T 1 96 64"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+        regions: Float[Tensor, "B T 3 H W"] | None = None,
+    ) -> Output:
+        """Logits at the size of the images: of one mask the difference of its class's and the background's map."""
+        return self.decode(images, self.hear(logmel), valid, regions)
+
+    def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T 128"]:
+        """The sound's embedding."""
+        if logmel is None or self.audio is None:
+            raise ValueError("COMBO listens. Give a log-mel patch for each frame, or embeddings to `decode`.")
+        embedding: Tensor = self.audio(logmel.flatten(0, 1))
+        return embedding.unflatten(0, logmel.shape[:2])
+
+    def decode(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        sound: Float[Tensor, "B T 128"],
+        valid: Bool[Tensor, "B T"] | None = None,
+        regions: Float[Tensor, "B T 3 H W"] | None = None,
+    ) -> Output:
+        """`forward` for those who bring their own audio embedding."""
+        said = self.predict(images, sound, valid, regions, every=False)
+        logits = logits_of(said, images.shape[-2:])
+        return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
+
+    def predict(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        sound: Float[Tensor, "B T 128"],
+        valid: Bool[Tensor, "B T"] | None = None,
+        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        *,
+        every: bool = True,
+    ) -> Predictions:
+        """Masks and classes of every frame, before the first layer and after each, or only the last ones."""
+        maps = self.backbone(images.flatten(0, 1), None if regions is None else regions.flatten(0, 1))
+        pixels, maps = self.pixels(maps)
+        pixels, heard = self.fusion(pixels, sound.flatten(0, 1))
+        extra = self._extra(self.listen(heard).unflatten(0, sound.shape[:2]), valid)
+        return self.decoder(extra, maps, pixels, every=every)
+
+    def objective(self, batch: Batch) -> dict[str, Tensor]:
+        """The matched masks' terms on the labelled frames, and the consistency of a clip's frames."""
+        said = self.predict(batch.images, self.hear(batch.logmel), batch.valid, batch.regions)
+        chosen, shape = batch.labelled.flatten(), batch.labelled.shape
+        terms = set_loss(
+            [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], batch.masks[batch.labelled],
+            points=self.points,
+        )  # fmt: skip
+        apart = [consistency(masks.unflatten(0, shape), batch.valid) for masks in said.masks[:-1]]
+        return {**terms, "consistency": CONSISTENCY * torch.stack(apart).sum()}
+
+    def _extra(self, heard: Float[Tensor, "B T C"], valid: Tensor | None) -> Float[Tensor, "N Q C"]:
+        """What each query gets of the sound."""
+        count = self.decoder.queries.num_embeddings
+        own = heard[:, :, None].expand(-1, -1, count, -1)
+        if self.audio_queries == "own":
+            return own.flatten(0, 1)
+        if valid is None:
+            return heard[:, whose(heard.shape[1], count, heard.device)].flatten(0, 1)
+        mixed = own.clone()
+        for clip, sound, real in zip(mixed, heard, (row.nonzero()[:, 0] for row in valid), strict=True):
+            clip[real] = sound[real][whose(len(real), count, heard.device)]
+        return mixed.flatten(0, 1)
+
+
+def whose(frames: int, queries: int, device: torch.device | str = "cpu") -> Tensor:
+    """Whose sound query q of frame b gets where the reference mixes them, (frames, queries)."""
+    b, q = torch.arange(frames, device=device)[:, None], torch.arange(queries, device=device)
+    return (q * frames + b) // queries
+
+
+class Shift(nn.Module):
+    """No fusion: the pixels are told that they are pixels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.level = nn.Embedding(1, width)
+
+    def forward(
+        self, pixels: Float[Tensor, "N C h w"], sound: Float[Tensor, "N D"]
+    ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N D"]]:
+        """Both; the sound as it was."""
+        return pixels + self.level.weight[0][:, None, None], sound
+
+
+class BilateralFusion(Shift):
+    """Pixels and sound each take up what the other holds.
+
+        s = (v(P + place) / √d) · a(S + place)     one score for a pixel and head; w = softmax of s over the pixels
+        P' = P + γ_v · out_v(w · values_a(S)),   S' = S + γ_a · out_a(Σ w · values_v(P))
+
+    P and S are normed before, and what is added is added to the normed ones.
+
+    Args:
+        width: C, channels of the pixels and of the attention.
+        sound: D, channels of the sound.
+        heads: Of the attention.
+
+    Source: Yang et al., COMBO, CVPR 2024, section 3.3 (Bilateral-Fusion Module), and its released code: the paper lets
+    pixels attend to sound by a softmax over the sound's one token, the code by the one over pixels.
+    """
+
+    def __init__(self, width: int, sound: int = VGGish.channels, heads: int = 8) -> None:
+        super().__init__(width)
+        self.place = nn.Embedding(1, sound)
+        self.norm_v, self.norm_a = nn.LayerNorm(width), nn.LayerNorm(sound)
+        self.v, self.a = nn.Linear(width, width), nn.Linear(sound, width)
+        self.values_v, self.values_a = nn.Linear(width, width), nn.Linear(sound, width)
+        self.out_v, self.out_a = nn.Linear(width, width), nn.Linear(width, sound)
+        self.gamma_v = nn.Parameter(torch.full((width,), 1e-4))
+        self.gamma_a = nn.Parameter(torch.full((sound,), 1e-4))
+        self.heads = heads
+
+    def forward(
+        self, pixels: Float[Tensor, "N C h w"], sound: Float[Tensor, "N D"]
+    ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N D"]]:
+        """Both, with what they took up."""
+        size = (pixels.shape[-2], pixels.shape[-1])
+        pixels, sound = super().forward(pixels, sound)
+        seen, heard = self.norm_v(pixels.flatten(2).mT), self.norm_a(sound)[:, None]
+        place = sine_position(*size, pixels.shape[1], normalise=True, like=pixels).flatten(1).mT
+        query, key = self._split(self.v(seen + place)), self._split(self.a(heard + self.place.weight))
+        weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(2)  # over the pixels
+        to_pixels = (weights @ self._split(self.values_a(heard))).transpose(1, 2).flatten(2)
+        to_sound = (weights.mT @ self._split(self.values_v(seen))).transpose(1, 2).flatten(2)
+        seen = seen + self.gamma_v * self.out_v(to_pixels)
+        heard = heard + self.gamma_a * self.out_a(to_sound)
+        return seen.mT.unflatten(2, size), heard[:, 0]
+
+    def _split(self, x: Float[Tensor, "N S C"]) -> Float[Tensor, "N M S _d"]:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -1,0 +1,56 @@
+"""What a model remembers of a stream: the traces of the last seconds, however long it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from sonomask.models.parts.tpavi import Trace
+
+Traces: TypeAlias = tuple[Trace | None, ...]  # one for each level; None where fusion looks at its own second alone
+
+DENSEST = 1 / 32  # seconds between two that are kept; a moment is then met within half of that
+
+
+@dataclass(frozen=True)
+class Past:
+    """The traces of a stream's frames of the last seconds.
+
+    The model knows clips whose frames are 1 s apart. At any rate of frames a step at time τ sees those at τ-1, τ-2, …, as
+    near as there are any, within half a second. At most 32 a second are kept, so size and cost have a bound.
+
+    Attributes:
+        seconds: How many the fusion sees together, the present one included.
+        kept: Times in seconds, and the traces, in order.
+    """
+
+    seconds: int
+    kept: tuple[tuple[float, Traces], ...] = ()
+
+    @property
+    def latest(self) -> float | None:
+        """Time of the last frame that was kept."""
+        return self.kept[-1][0] if self.kept else None
+
+    def before(self, time: float) -> list[Traces]:
+        """Of each second before `time` what is nearest to it, in order; seconds without a frame are left out."""
+        nearest: dict[int, tuple[float, Traces]] = {}
+        for then, traces in self.kept:
+            ago = round(time - then)
+            away = abs(time - then - ago)
+            if 0 < ago < self.seconds and (ago not in nearest or away < nearest[ago][0]):
+                nearest[ago] = (away, traces)
+        return [nearest[ago][1] for ago in sorted(nearest, reverse=True)]
+
+    def add(self, time: float, traces: Traces) -> Past:
+        """With one more, and without those that are too old to be met again."""
+        if self.seconds < 2 or not any(traces) or (self.kept and time - self.kept[-1][0] < DENSEST - 1e-6):
+            return self
+        alive = tuple(entry for entry in self.kept if time - entry[0] <= self.seconds)
+        return replace(self, kept=(*alive, (time, traces)))
+
+
+def per_level(seconds: Sequence[Traces]) -> list[list[Trace | None]]:
+    """By level, then by second."""
+    return [list(level) for level in zip(*seconds, strict=True)]

@@ -1,0 +1,108 @@
+"""Two encoders of pictures: one for the frame, one for the picture of its regions."""
+
+from typing import Any
+
+import timm
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sonomask.models.parts.backbone import Backbone
+
+
+class Siamese(nn.Module):
+    """Feature maps of a frame, to which those of its regions are added as far as their own mean tells.
+
+        f_i = frames_i(image) + g_i · regions_i(regions),   g_i = σ(MLP(mean of regions_i over the picture))
+
+    Args:
+        frames: Pictures to four maps, fine to coarse, with `channels`.
+        regions: A second such network; None for a model that sees frames only.
+
+    Source: Yang et al., "Cooperation Does Matter" (COMBO), CVPR 2024, section 3.2 (Siam-Encoder Module).
+    """
+
+    def __init__(self, frames: Any, regions: Any) -> None:
+        super().__init__()
+        self.frames: Any = frames
+        self.regions: Any = regions
+        self.channels: tuple[int, ...] = frames.channels
+        self.gates = nn.ModuleList() if regions is None else nn.ModuleList(_Gate(c) for c in self.channels)
+
+    def forward(
+        self, images: Float[Tensor, "N 3 H W"], regions: Float[Tensor, "N 3 H W"] | None
+    ) -> list[Float[Tensor, "N _C _h _w"]]:
+        """Four maps, fine to coarse.
+
+        Raises:
+            ValueError: The picture of the regions is missing or of another shape.
+        """
+        maps: list[Tensor] = self.frames(images)
+        if self.regions is None:
+            return maps
+        if regions is None or regions.shape != images.shape:
+            got = None if regions is None else tuple(regions.shape)
+            raise ValueError(
+                f"`regions`: expected a picture of regions for each frame, {tuple(images.shape)}, got {got}. "
+                "`sonomask.inference.maskige` makes them; a model built with regions=False needs none."
+            )
+        seconds: list[Tensor] = self.regions(regions)
+        return [x + gate(y) * y for x, y, gate in zip(maps, seconds, self.gates, strict=True)]
+
+    @property
+    def nets(self) -> list[Any]:
+        """The networks of the frames and, if there are two, of the regions."""
+        return [part.net for part in (self.frames, self.regions) if part is not None]
+
+    def pair(self) -> None:
+        """Start the network of the regions where that of the frames is."""
+        for net in self.nets[1:]:
+            net.load_state_dict(self.nets[0].state_dict())
+
+
+class _Gate(nn.Module):
+    """How much of a map's channels passes, told by the map's mean."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(channels, channels // 16), nn.Linear(channels // 16, channels)
+
+    def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C 1 1"]:
+        gate: Tensor = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
+        return gate[..., None, None]
+
+
+class Swin(nn.Module):
+    """Four maps of a Swin transformer, each before the step to the next stage and with a norm of its own.
+
+    Every stage shifts its windows, also the last, whose map is one window: so the reference (and detectron2) does, and
+    timm only when told (`always_partition`).
+
+    Args:
+        name: A timm Swin.
+        size: Side of the pictures.
+        drop_path: Share of blocks that training leaves out.
+    """
+
+    def __init__(self, name: str, size: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        net: Any = timm.create_model(
+            name, pretrained=False, features_only=True, img_size=size, always_partition=True, drop_path_rate=drop_path
+        )
+        self.net: Any = net
+        self.channels: tuple[int, ...] = tuple(net.feature_info.channels())
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> list[Float[Tensor, "N _C _h _w"]]:
+        """Maps at a quarter to a thirty-second of the picture."""
+        return [norm(x).permute(0, 3, 1, 2) for norm, x in zip(self.norms, self.net(images), strict=True)]
+
+
+def encoder(name: str, *, size: int, drop_path: float, regions: bool) -> Siamese:
+    """The pair of timm networks of that name, or one alone."""
+
+    def one() -> Any:
+        if name.startswith("swin_"):
+            return Swin(name, size, drop_path)
+        return Backbone(name, {"drop_path_rate": drop_path} if drop_path else None)
+
+    return Siamese(one(), one() if regions else None)

@@ -1,0 +1,1 @@
+"""Readers for files that strangers wrote: configurations, weights, tables, pictures."""

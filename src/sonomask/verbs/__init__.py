@@ -1,1 +1,0 @@
-"""The words of the command line: each verb is a function, its signature the options and their help."""

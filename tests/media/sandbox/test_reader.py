@@ -1,0 +1,111 @@
+"""What the child gives equals what the reader gives; what happens to the child does not happen to us."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sonomask.errors import MediaError
+from sonomask.media.opening import Limits
+from sonomask.media.reader import VideoReader
+from sonomask.media.sandbox.confine import landlock_version
+from sonomask.media.sandbox.reader import Cage, SandboxedReader, open_reader
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux keeps a process from files and network")
+
+
+@pytest.fixture(scope="module")
+def video(make_video):
+    return make_video("guarded.mp4", seconds=3)
+
+
+def test_frames_sound_and_facts_are_those_of_the_reader(video):
+    with VideoReader(video) as plain, SandboxedReader(video) as guarded:
+        assert guarded.info == plain.info
+        for rate, size in (("native", None), (2.0, (24, 32)), ("avsbench", (24, 32))):
+            ours, theirs = list(guarded.frames(rate, size=size)), list(plain.frames(rate, size=size))
+            assert [f.time for f in ours] == [f.time for f in theirs]
+            assert all(np.array_equal(a.image, b.image) for a, b in zip(ours, theirs, strict=True))
+        for mine, own in ((guarded.waveform(0.3), plain.waveform(0.3)), (guarded.track(), plain.track())):
+            np.testing.assert_array_equal(np.concatenate(list(mine), -1), np.concatenate(list(own), -1))
+
+
+def test_streams_can_be_read_in_turns(video):
+    with SandboxedReader(video) as reader:
+        pairs = list(zip(reader.frames(5.0), reader.frames(5.0), reader.waveform(0.2), strict=False))
+    assert len(pairs) == 15
+    assert all(np.array_equal(a.image, b.image) for a, b, _ in pairs)
+
+
+def test_an_error_of_the_reader_is_one_here(tmp_path):
+    (tmp_path / "text.mp4").write_text("hello " * 1000)
+    with pytest.raises(MediaError, match="can't be opened"):
+        SandboxedReader(tmp_path / "text.mp4")
+
+
+def test_a_killed_child_is_an_error_and_the_next_file_is_read(video):
+    with SandboxedReader(video) as reader:
+        reader._child.process.kill()
+        with pytest.raises(MediaError, match="crashed"):
+            list(reader.frames())
+    with open_reader(video, sandbox=True) as reader:
+        assert sum(1 for _ in reader.frames()) == 75
+
+
+def test_a_child_that_falls_silent_is_stopped(video):
+    with SandboxedReader(video, cage=Cage(silence=60)) as reader:
+        reader._child.cage = Cage(silence=0.5)
+        os.kill(reader._child.process.pid, 19)  # SIGSTOP
+        with pytest.raises(MediaError, match="gave nothing"):
+            list(reader.frames())
+
+
+@linux
+def test_a_file_that_needs_too_much_memory_is_an_error(video):
+    with pytest.raises(MediaError), SandboxedReader(video, cage=Cage(memory=2**27)) as reader:
+        list(reader.frames())
+
+
+def test_limits_hold_in_the_child(video):
+    with pytest.raises(MediaError, match="limit"):
+        SandboxedReader(video, Limits(pixels=1000))
+
+
+def test_no_child_is_left(video):
+    with SandboxedReader(video) as reader:
+        process = reader._child.process
+    assert process.poll() is not None
+
+
+ATTEMPTS = {
+    "write": "open(sys.argv[2] + '.new', 'w')",
+    "overwrite": "open(sys.argv[2], 'r+')",
+    "read another": "open(sys.argv[3]).read()",
+    "delete": "os.remove(sys.argv[2])",
+    "start a program": "os.execv('/bin/true', ['true'])",
+    "connect": "socket.create_connection(('127.0.0.1', int(sys.argv[4])), 2)",
+}
+
+
+@pytest.mark.skipif(not landlock_version(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_who_takes_over_the_child_can_do_nothing(attempt, tmp_path):
+    source, other = tmp_path / "video.mp4", tmp_path / "secret.txt"
+    source.write_text("video")
+    other.write_text("secret")
+    code = (
+        "import json, os, socket, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+        "from sonomask.media.sandbox.confine import confine, leave_network\n"
+        "leave_network(); confine(sys.argv[2], memory=2**31)\n"
+        f"open(sys.argv[2]).read()\n{ATTEMPTS[attempt]}\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        words = [json.dumps(sys.path), str(source), str(other), str(server.getsockname()[1])]
+        done = subprocess.run([sys.executable, "-I", "-c", code, *words], check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert any(word in done.stderr for word in ("PermissionError", "OSError", "ConnectionRefused")), done.stderr
+    assert source.read_text() == "video"

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from sonomask.outputs.tracks import Tracker
+
+SIZE = (40, 80)
+
+
+def frame(*boxes, label=1):
+    """Squares of 10 pixels whose left upper corners are given."""
+    labels = np.zeros(SIZE, np.uint8)
+    for top, left in boxes:
+        labels[top : top + 10, left : left + 10] = label
+    return labels
+
+
+def run(frames, **options):
+    """{(top, left): id} of each frame."""
+    tracker = Tracker(**options)
+    return [{r.box[:2]: r.id for r in tracker.update(t / 5, labels)} for t, labels in enumerate(frames)]
+
+
+def test_a_moving_thing_keeps_its_id():
+    assert run([frame((5, x)) for x in range(0, 30, 3)]) == [{(5, x): 1} for x in range(0, 30, 3)]
+
+
+def test_two_things_have_two_ids_that_follow_them():
+    ids = run([frame((2, 3 * t), (25, 60 - 3 * t)) for t in range(5)])
+    assert ids == [{(2, 3 * t): 1, (25, 60 - 3 * t): 2} for t in range(5)]
+
+
+def test_a_standing_thing_gets_its_id_back_when_another_has_passed_before_it():
+    ids = run([frame((10, 40), (14, x)) for x in range(10, 70, 4)])
+    assert ids[0] == {(14, 10): 2, (10, 40): 1} or ids[0] == {(14, 10): 1, (10, 40): 2}
+    assert any(len(now) == 1 for now in ids)
+    assert ids[-1][(10, 40)] == ids[0][(10, 40)]
+    assert ids[-1][(14, 66)] == ids[0][(14, 10)]
+
+
+def test_two_things_that_meet_and_part_keep_the_two_ids():
+    ids = run([frame((10, 4 * t), (14, 60 - 4 * t)) for t in range(16)])
+    assert any(len(now) == 1 for now in ids)
+    assert set(ids[-1].values()) == set(ids[0].values()) == {1, 2}
+
+
+def test_a_thing_that_vanishes_for_a_moment_comes_back_as_itself():
+    assert run([frame((5, 5)), frame(), frame(), frame((5, 7))])[-1] == {(5, 7): 1}
+
+
+def test_a_thing_that_vanishes_for_longer_than_the_memory_is_a_new_one():
+    assert run([frame((5, 5)), frame(), frame(), frame((5, 7))], memory=0.4)[-1] == {(5, 7): 2}
+
+
+def test_an_id_is_never_used_again():
+    ids = run([frame((5, 5)), frame((25, 60)), frame((5, 30))], memory=0)
+    assert [list(now.values()) for now in ids] == [[1], [2], [3]]
+
+
+def test_the_larger_part_of_what_splits_keeps_the_id():
+    whole = np.zeros(SIZE, np.uint8)
+    whole[10:20, 10:50] = 1
+    parts = whole.copy()
+    parts[:, 22:24] = 0
+    assert run([whole, parts]) == [{(10, 10): 1}, {(10, 24): 1, (10, 10): 2}]
+
+
+def test_another_class_in_the_same_place_is_another_thing():
+    assert run([frame((5, 5), label=3), frame((5, 5), label=4)], memory=0) == [{(5, 5): 1}, {(5, 5): 2}]
+
+
+def test_corners_connect_and_specks_are_left_out():
+    labels = np.zeros(SIZE, np.uint8)
+    labels[0:10, 0:10] = labels[10:20, 10:20] = labels[30, 70] = 1
+    (region,) = Tracker().update(0, labels)
+    assert region.box == (0, 0, 20, 20)
+    np.testing.assert_array_equal(region.whole(SIZE), labels.astype(bool) & (np.arange(80) < 70))
+
+
+def test_the_score_is_the_mean_probability_of_the_pixels():
+    probability = np.where(frame((5, 5)) > 0, 0.8, 0.1).astype(np.float32)
+    (region,) = Tracker().update(0, frame((5, 5)), probability)
+    assert region.score == pytest.approx(0.8)
+
+
+def test_a_full_frame_is_one_region_and_an_empty_one_none():
+    tracker = Tracker()
+    assert [r.area for r in tracker.update(0, np.ones(SIZE, bool))] == [3200]
+    assert tracker.update(1, np.zeros(SIZE, bool)) == ()
+
+
+def test_another_size_is_refused():
+    tracker = Tracker()
+    tracker.update(0, frame())
+    with pytest.raises(ValueError, match="labels"):
+        tracker.update(1, np.zeros((3, 3), np.uint8))
