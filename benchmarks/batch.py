@@ -20,6 +20,7 @@ from sonomask.batch.stages import Decoder, Finisher, Scorer
 from sonomask.checkpoints.folder import load
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
+from sonomask.request import Request
 
 
 def corpus(folder, videos, size, seconds):
@@ -84,7 +85,7 @@ def main():
     given = parser.parse_args()
     name = f"{given.size[0]}x{given.size[1]}_{given.seconds}"
     sources = corpus(given.corpus / name, given.videos, tuple(given.size), given.seconds)
-    options = Options(given.model, rate=given.rate, device=given.device)
+    options = Options(given.model, Request(rate=given.rate, device=given.device))
     print(
         f"{given.videos} videos of {given.seconds} s, {given.size[1]}×{given.size[0]}; {os.cpu_count()} cores, ", end=""
     )

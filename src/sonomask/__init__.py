@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sonomask.api import Result, Segmenter, create_model, list_models, load, segment
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
     from sonomask.outputs.samples import to_fiftyone, to_supervision
+    from sonomask.request import Request
     from sonomask.structures import Masks, ModelConfig, Output
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "MissingExtraError",
     "ModelConfig",
     "Output",
+    "Request",
     "Result",
     "Segmenter",
     "SonomaskError",
@@ -40,6 +42,7 @@ _ROOMS = {
     "api": ("Result", "Segmenter", "create_model", "list_models", "load", "segment"),
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
     "outputs.samples": ("to_fiftyone", "to_supervision"),
+    "request": ("Request",),
     "structures": ("Masks", "ModelConfig", "Output"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

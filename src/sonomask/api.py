@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from torch import nn
 
 from sonomask.checkpoints.folder import load
 from sonomask.inference.maskige import Maker, make
-from sonomask.inference.segmenter import Rate, Segmenter, choose_device
+from sonomask.inference.segmenter import Segmenter, choose_device
 from sonomask.media.opening import Limits
+from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.models.catalog import PRESETS, create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs.formats import Format, paths_of
 from sonomask.outputs.write import open_outputs
-from sonomask.structures import ModelConfig
+from sonomask.request import Request
+from sonomask.structures import Masks, ModelConfig
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Request",
     "Result",
     "Segmenter",
     "check_names",
@@ -31,9 +34,10 @@ __all__ = [
     "list_models",
     "load",
     "load_fast",
-    "load_regions",
+    "load_maker",
     "output_stem",
     "segment",
+    "write_masks",
 ]
 
 DEFAULT_MODEL = "avs_lite.real"  # in the package
@@ -48,10 +52,10 @@ class Result:
     Attributes:
         source: Path or address.
         files: What was written, by format.
-        frames: How many masks.
+        frames: Number of masks.
         area: Mean share of the picture that is masked, 0 to 1.
         warnings: What could not be read.
-        regions: What made the picture of regions, of a model that reads one.
+        maskige: Name of what made the second picture, for a model that reads one.
     """
 
     source: str
@@ -59,76 +63,103 @@ class Result:
     frames: int
     area: float
     warnings: tuple[str, ...] = ()
-    regions: str | None = None
+    maskige: str | None = None
 
 
 def segment(
     source: str | Path,
     out: str | Path | None = None,
     model: str | Path | nn.Module | None = None,
+    request: Request | None = None,
     *,
-    rate: Rate = 5.0,
-    threshold: float | None = None,
-    min_presence: float = 0.0,
-    regions: str | Maker | None = None,
-    device: str = "auto",
     formats: Sequence[Format] = ("overlay",),
     overwrite: bool = False,
     sandbox: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    maker: Maker | None = None,
+    **options: Any,
 ) -> Result:
     """Mark the pixels of what sounds in a video, and write the result.
 
     Args:
         source: Path or address of a video.
-        out: Folder; that of the video unless given (the current one for an address). Files are named after the video.
-        model: Name or folder for `load`, or a model, which is used as it is; the built-in one unless given.
-        rate: Masks per second, "native" or "avsbench", see `Segmenter`. The overlay has every frame in any case, with the
-            mask nearest in time.
-        threshold: A pixel is masked if its probability is above it; the model's own unless given.
-        min_presence: Frames with a lower presence score get an empty mask.
-        regions: What makes the picture of regions that COMBO and VCT read: "superpixels" (unless given), "maskrcnn:FILE" or
-            "sam:FOLDER", see `sonomask.inference.maskige`.
-        device: "auto", "cpu", "cuda" or "mps".
+        out: Folder; that of the video if None (the current one for an address). Files are named after the video.
+        model: Name or folder for `load`, or a model, which is used as it is; the built-in one if None.
+        request: What is asked of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask
+            that is nearest in time.
         formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
             pass of the model.
         overwrite: Replace existing outputs.
-        sandbox: Decode in a child process with limits, for files that nobody vouches for (`sonomask.media.sandbox.reader`).
+        sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Called after each frame with the seconds done and those of the whole, if known.
+        maker: What makes the second picture that COMBO and VCT read, instead of `request.maskige`.
+        **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
 
     Raises:
         MediaError: The video can't be read or has no sound, or an output exists.
         WeightsError: There is no such model.
         ValueError: An argument is out of range.
+        TypeError: `Request` has no such field.
     """
+    request = replace(request or Request(), **options)
     paths = paths_of(output_stem(source, out), formats)
-    network = model if isinstance(model, nn.Module) else load_fast(model, device)
-    maker = load_regions(regions, device) if isinstance(regions, str) else regions
-    segmenter = Segmenter(
-        network, device=device, rate=rate, threshold=threshold, min_presence=min_presence, regions=maker
-    )
-    config = segmenter.config
-    facts = {
-        "source": str(source),
-        "model": config.name,
-        "rate": rate,
-        "threshold": config.threshold if threshold is None else threshold,
-    }
-    used = None if segmenter.regions is None else segmenter.regions.name
-    if used is not None:
-        facts["regions"] = used
-    frames, area = 0, 0.0
+    network = model if isinstance(model, nn.Module) else load_fast(model, request.device)
+    segmenter = Segmenter(network, request, maker=maker)
     with open_reader(source, limits, sandbox=sandbox) as reader:
-        with open_outputs(reader, paths, facts=facts, classes=class_names(config), overwrite=overwrite) as write:
-            for masks in segmenter(reader):
-                write(masks)
-                frames, area = frames + len(masks), area + float(masks.mask.float().mean((1, 2)).sum())
-                if progress is not None:
-                    progress(masks.times[-1], reader.info.duration)
-        warnings = tuple(dict.fromkeys(reader.warnings))
-    return Result(str(source), paths, frames, area / max(frames, 1), warnings, used)
+        return write_masks(segmenter, reader, paths, overwrite=overwrite, progress=progress)
+
+
+def write_masks(
+    segmenter: Segmenter,
+    reader: VideoReader,
+    paths: Mapping[Format, Path],
+    *,
+    source: str | None = None,
+    sinks: Sequence[Callable[[Masks], None]] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """The one loop from an open video through a model to its outputs, for whoever holds both.
+
+    Args:
+        segmenter: Model and request.
+        reader: The video.
+        paths: Where each format goes, from `paths_of`.
+        source: Name of the video in manifests and in the result; that of the reader if None.
+        sinks: Called with the masks of each frame, after the outputs.
+        overwrite: Replace existing outputs.
+        progress: Called after each frame with the seconds done and those of the whole, if known.
+
+    Raises:
+        MediaError: The video can't be read or has no sound, or an output exists.
+        WeightsError: The model gives something that isn't a number.
+    """
+    name = reader.info.source if source is None else source
+    facts = {"source": name, **manifest_facts(segmenter)}
+    frames, area = 0, 0.0
+    classes = class_names(segmenter.config)
+    with open_outputs(reader, paths, facts=facts, classes=classes, overwrite=overwrite) as write:
+        for masks in segmenter(reader):
+            for sink in (write, *sinks):
+                sink(masks)
+            frames, area = frames + len(masks), area + float(masks.mask.float().mean((1, 2)).sum())
+            if progress is not None:
+                progress(masks.times[-1], reader.info.duration)
+    warnings = tuple(text.replace(reader.info.source, name) for text in dict.fromkeys(reader.warnings))
+    maker = None if segmenter.maker is None else segmenter.maker.name
+    return Result(name, dict(paths), frames, area / max(frames, 1), warnings, maker)
+
+
+def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
+    """What a manifest tells of how the masks were made."""
+    facts: dict[str, Any] = {
+        "model": segmenter.config.name,
+        "rate": segmenter.request.rate,
+        "threshold": segmenter.threshold,
+    }
+    return facts if segmenter.maker is None else {**facts, "maskige": segmenter.maker.name}
 
 
 def class_names(config: ModelConfig) -> tuple[str, ...]:
@@ -174,8 +205,8 @@ def load_fast(
         return load_onnx(made.folder / NAMES["onnx"])
 
 
-def load_regions(word: str | None, device: str = "auto") -> Maker | None:
-    """What makes pictures of regions, by its word (`sonomask.inference.maskige.make`), on its device; None for none.
+def load_maker(word: str | None, device: str = "auto") -> Maker | None:
+    """What makes the second picture of COMBO and VCT, by its word (`sonomask.inference.maskige.make`); None for none.
 
     Raises:
         ValueError: The word is unknown.

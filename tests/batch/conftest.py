@@ -8,6 +8,7 @@ from torch import nn
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
+from sonomask.request import Request
 from sonomask.structures import ModelConfig, Output
 
 
@@ -38,7 +39,7 @@ def stub():
 
 @pytest.fixture
 def options():
-    return Options("stub", rate=2.0, device="cpu")
+    return Options("stub", Request(rate=2.0, device="cpu"))
 
 
 def row(video, time):

@@ -10,6 +10,7 @@ from sonomask.batch.ledger import Ledger, in_slice
 from sonomask.batch.store import Store
 from sonomask.batch.tables import read
 from sonomask.errors import DatasetError
+from sonomask.request import Request
 
 OPTIONS = Options("m")
 
@@ -118,7 +119,7 @@ def test_another_question_needs_another_folder(tmp_path):
     with pytest.raises(DatasetError, match="weights"):
         Ledger(Store(str(tmp_path)), OPTIONS, "m", "e" * 12)
     with pytest.raises(DatasetError, match="options"):
-        Ledger(Store(str(tmp_path)), Options("m", rate=3.0), "m", "f" * 12)
+        Ledger(Store(str(tmp_path)), Options("m", Request(rate=3.0)), "m", "f" * 12)
 
 
 def test_slices_share_the_videos_without_overlap():

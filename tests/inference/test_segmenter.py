@@ -112,13 +112,13 @@ def test_a_second_with_fewer_frames_lends_its_last_one(tmp_path):
 
 def test_a_video_shorter_than_a_clip_has_masks_for_its_own_seconds_only(video):
     config = replace(CONFIG, clip_length=20)
-    times, _ = whole(Segmenter(Stub(config), device="cpu"), video)
+    times, _ = whole(Segmenter(Stub(config), device="cpu", rate=1.0), video)
     assert len(times) == 7
 
 
 def test_below_one_per_second_the_model_still_sees_every_second(video):
     times, probability = whole(Segmenter(Stub(), device="cpu", rate=0.5), video)
-    every = whole(Segmenter(Stub(), device="cpu"), video)
+    every = whole(Segmenter(Stub(), device="cpu", rate=1.0), video)
     assert times == every[0][1::2]
     assert torch.equal(probability, every[1][1::2])
 
@@ -134,7 +134,7 @@ def test_the_sound_at_avsbench_rate_is_the_patches_of_the_data_set(video):
 @pytest.mark.parametrize("pairing", ["end", "centre"])
 def test_the_sound_is_paired_as_the_model_was_trained(video, pairing):
     stub = Stub(replace(CONFIG, pairing=pairing, clip_length=7))
-    times, _ = whole(Segmenter(stub, device="cpu"), video)
+    times, _ = whole(Segmenter(stub, device="cpu", rate=1.0), video)
     with VideoReader(video) as reader:
         track = torch.from_numpy(np.concatenate(list(reader.waveform())))
     torch.testing.assert_close(stub.heard[0][0], examples_at(track, times, align=pairing))
@@ -170,22 +170,22 @@ def test_a_long_video_holds_no_more_frames_than_a_window(tmp_path, monkeypatch):
 
 def test_a_video_without_sound_is_refused_by_a_model_that_listens(silent):
     with pytest.raises(MediaError, match="no sound stream"):
-        list(Segmenter(Stub(), device="cpu")(silent))
+        list(Segmenter(Stub(), device="cpu", rate=1.0)(silent))
 
 
 def test_a_video_without_sound_is_fine_for_a_model_that_does_not_listen(silent):
-    assert len(list(Segmenter(Stub(replace(CONFIG, listens=False)), device="cpu")(silent))) == 3
+    assert len(list(Segmenter(Stub(replace(CONFIG, listens=False)), device="cpu", rate=1.0)(silent))) == 3
 
 
 def test_logits_that_are_no_numbers_are_named(video):
     stub = Stub()
     stub.forward = lambda *_: Output(torch.full((1, 3, 1, 24, 32), torch.nan))
     with pytest.raises(WeightsError, match="NaN or infinity in the 3 s from 0 s"):
-        list(Segmenter(stub, device="cpu")(video))
+        list(Segmenter(stub, device="cpu", rate=1.0)(video))
 
 
 def test_a_semantic_model_gives_the_best_class_of_all(video):
-    masks = next(iter(Segmenter(Stub(classes=5), device="cpu")(video)))
+    masks = next(iter(Segmenter(Stub(classes=5), device="cpu", rate=1.0)(video)))
     assert masks.labels.shape == (1, *SIZE)
     assert set(masks.labels.unique().tolist()) <= {0, 1, 2, 3, 4}
     assert torch.equal(masks.mask, masks.labels > 0)
@@ -199,7 +199,7 @@ def test_a_threshold_makes_background_of_unsure_labels(video):
 
 def test_the_threshold_is_the_models_unless_given(video):
     stub = Stub(replace(CONFIG, threshold=0.3))
-    assert next(iter(Segmenter(stub, device="cpu")(video))).threshold == 0.3
+    assert next(iter(Segmenter(stub, device="cpu", rate=1.0)(video))).threshold == 0.3
     assert next(iter(Segmenter(stub, device="cpu", threshold=0.7)(video))).threshold == 0.7
 
 
@@ -214,7 +214,7 @@ def test_the_three_stages_may_run_apart_and_give_the_same_masks(video):
 
 
 def test_masks_can_be_changed_in_place(video):
-    masks = next(iter(Segmenter(Stub(), device="cpu")(video)))
+    masks = next(iter(Segmenter(Stub(), device="cpu", rate=1.0)(video)))
     masks.probability.clamp_(max=0.5)  # an inference tensor would refuse
     assert masks.probability.max() <= 0.5
 
@@ -263,14 +263,14 @@ def test_a_model_that_reads_regions_gets_those_of_the_maker(video):
         made[:, :, 16:] = PALETTE[1]
         return made
 
-    segmenter = Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu", regions=left)
+    segmenter = Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu", maker=left)
     masks = next(iter(segmenter(video))).mask[0]
     assert masks[:, :30].all()
     assert not masks[:, 34:].any()
 
 
 def test_superpixels_make_them_unless_another_maker_is_given():
-    assert Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu").regions.name == "superpixels"
-    assert Segmenter(Stub(), device="cpu").regions is None
-    with pytest.raises(ValueError, match="`regions`: the model stub reads no picture of regions"):
-        Segmenter(Stub(), device="cpu", regions=lambda images: images)
+    assert Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu").maker.name == "superpixels"
+    assert Segmenter(Stub(), device="cpu", rate=1.0).maker is None
+    with pytest.raises(ValueError, match="`maskige`: the model stub reads no second picture"):
+        Segmenter(Stub(), device="cpu", maker=lambda images: images)

@@ -59,7 +59,7 @@ def run_ray(
     """
     _connect()
     cluster: Any = ray
-    cuda, models, workers = _shares(cluster.cluster_resources(), options.device, models, workers)
+    cuda, models, workers = _shares(cluster.cluster_resources(), options.request.device, models, workers)
     _context()
     config: Any = model.config
     rows = [{"job": pickle.dumps(job)} for job in jobs]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
-from sonomask.inference.segmenter import Rate
+from sonomask.request import FOR_CORPORA, Request
 
 __all__ = ["FORMAT", "Ending", "Job", "Options", "Piece", "digest"]
 
@@ -45,11 +45,7 @@ class Options:
 
     Attributes:
         model: Name or folder, see `weights.load`.
-        rate: Masks per second, see `Segmenter`.
-        threshold: Above it a pixel is masked; the model's own unless given.
-        min_presence: Frames whose presence score is lower get an empty mask.
-        batch_size: Clips that go through the model together.
-        device: "auto", "cpu", "cuda" or "mps".
+        request: What is asked of the masks.
         max_seconds: A longer video fails.
         max_bytes: A larger file fails.
         max_pixels: A video with larger frames fails.
@@ -58,11 +54,7 @@ class Options:
     """
 
     model: str
-    rate: Rate = 1.0
-    threshold: float | None = None
-    min_presence: float = 0.0
-    batch_size: int = 8
-    device: str = "auto"
+    request: Request = FOR_CORPORA
     max_seconds: float = 3600.0
     max_bytes: int = 2**31
     max_pixels: int = 2**24
@@ -77,8 +69,9 @@ class Options:
 
     def asked(self) -> dict[str, Any]:
         """What the answer depends on: neither the device, nor the patience, nor the trust."""
-        how = ("model", "device", "timeout", "trusted")
-        return {key: value for key, value in asdict(self).items() if key not in how}
+        how = ("model", "request", "timeout", "trusted")
+        limits = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in how}
+        return self.request.asked() | limits
 
     def fingerprint(self) -> str:
         """Hash of `asked` and of the format of the tables."""

@@ -36,7 +36,7 @@ def run_local(jobs: Sequence[Job], options: Options, workers: int) -> Iterator[P
     stop = threading.Event()
     threads = [
         threading.Thread(target=_drive, args=(todo, ready, stop, options, device), daemon=True)
-        for device in _devices(options.device, workers)
+        for device in _devices(options.request.device, workers)
     ]
     for thread in threads:
         thread.start()

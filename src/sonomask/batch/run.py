@@ -60,8 +60,7 @@ def run(
     """
     began = time.monotonic()
     model = load(options.model)
-    Segmenter(model, device="cpu", rate=options.rate, threshold=options.threshold, batch_size=options.batch_size,
-              min_presence=options.min_presence)  # fmt: skip
+    Segmenter(model, options.request, device="cpu")  # tells now what the model can't do
     jobs = in_slice(expand(sources), *part)
     ledger = Ledger(Store(out), options, model.config.name, fingerprint(model), formats=formats, shard_size=shard_size)
     if retry_failed:

@@ -77,7 +77,7 @@ class Scorer:
 
     def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
         torch.set_num_threads(1)
-        self.stage = _segmenter(optimize(model.eval()), options, device or options.device)
+        self.stage = _segmenter(optimize(model.eval()), options, device or options.request.device)
 
     def __call__(self, piece: Piece) -> Piece:
         """Scores of a window."""
@@ -132,10 +132,7 @@ def start_whole(options: Options, device: str) -> Any:
 
 
 def _segmenter(model: nn.Module, options: Options, device: str, config: ModelConfig | None = None) -> Segmenter:
-    return Segmenter(
-        model, device=device, rate=options.rate, threshold=options.threshold, batch_size=options.batch_size,
-        min_presence=options.min_presence, config=config,
-    )  # fmt: skip
+    return Segmenter(model, options.request, config=config, device=device)
 
 
 def _reason(error: Exception, here: str, video: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from sonomask.cli.shared import bar, needs
+from sonomask.request import FOR_CORPORA, Request
 
 if TYPE_CHECKING:
     from sonomask.batch.collect import Summary
@@ -20,12 +21,7 @@ def batch(
     *,
     out: Annotated[str, "folder or address (s3://…, gs://…) of the tables"],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
-    rate: Annotated[float | Literal["native", "avsbench"], "masks per second"] = 1.0,
-    threshold: Annotated[
-        float | None, "probability above which a pixel is masked; the model's own unless given"
-    ] = None,
-    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
-    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+    request: Annotated[Request, ("rate", "threshold", "min_presence", "maskige", "device", "batch_size")] = FOR_CORPORA,
     engine: Annotated[
         Literal["local", "ray"], "processes here, or a Ray cluster (RAY_ADDRESS; experimental)"
     ] = "local",
@@ -35,7 +31,6 @@ def batch(
     shard_size: Annotated[int, "videos that are written together"] = 128,
     slice: Annotated[str, "I/N: only that part, for machines that share the work by themselves"] = "0/1",  # noqa: A002
     retry_failed: Annotated[bool, "do the shards again that have a failed video"] = False,
-    batch_size: Annotated[int, "clips that go through the model together"] = 8,
     max_seconds: Annotated[float, "a longer video fails"] = 3600.0,
     max_bytes: Annotated[int, "a larger file fails"] = 2**31,
     timeout: Annotated[float, "seconds of work after which a video fails"] = 600.0,
@@ -46,10 +41,7 @@ def batch(
         from sonomask.batch.job import Options
         from sonomask.batch.run import run
 
-    options = Options(
-        model or _built_in(), rate, threshold, min_presence, batch_size, device, max_seconds, max_bytes,
-        timeout=timeout, trusted=trusted,
-    )  # fmt: skip
+    options = Options(model or _built_in(), request, max_seconds, max_bytes, timeout=timeout, trusted=trusted)
     with bar(out) as progress:
         summary = run(
             sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Literal
 
+from sonomask.request import FOR_STREAMS, Request
+
 
 def live(
     source: Annotated[str, "address, 'camera', /dev/video0, a file, or '-' for standard input"],
@@ -23,16 +25,11 @@ def live(
     ] = None,
     out: Annotated[str | None, "write a video: a file (.mp4, .mkv, .ts) or an rtmp, rtsp, srt, udp address"] = None,
     json: Annotated[str | None, "write JSON lines with run lengths: a file, or '-' for standard output"] = None,
-    rate: Annotated[float, "masks per second at most"] = 30.0,
+    request: Annotated[Request, ("rate", "threshold", "min_presence", "device")] = FOR_STREAMS,
     pairing: Annotated[
         Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
     ] = "model",
     height: Annotated[int, "of the masks and pictures at most, in pixels"] = 720,
-    threshold: Annotated[
-        float | None, "probability above which a pixel is masked; the model's own unless given"
-    ] = None,
-    min_presence: Annotated[float, "empty masks where the calibrated presence score is lower, 0 to 1"] = 0.0,
-    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     seconds: Annotated[float | None, "stop after so long"] = None,
     timeout: Annotated[float, "seconds that the source may be silent before it counts as lost"] = 10.0,
     patience: Annotated[float, "seconds after a loss at which to give up"] = 300.0,
@@ -45,10 +42,7 @@ def live(
     from sonomask.media.live.source import parse_source
 
     sources = parse_source(source), None if sound is None else parse_source(sound)
-    segmenter = LiveSegmenter(
-        api.load_fast(model, device), device=device, threshold=threshold, min_presence=min_presence, rate=rate,
-        pairing=pairing, height=height,
-    )  # fmt: skip
+    segmenter = LiveSegmenter(api.load_fast(model, request.device), request, pairing=pairing, height=height)
     run = LiveRun(
         segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite), sound_delay=sound_delay,
         timeout=timeout, patience=patience, seconds=seconds, say=_say,

@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentParser
 
 from sonomask.cli import corpus, data, exchange, live, pictures, research, video, web
-from sonomask.cli.shared import KNOWN, complain
+from sonomask.cli.shared import KNOWN, complain, request_options, with_request
+from sonomask.request import Request
 
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return RECIPES[words[0]](words[1:])
         options = _parser().parse_args(words)
         with _sigterm_like_ctrl_c():
-            return VERBS[options.verb](**vars(options[options.verb]))
+            verb = VERBS[options.verb]
+            return verb(**with_request(verb, vars(options[options.verb])))
     except KNOWN as error:
         complain(error)
         return 2
@@ -92,11 +94,16 @@ def _parser() -> ArgumentParser:
 def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
     """An argument for each parameter: positional without a default, several words for a sequence, a flag for a bool.
 
-    One without a default that can be given by name only is an option that must be there.
+    One without a default that can be given by name only is an option that must be there. A `Request` becomes an option for
+    each of the fields that its annotation names.
     """
     hints = get_type_hints(verb, include_extras=True)
     for name, parameter in signature(verb).parameters.items():
         kind, text = get_args(hints[name])
+        if kind is Request:
+            for field, own in request_options(parameter.default, text):
+                _add(parser, field, own)
+            continue
         required = parameter.default is Parameter.empty
         positional = required and parameter.kind is not Parameter.KEYWORD_ONLY
         options: dict[str, Any] = {"help": text} if required else {"help": text, "default": parameter.default}
@@ -110,8 +117,12 @@ def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
                 options["default"] = list(parameter.default)  # jsonargparse writes into it
         else:
             options["type"] = kind
-        names = [name] if positional else list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
-        parser.add_argument(*names, **options)
+        _add(parser, name, options, positional=positional)
+
+
+def _add(parser: ArgumentParser, name: str, options: dict[str, Any], *, positional: bool = False) -> None:
+    names = [name] if positional else list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
+    parser.add_argument(*names, **options)
 
 
 if __name__ == "__main__":

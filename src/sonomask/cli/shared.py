@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from sonomask.errors import MissingExtraError, SonomaskError
+from sonomask.request import Request
 
 KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
 
@@ -22,6 +26,32 @@ def needs(feature: str, extra: str) -> Iterator[None]:
         if (error.name or "").startswith("sonomask"):
             raise
         raise MissingExtraError(feature, extra) from error
+
+
+def request_options(default: Request, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, arguments of `add_argument`) for each of these fields of a request."""
+    kinds = get_type_hints(Request)
+    for field in fields(Request):
+        if field.name in names:
+            own = {"default": getattr(default, field.name), "help": field.metadata["help"]}
+            yield (
+                field.name,
+                own | ({"action": "store_true"} if kinds[field.name] is bool else {"type": kinds[field.name]}),
+            )
+
+
+def with_request(verb: Callable[..., int], values: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a verb from those of the command line: fields of a request are gathered into one.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    hints, values = get_type_hints(verb, include_extras=True), dict(values)
+    for name, parameter in signature(verb).parameters.items():
+        kind, names = get_args(hints[name])
+        if kind is Request:
+            values[name] = replace(parameter.default, **{field: values.pop(field) for field in names})
+    return values
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,11 +35,11 @@ from sonomask.inference.maskige import Maker, make
 from sonomask.inference.presence import presence
 from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.windows import Window, windows
+from sonomask.request import Rate, Request
 from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Rate", "Segmenter", "choose_device"]
+__all__ = ["Segmenter", "choose_device"]
 
-Rate: TypeAlias = float | Literal["native", "avsbench"]
 Scores: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 """Maps; of a semantic model the classes that they belong to; the attention map if it was asked for and there is one."""
 
@@ -49,55 +50,47 @@ class Segmenter:
     """Marks what sounds in videos.
 
     Args:
-        model: In the interface of `docs/design.md`, with its `config`; moved to `device` and put in eval mode.
-        device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
-        rate: Masks per second; "native" for every frame; "avsbench" for one per second, frame and sound chosen as in
-            that data set. Below 1 the model still sees every second, and some masks are left out.
-        threshold: A pixel is masked if its probability is above it; the model's own unless given. A semantic model
-            labels by the best class, and where a threshold is given makes background of what is not above it.
-        batch_size: Clips that go through the model together; halved, with a warning, where memory is too small for them.
-        min_presence: Frames whose presence score (`sonomask.inference.presence`) is below get an empty mask.
-        regions: What makes the second picture that some models read (`sonomask.inference.maskige`); superpixels unless given.
-        attention: Give each frame its attention map (`sonomask.inference.attention`), at the model's size.
-        config: The model's own unless given; for a process that has the config only and runs the first or third stage.
+        model: In the interface of `docs/design.md`, with its `config`; moved to the device and put in eval mode.
+        request: What is asked; `Request()` if None.
+        maker: What makes the second picture that some models read (`sonomask.inference.maskige`); made from
+            `request.maskige` if None.
+        config: That of the model if None; for a process that has only the config and runs the first or third stage.
+        **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
 
     Raises:
-        ValueError: An argument is out of range, the model has no presence score to be gated by, or there is no such
-            device here.
+        ValueError: A value is out of range, the model has no presence score to be gated by, or there is no such device
+            here.
+        TypeError: `Request` has no such field.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        request: Request | None = None,
         *,
-        device: str = "auto",
-        rate: Rate = 1.0,
-        threshold: float | None = None,
-        batch_size: int = 4,
-        min_presence: float = 0.0,
-        regions: Maker | None = None,
-        attention: bool = False,
+        maker: Maker | None = None,
         config: ModelConfig | None = None,
+        **options: Any,
     ) -> None:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"`threshold`: expected 0 to 1, got {threshold}.")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size`: expected 1 or more, got {batch_size}.")
-        _check_rate(rate)
-        self.device = choose_device(device)
+        request = replace(request or Request(), **options)
+        self.request, self.batch_size = request, request.batch_size
+        self.device = choose_device(request.device)
         self.model = model.to(self.device).eval()
         self.config: ModelConfig = config or model.config  # type: ignore[assignment]
-        if not 0 <= min_presence <= 1:
-            raise ValueError(f"`min_presence`: expected 0 to 1, got {min_presence}.")
-        if min_presence and self.config.presence is None:
+        if request.min_presence and self.config.presence is None:
             raise ValueError(
                 f"`min_presence`: the model {self.config.name} has no calibrated presence score. Leave it out."
             )
-        self.rate, self.threshold, self.batch_size, self.min_presence = rate, threshold, batch_size, min_presence
-        if regions is not None and not self.config.regions:
-            raise ValueError(f"`regions`: the model {self.config.name} reads no picture of regions. Leave it out.")
-        self.regions = make() if self.config.regions and regions is None else regions
-        self.attention = attention
+        if (maker is not None or request.maskige is not None) and not self.config.regions:
+            raise ValueError(f"`maskige`: the model {self.config.name} reads no second picture. Leave it out.")
+        if self.config.regions and maker is None:
+            maker = make(request.maskige or "superpixels", self.device)
+        self.maker = maker
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is masked."""
+        return self.config.threshold if self.request.threshold is None else self.request.threshold
 
     def __call__(self, source: str | Path | VideoReader) -> Iterator[Masks]:
         """Masks of a video in order, one frame in each.
@@ -171,7 +164,8 @@ class Segmenter:
             MediaError: The video can't be read, or has no sound and the model listens.
         """
         self._check_sound(reader)
-        rate = self.rate if isinstance(self.rate, str) else max(1.0, self.rate)
+        rate = self.request.rate
+        rate = rate if isinstance(rate, str) else max(1.0, rate)
         yield from windows(reader, rate=rate, seconds=self.config.clip_length, size=self.config.image_size)
 
     def scores(self, window: Window, source: str) -> list[list[Scores]]:
@@ -205,7 +199,7 @@ class Segmenter:
     def masks(self, window: Window, scores: Sequence[Sequence[Scores]], size: tuple[int, int]) -> Iterator[Masks]:
         """Third stage: masks of the window's new seconds at the video's size. Of the frames it needs the times only."""
         for second in _fresh(window):
-            if _wanted(window.first + second, self.rate):
+            if _wanted(window.first + second, self.request.rate):
                 for phase, frame in enumerate(window.frames[second]):
                     yield self.finish(frame.time, scores[phase][second], size)
 
@@ -235,7 +229,7 @@ class Segmenter:
             raise MediaError(
                 f"{source}: its sound near {window.first} s holds NaN or infinity. Decode it to 16-bit wav and mux again."
             )
-        pairing = "avsbench" if self.rate == "avsbench" else self.config.pairing
+        pairing = "avsbench" if self.request.rate == "avsbench" else self.config.pairing
         if (
             pairing == "avsbench" and not self.config.dense
         ):  # patch i starts 0.96·i s into the clip; copies of a last second share its patch
@@ -260,11 +254,11 @@ class Segmenter:
         pixels = np.stack([[frame.image for frame in clip] for clip in clips])
         images, logmel = self.prepare(pixels), None if sound is None else sound.to(self.device)
         more: dict[str, Tensor] = {}
-        if self.regions is not None:
-            made = self.regions(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
+        if self.maker is not None:
+            made = self.maker(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
             more["regions"] = self.prepare(made)
         looks = None
-        if self.attention:
+        if self.request.attention:
             with Watch(self.model) as watch:
                 logits = self.model(images, logmel, **more).logits.float()
             looks = watch.maps()
@@ -292,16 +286,16 @@ class Segmenter:
         sure = float(presence(maps, fit)[0]) if fit is not None and classes is None else None
         maps = F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].cpu()
         if classes is None:
-            threshold = self.config.threshold if self.threshold is None else self.threshold
             probability = maps.sigmoid()
-            if sure is not None and sure < self.min_presence:
+            if sure is not None and sure < self.request.min_presence:
                 probability = torch.zeros_like(probability)
-            return Masks((time,), probability, threshold, None, None if sure is None else (sure,), look)
+            return Masks((time,), probability, self.threshold, None, None if sure is None else (sure,), look)
         probability = 1 - maps[:1].exp()
         labels = classes.cpu()[maps.argmax(0, keepdim=True)]
-        if self.threshold is not None:
-            labels = labels * (probability > self.threshold)
-        return Masks((time,), probability, 0.5 if self.threshold is None else self.threshold, labels, None, look)
+        given = self.request.threshold
+        if given is not None:
+            labels = labels * (probability > given)
+        return Masks((time,), probability, 0.5 if given is None else given, labels, None, look)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -322,12 +316,6 @@ def choose_device(name: str = "auto") -> torch.device:
         here = ", ".join(kind for kind, is_here in present.items() if is_here)
         raise ValueError(f"`device`: expected 'auto' or one that is here ({here}), got {name!r}.")
     return device
-
-
-def _check_rate(rate: Any) -> None:
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if not (0 < rate <= 1000 if number else rate in ("native", "avsbench")):
-        raise ValueError(f"`rate`: expected 'native', 'avsbench' or masks per second up to 1000, got {rate!r}.")
 
 
 def _phases(seconds: Sequence[Sequence[Frame]]) -> list[list[Frame]]:

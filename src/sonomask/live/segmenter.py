@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from sonomask.inference.segmenter import Segmenter, reduce
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
 from sonomask.media.live.reader import Picture
+from sonomask.request import FOR_STREAMS, Request
 from sonomask.structures import Masks
 from sonomask.visualise.overlay import overlay
 
@@ -77,13 +78,11 @@ class LiveSegmenter:
 
     Args:
         model: With `start` and `step` (the `avs_…` and `avss_…` models).
-        device: See `Segmenter`.
-        threshold: See `Segmenter`.
-        min_presence: See `Segmenter`.
-        rate: Masks per second at most.
+        request: What is asked; its rate is that of masks at most, and that of `FOR_STREAMS` without a request.
         pairing: "model" takes the sound that the model was trained with, which may lie half a second ahead of the picture;
             "end" the 0.96 s that end with the picture, with no wait.
         height: Of the masks at most, in pixels; a larger picture is scaled down.
+        **options: Fields of `Request` in place of those of `request`.
 
     Raises:
         ValueError: An argument is out of range, or the model has no streaming form.
@@ -92,24 +91,23 @@ class LiveSegmenter:
     def __init__(
         self,
         model: nn.Module,
+        request: Request | None = None,
         *,
-        device: str = "auto",
-        threshold: float | None = None,
-        min_presence: float = 0.0,
-        rate: float = 30.0,
         pairing: Literal["model", "end"] = "model",
         height: int = 720,
+        **options: Any,
     ) -> None:
-        if not 0 < rate <= 1000:
-            raise ValueError(f"`rate`: expected masks per second, up to 1000, got {rate}.")
+        request = replace(request or FOR_STREAMS, **options)
+        if isinstance(request.rate, str):
+            raise ValueError(f"`rate`: expected masks per second, got {request.rate!r}.")  # noqa: TRY004
         if height < 16:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
         if not hasattr(model, "step"):
             raise ValueError("`model`: has no streaming form. Take one of `avs_…` or `avss_…`.")
-        self.segmenter = Segmenter(model, device=device, threshold=threshold, min_presence=min_presence)
+        self.segmenter = Segmenter(model, request)
         self.model: Any = model
         self.config = self.segmenter.config
-        self.rate, self.height = rate, height
+        self.rate, self.height = request.rate, height
         self.align: Literal["end", "centre"] = (
             "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
         )

@@ -23,11 +23,10 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import MediaError
 from sonomask.media.clock import MOST_FPS, Clock
 from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, decoded, open_media, told
+from sonomask.request import Rate, check_rate
 
-__all__ = ["FILE_PROTOCOLS", "SAMPLE_RATE", "URL", "URL_PROTOCOLS", "Frame", "Limits", "Rate", "VideoInfo", "VideoReader",
+__all__ = ["FILE_PROTOCOLS", "SAMPLE_RATE", "URL", "URL_PROTOCOLS", "Frame", "Limits", "VideoInfo", "VideoReader",
            "read_sound"]  # fmt: skip
-
-Rate = Literal["native", "avsbench"] | float
 
 SAMPLE_RATE = 16_000  # Hz
 LATE = 15 / 16  # of each step: where AVSBench takes its frame
@@ -189,10 +188,10 @@ class VideoReader:
             for second in count():
                 index = int(second * interval + LATE * interval)
                 yield second, float(second * interval / self.info.fps), float((index + Fraction(1, 2)) / self.info.fps)
-        if isinstance(rate, str) or not 0 < rate <= 1000:
-            raise ValueError(f"`rate`: expected 'native', 'avsbench' or frames per second up to 1000, got {rate!r}.")
+        check_rate(rate)
+        pace = float(rate)
         for i in count():
-            yield math.floor(i / rate), i / rate, (i + LATE) / rate
+            yield math.floor(i / pace), i / pace, (i + LATE) / pace
 
     def _pick(
         self, steps: Iterator[tuple[int, float, float]], start: float, size: tuple[int, int] | None

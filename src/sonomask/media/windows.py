@@ -8,7 +8,8 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float32
 
-from sonomask.media.reader import SAMPLE_RATE, Frame, Rate, VideoReader
+from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
+from sonomask.request import Rate
 
 MARGIN = 1  # seconds of sound beyond both ends
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
-from sonomask.api import class_names, load_fast
+from sonomask.api import class_names, load_fast, write_masks
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media.opening import Limits as MediaLimits
 from sonomask.media.sandbox.reader import Cage, SandboxedReader
 from sonomask.outputs.formats import FORMATS, paths_of
-from sonomask.outputs.write import open_outputs
+from sonomask.request import Request, check_rate
 from sonomask.server.jobs import Job, Limits, Wish
 from sonomask.server.view import write_view
 
@@ -41,12 +41,8 @@ def check_wish(wish: Wish, models: Sequence[str]) -> None:
         raise ValueError(f"`model`: expected one of {', '.join(models)}, got {wish.model!r}.")
     if not wish.formats or not set(wish.formats) <= set(FORMATS):
         raise ValueError(f"`formats`: expected some of {', '.join(FORMATS)}, got {', '.join(wish.formats) or 'none'}.")
-    if not isinstance(wish.rate, str) and not 0 < wish.rate <= 60:
-        raise ValueError(f"`rate`: expected 'native', 'avsbench' or masks per second up to 60, got {wish.rate}.")
-    for name in ("threshold", "min_presence"):
-        value = getattr(wish, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"`{name}`: expected 0 to 1, got {value}.")
+    check_rate(wish.rate, most=60)
+    Request(wish.rate, wish.threshold, wish.min_presence)
 
 
 class Segment:
@@ -77,28 +73,20 @@ class Segment:
             ValueError: A wish can't be met, or a limit is passed.
         """
         wish = job.wish
-        segmenter = Segmenter(
-            self.model(wish.model), device=self.device, rate=wish.rate, threshold=wish.threshold,
-            min_presence=wish.min_presence, attention=True,
-        )  # fmt: skip
-        classes = class_names(segmenter.config)
-        threshold = segmenter.config.threshold if wish.threshold is None else wish.threshold
-        facts = {"source": job.name, "model": wish.model, "rate": wish.rate, "threshold": threshold}
+        request = Request(wish.rate, wish.threshold, wish.min_presence, self.device, attention=True)
+        segmenter = Segmenter(self.model(wish.model), request)
         paths = paths_of(job.folder / "result", wish.formats)  # type: ignore[arg-type]
         with open_upload(job.source, job.limits) as reader:
             total = reader.info.duration
-            with (
-                open_outputs(reader, paths, facts=facts, classes=classes) as write,
-                write_view(
-                    job.folder / "view", reader, classes=classes, threshold=threshold,
-                    check=lambda: job.report(0, None),
-                ) as show,
-            ):  # fmt: skip
-                for masks in segmenter(reader):
-                    write(masks)
-                    show(masks)
-                    job.report(0.97 * masks.times[-1], total)
-            job.warnings = tuple(w.replace(str(job.source), job.name) for w in dict.fromkeys(reader.warnings))
+            with write_view(
+                job.folder / "view", reader, classes=class_names(segmenter.config), threshold=segmenter.threshold,
+                check=lambda: job.report(0, None),
+            ) as show:  # fmt: skip
+                result = write_masks(
+                    segmenter, reader, paths, source=job.name, sinks=[show],
+                    progress=lambda seconds, _: job.report(0.97 * seconds, total),
+                )  # fmt: skip
+        job.warnings = result.warnings
         job.files = {name: _one_file(path) for name, path in paths.items()}
 
 

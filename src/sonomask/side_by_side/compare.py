@@ -13,11 +13,12 @@ from PIL import Image, ImageDraw
 
 from sonomask.api import Progress, class_names, load_fast, output_stem
 from sonomask.errors import WeightsError
-from sonomask.inference.segmenter import Rate, Segmenter
+from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.moment import Job, Moment
 from sonomask.outputs.write import moments
+from sonomask.request import Rate
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import draw_wave, grid, heated, same_second
 from sonomask.visualise.style import BRIGHT, DIM, GROUND, WHITE, clock, font

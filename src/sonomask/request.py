@@ -1,0 +1,82 @@
+"""What a user may ask of the masks of a video: one set of names, defaults and checks for every way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request", "check_rate"]
+
+Rate: TypeAlias = float | Literal["native", "avsbench"]
+
+MAX_RATE = 1000.0  # masks per second
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the masks of one video, stream or corpus.
+
+    `segment`, `live`, `batch`, the server and `Segmenter` take it, or its fields by keyword. A new field needs a check in
+    `__post_init__` and a line in the tests; the command line shows its help text by itself.
+
+    Attributes:
+        rate: Masks per second; "native" for every frame; "avsbench" for one per second, with frame and sound chosen as in
+            that data set. Below 1 the model still sees every second, and some masks are left out.
+        threshold: Probability above which a pixel is masked; the model's own if None. A semantic model labels by the best
+            class, and where a threshold is given, pixels that are not above it become background.
+        min_presence: Presence score (`sonomask.inference.presence`) below which a frame gets an empty mask, 0 to 1.
+        device: "auto" for the best there is, "cpu", "cuda", "cuda:1", "mps".
+        batch_size: Clips that go through the model together; halved, with a warning, where memory is too small.
+        maskige: What makes the second picture that COMBO and VCT read (`sonomask.inference.maskige`): "superpixels",
+            "maskrcnn:FILE" or "sam:FOLDER"; superpixels if None.
+        attention: Whether each frame gets its attention map (`sonomask.inference.attention`), at the model's size.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    rate: Rate = field(default=5.0, metadata={"help": "masks per second, 'native' for each frame"})
+    threshold: float | None = field(
+        default=None, metadata={"help": "probability above which a pixel is masked; the model's own unless given"}
+    )
+    min_presence: float = field(
+        default=0.0, metadata={"help": "empty masks where the calibrated presence score is lower, 0 to 1"}
+    )
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
+    batch_size: int = field(default=4, metadata={"help": "clips that go through the model together"})
+    maskige: str | None = field(
+        default=None, metadata={"help": "second picture for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"}
+    )
+    attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+        _check_share("threshold", self.threshold)
+        _check_share("min_presence", self.min_presence)
+        if self.batch_size < 1:
+            raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
+
+    def asked(self) -> dict[str, Any]:
+        """The fields that the masks depend on: all but the device."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "device"}
+
+
+def check_rate(rate: Any, most: float = MAX_RATE) -> None:
+    """Make sure that a rate is one.
+
+    Raises:
+        ValueError: It is neither a word for one nor a number above 0 and up to `most`.
+    """
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not (0 < rate <= most if number else rate in ("native", "avsbench")):
+        raise ValueError(f"`rate`: expected 'native', 'avsbench' or masks per second up to {most:g}, got {rate!r}.")
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"`{name}`: expected 0 to 1, got {value}.")
+
+
+DEFAULT = Request()
+FOR_CORPORA = Request(rate=1.0)  # many videos rather than smooth motion
+FOR_STREAMS = Request(rate=30.0)  # an upper bound: pictures that the model has no time for are left out
