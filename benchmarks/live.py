@@ -86,7 +86,7 @@ def path(name: str, rounds: int) -> None:
 
     def draw() -> object:
         picture = SimpleNamespace(image=lambda _: big)
-        return LiveMasks(masks, picture, 0.0, 0.0, model.config.classes).drawn
+        return LiveMasks(masks, picture, 0.0, 0.0, model.config.class_names).drawn
 
     times = race(rounds, {
         "picture to tensor": lambda: segmenter.prepare(small[None]),

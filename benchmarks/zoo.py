@@ -38,7 +38,7 @@ COLUMNS = (
 def inputs(model: Any, seconds: int) -> dict[str, Any]:
     shape = (1, seconds, 3, *model.config.image_size)
     made = {"images": torch.randn(shape), "logmel": torch.randn(1, seconds, 1, 96, 64)}
-    return {**made, "regions": torch.randn(shape)} if model.config.regions else made
+    return {**made, "maskige": torch.randn(shape)} if model.config.maskige else made
 
 
 def peak() -> float:

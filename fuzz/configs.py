@@ -7,8 +7,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["sonomask"]):
-    from sonomask.checkpoints.folder import BUILT_IN, CONFIG, _read_config, read_tensors
+    from sonomask.checkpoints.folder import BUILT_IN, CONFIG, read_tensors
     from sonomask.errors import WeightsError
+    from sonomask.safe_reading.config import read_config
 
 PLACE = Path(tempfile.mkdtemp())
 WHOLE = (BUILT_IN / "avs_mini.synthetic" / CONFIG).read_bytes()
@@ -23,7 +24,7 @@ def one(data):
     content[place : place + len(fresh)] = fresh
     (PLACE / CONFIG).write_bytes(bytes(content))
     (PLACE / "model.safetensors").write_bytes(len(fresh).to_bytes(8, "little") + fresh + bytes(64))
-    for read in (lambda: _read_config(PLACE / CONFIG), lambda: read_tensors(PLACE / "model.safetensors")):
+    for read in (lambda: read_config(PLACE / CONFIG), lambda: read_tensors(PLACE / "model.safetensors")):
         try:
             read()
         except WeightsError:

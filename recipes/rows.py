@@ -227,11 +227,11 @@ SWIN = {"swin_b": "swin_base_patch4_window12_384_22k.pth of the Swin authors"}
 MASK2FORMER_TEMPLATE = """\
 # {title}: {system} with {backbone}
 #
-#   uv run sonomask train recipes/{name}.yaml --data.init_args.root AVSBENCH --data.init_args.regions REGIONS --out runs/{name}
+#   uv run sonomask train recipes/{name}.yaml --data.init_args.root AVSBENCH --data.init_args.maskige MASKIGE --out runs/{name}
 #   uv run sonomask evaluate --model runs/{name}/best --data.class_path sonomask.data.datamodule.AVSBenchDataModule \\
-#     --data.init_args.root AVSBENCH --data.init_args.subset {subset} --data.init_args.regions REGIONS --out runs/{name}/test
+#     --data.init_args.root AVSBENCH --data.init_args.subset {subset} --data.init_args.maskige MASKIGE --out runs/{name}/test
 #
-# REGIONS: the authors' folder pre_SAM_mask, or superpixels, maskrcnn:FILE, sam:FOLDER (docs/zoo.md).
+# MASKIGE: the authors' folder pre_SAM_mask, or superpixels, maskrcnn:FILE, sam:FOLDER (docs/zoo.md).
 # AdamW, lr 1e-4 (backbones a tenth), decay 0.05 without norms and embeddings, gradient norm at most 0.01, as in its code;
 # cuts, colours and mirror images stand for its own augmentation.{audio}
 # Published: {published} mIoU / F (protocol {protocol}), README of {readme}.
@@ -254,7 +254,7 @@ model:
 data:
   class_path: sonomask.data.datamodule.AVSBenchDataModule
   init_args:
-    {{root: AVSBench, subset: {subset}, size: {size}, batch_size: {batch}, workers: 8, seed: 123, regions: superpixels,
+    {{root: AVSBench, subset: {subset}, size: {size}, batch_size: {batch}, workers: 8, seed: 123, maskige: superpixels,
      augment: {augment}}}
 trainer:
   max_epochs: -1

@@ -17,7 +17,7 @@ from sonomask.inference.segmenter import Segmenter, choose_device
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
-from sonomask.models.catalog import PRESETS, create_model, list_models
+from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
 from sonomask.outputs.formats import Format, paths_of
 from sonomask.outputs.write import open_outputs
@@ -164,8 +164,7 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
 
 def class_names(config: ModelConfig) -> tuple[str, ...]:
     """Names of a semantic model's classes, background first, by number where it has none; () for a binary one."""
-    count = {**PRESETS.get(config.name, {}), **config.options}.get("num_classes", 1)
-    return config.classes or (("background", *(f"class {i}" for i in range(1, count))) if count > 1 else ())
+    return config.class_names
 
 
 def output_stem(source: str | Path, out: str | Path | None = None) -> Path:

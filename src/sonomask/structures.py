@@ -55,8 +55,8 @@ class Clip:
         valid: Frames that exist (false where a short AVSS clip was padded).
         name: The clip's name in its data set.
         category: Its category, or "" where the set has none.
-        regions: A second picture of each frame, its regions in colours, normalised like the first; None where none was
-            asked for.
+        maskige: A second picture of each frame, in which every region has a colour of its own, normalised like the first;
+            None where none was asked for.
     """
 
     images: Float[Tensor, "T 3 H W"]
@@ -66,7 +66,7 @@ class Clip:
     valid: Bool[Tensor, " T"]
     name: str = ""
     category: str = ""
-    regions: Float[Tensor, "T 3 H W"] | None = None
+    maskige: Float[Tensor, "T 3 H W"] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Batch:
     valid: Bool[Tensor, "B T"]
     names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    regions: Float[Tensor, "B T 3 H W"] | None = None
+    maskige: Float[Tensor, "B T 3 H W"] | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[Clip]) -> Batch:
         """Stack clips of one shape; a `DataLoader` takes this as its `collate_fn`."""
         keys = ["images", "logmel", "masks", "labelled", "valid"]
-        if all(clip.regions is not None for clip in clips):
-            keys.append("regions")
+        if all(clip.maskige is not None for clip in clips):
+            keys.append("maskige")
         stacked: dict[str, Any] = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
         return cls(**stacked, names=tuple(c.name for c in clips), categories=tuple(c.category for c in clips))
 
@@ -101,7 +101,7 @@ class Batch:
         """What a model with that config is called with: `model(**batch.inputs(model.config))`."""
         values: dict[str, Any] = {"images": self.images, "logmel": self.logmel if config.listens else None}
         values["valid"] = self.valid
-        return {**values, "regions": self.regions} if config.regions else values
+        return {**values, "maskige": self.maskige} if config.maskige else values
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,11 @@ class ModelConfig:
         pairing: Which sound belongs to a frame.
         threshold: Above this probability a pixel is masked.
         protocol: Name of the scoring protocol of the published or trained figure.
-        classes: Class names of a semantic model, background first.
+        num_classes: K, channels of the logits: 1 for a mask, else the classes of a semantic model, background included.
+        classes: Class names of a semantic model, background first; none, or `num_classes` of them.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
-        regions: The model reads a second picture of each frame, its regions in colours (`sonomask.inference.maskige`).
+        maskige: The model reads a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         presence: Scale and offset of the calibrated presence score (`sonomask.inference.presence`); None where none was fitted.
         about: Where the weights come from, what they can't do.
     """
@@ -166,12 +167,38 @@ class ModelConfig:
     pairing: Pairing = "end"
     threshold: float = 0.5
     protocol: str = "avsbench"
+    num_classes: int = 1
     classes: tuple[str, ...] = ()
     listens: bool = True
     dense: bool = False
-    regions: bool = False
+    maskige: bool = False
     presence: tuple[float, float] | None = None
     about: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a number of classes that contradicts their names.
+
+        Raises:
+            ValueError: They disagree.
+        """
+        wanted = (0, self.num_classes) if self.semantic else (0,)
+        if self.num_classes < 1 or len(self.classes) not in wanted:
+            raise ValueError(
+                f"`classes`: expected {' or '.join(map(str, wanted))} names, since `num_classes` is {self.num_classes}, "
+                f"got {len(self.classes)}."
+            )
+
+    @property
+    def semantic(self) -> bool:
+        """Whether each pixel gets a class; otherwise it is marked or not."""
+        return self.num_classes > 1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, background first, by number where the model has none; none for a binary model."""
+        if self.classes or not self.semantic:
+            return self.classes
+        return ("background", *(f"class {i}" for i in range(1, self.num_classes)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -122,14 +122,14 @@ def test_both_encoders_of_combo_start_from_the_same_weights(tmp_path):
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     model = create_model("combo_resnet50", backbone="resnet18", audio="light", width=32, audio_hidden=8)
     load_backbone(model, tmp_path / "resnet18.pth")
-    frames, regions = (net.state_dict() for net in model.backbone.nets)
+    frames, maskige = (net.state_dict() for net in model.backbone.nets)
     assert torch.equal(frames["layer4.1.conv2.weight"], torch.load(tmp_path / "resnet18.pth")["layer4.1.conv2.weight"])
-    assert all(torch.equal(frames[key], regions[key]) for key in frames)
+    assert all(torch.equal(frames[key], maskige[key]) for key in frames)
 
 
 def test_vct_starts_from_the_official_file_of_swin(tmp_path):
     name = "swin_tiny_patch4_window7_224"
-    model = create_model("vct_swin_b", backbone=name, size=64, width=32, audio_hidden=8, regions=False)
+    model = create_model("vct_swin_b", backbone=name, size=64, width=32, audio_hidden=8, maskige=False)
     own = model.backbone.nets[0].state_dict()
 
     def official(key):
@@ -174,7 +174,7 @@ def test_a_published_file_is_converted_scored_and_shown_a_video(system, shared, 
     assert main(["convert", str(tmp_path / "model_best.pth"), model]) == 0
     options = {"class_path": data, "root": str(tmp_path / "data"), "subset": "s4", "workers": "0"}
     if system != "avsegformer":
-        options["regions"] = "superpixels"  # unasked, it wants the authors' files
+        options["maskige"] = "superpixels"  # unasked, it wants the authors' files
     assert main(["evaluate", "--model", model, *(f"--data.{key}={value}" for key, value in options.items())]) == 0
     said = capfd.readouterr().out
     assert [words for words in told if words not in said] == []

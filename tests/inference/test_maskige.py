@@ -1,4 +1,4 @@
-"""Pictures of regions, whoever makes them."""
+"""Maskiges, whoever makes them."""
 
 import os
 

@@ -252,9 +252,9 @@ def test_a_gate_needs_a_model_with_a_presence_score():
 class Reader(Stub):
     """Reads a second picture, and marks what is grey in it: where the maker saw no region."""
 
-    def forward(self, *_, regions):
+    def forward(self, *_, maskige):
         grey = torch.tensor([120 / 255]).sub(torch.tensor(self.config.mean)).div(torch.tensor(self.config.std))
-        return Output(((regions - grey[:, None, None]).abs().amax(2, keepdim=True) < 1e-3).float() * 4 - 2)
+        return Output(((maskige - grey[:, None, None]).abs().amax(2, keepdim=True) < 1e-3).float() * 4 - 2)
 
 
 def test_a_model_that_reads_regions_gets_those_of_the_maker(video):
@@ -263,14 +263,14 @@ def test_a_model_that_reads_regions_gets_those_of_the_maker(video):
         made[:, :, 16:] = PALETTE[1]
         return made
 
-    segmenter = Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu", maker=left)
+    segmenter = Segmenter(Reader(replace(CONFIG, maskige=True)), device="cpu", maker=left)
     masks = next(iter(segmenter(video))).mask[0]
     assert masks[:, :30].all()
     assert not masks[:, 34:].any()
 
 
 def test_superpixels_make_them_unless_another_maker_is_given():
-    assert Segmenter(Reader(replace(CONFIG, regions=True)), device="cpu").maker.name == "superpixels"
+    assert Segmenter(Reader(replace(CONFIG, maskige=True)), device="cpu").maker.name == "superpixels"
     assert Segmenter(Stub(), device="cpu", rate=1.0).maker is None
     with pytest.raises(ValueError, match="`maskige`: the model stub reads no second picture"):
         Segmenter(Stub(), device="cpu", maker=lambda images: images)

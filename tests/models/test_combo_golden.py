@@ -30,12 +30,12 @@ def keys_of(shared, system, case):
 
 
 def inputs(system, case):
-    """A clip, its sound as the reference's VGGish would give it, and the picture of its regions."""
+    """A clip, its sound as the reference's VGGish would give it, and its maskige."""
     count, size = (2, 384) if system == "vct" else (5, 224)
-    images, regions = (randn(count, 3, size, size, seed=seed)[None] for seed in (1234, 5678))
+    images, maskige = (randn(count, 3, size, size, seed=seed)[None] for seed in (1234, 5678))
     rows = 10 if "avss" in case else count
     sound = randn(rows, 512, 6, 4, seed=4321) if system == "vct" else randn(rows, 128, seed=4321)
-    return images, sound.relu()[None, :count], None, regions
+    return images, sound.relu()[None, :count], None, maskige
 
 
 def runner_up(fit):
@@ -114,7 +114,7 @@ def test_protocol_and_sizes_of_the_published_figure_travel_with_the_model(system
         layout = recognise({key: torch.empty(shape) for key, shape in keys_of(shared, system, case).items()})
         config = create_model(layout.name, **layout.options).config
     assert (config.name, config.protocol, config.image_size, config.score_size, config.clip_length) == told
-    assert config.regions
+    assert config.maskige
 
 
 def test_converted_combo_mixes_its_sounds_and_vct_names_its_kinds(shared):

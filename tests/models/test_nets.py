@@ -26,11 +26,11 @@ SMALL = {
         "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0
     },
     "combo_resnet50": {
-        "backbone": "resnet18", "audio": "light", "regions": False, "width": 32, "queries": 8, "depth": 1, "layers": 4,
+        "backbone": "resnet18", "audio": "light", "maskige": False, "width": 32, "queries": 8, "depth": 1, "layers": 4,
         "audio_hidden": 32, "points": 64,
     },
     "vct_swin_b": {
-        "backbone": "resnet18", "size": 64, "regions": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
+        "backbone": "resnet18", "size": 64, "maskige": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
         "layers": 5, "audio_hidden": 32, "points": 64,
     },
     "pixels_that_sound": {"refine": False},

@@ -2,13 +2,23 @@
 
 import json
 import struct
+from dataclasses import fields, replace
 
 import pytest
 
 import sonomask
 from sonomask.checkpoints.folder import BUILT_IN, CONFIG, WEIGHTS, load, read_tensors
 from sonomask.errors import WeightsError
-from sonomask.safe_reading.config import check_config, check_options, check_source
+from sonomask.export.runtime import load_onnx
+from sonomask.safe_reading.config import (
+    FORMAT,
+    RULES,
+    check_options,
+    check_source,
+    read_config,
+    write_config,
+)  # fmt: skip
+from sonomask.structures import ModelConfig
 
 
 @pytest.fixture
@@ -26,9 +36,89 @@ def spoil(folder, **changes):
 
 @pytest.mark.parametrize("name", sonomask.checkpoints.folder.built_in())
 def test_the_built_in_models_pass(name):
-    values = json.loads((BUILT_IN / name / CONFIG).read_text())
-    values.pop("format")
-    check_config(values)
+    assert read_config(BUILT_IN / name / CONFIG).num_classes == 1
+
+
+def test_every_field_of_a_config_has_a_rule():
+    assert list(RULES) == [f.name for f in fields(ModelConfig)]
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    names = tuple(f"thing {i}" for i in range(5))
+    config = ModelConfig(
+        "avs_resnet50", {"num_classes": 5}, (64, 96), (32, 48), num_classes=5, classes=names, presence=(1.5, -2)
+    )
+    write_config(tmp_path / CONFIG, config, export={"free": ["batch"]})
+    assert read_config(tmp_path / CONFIG) == config
+
+
+WRONG = {
+    "name": ["../x", None, 3],
+    "options": [None, [1], {"pretrained_cfg": "x"}, {"a": float("nan")}],
+    "image_size": [None, 224, [224], [224, 224, 224], [1e6, 1e6], [10**6, 10**6], [7, 7], [224.0, 224.0], "big"],
+    "score_size": [[1, 2, 3], [0, 0], 5, [True, True], "no"],
+    "mean": [None, [0, 0], [float("nan"), 0, 0], [True, 0, 0]],
+    "std": [None, [0, 1, 1], [float("inf"), 1, 1]],
+    "clip_length": [None, 0, 5.0, 10**9, True, "5"],
+    "pairing": [None, "middle", ["end"]],
+    "threshold": [None, "high", 1.5, float("nan"), True],
+    "protocol": [None, 3, "a/b", "x" * 101],
+    "num_classes": [None, 0, 1.0, 257, True, "1"],
+    "classes": [None, "names", [1, 2], ["x" * 201], ["only one name"]],
+    "listens": [None, "yes", 1],
+    "dense": [None, "no", 0],
+    "maskige": [None, "yes", 1],
+    "presence": [1, [1], [1, 2, 3], ["a", "b"]],
+    "about": [None, 3, "x" * 100_001],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f in RULES for v in WRONG[f]], ids=lambda v: str(v)[:20])
+def test_a_field_that_breaks_its_rule_is_refused_in_either_kind_of_folder(field, value, folder):
+    spoil(folder, format=FORMAT, **{field: value})
+    (folder / "model.onnx").write_bytes(b"never read")
+    for read in (load, lambda place: load_onnx(place / "model.onnx")):
+        with pytest.raises(WeightsError, match=field):
+            read(folder)
+
+
+@pytest.mark.parametrize("changes", [{"format": 99}, {"format": True}, {"format": None}, {"regions": False}])
+def test_another_format_or_an_unknown_field_is_refused_in_either_kind_of_folder(changes, folder):
+    spoil(folder, **{"format": FORMAT, **changes})
+    (folder / "model.onnx").write_bytes(b"never read")
+    for read in (load, lambda place: load_onnx(place / "model.onnx")):
+        with pytest.raises(WeightsError, match=r"format|regions"):
+            read(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"name": "avs_mini"}, ModelConfig("avs_mini")),
+        ({"name": "avss_resnet50"}, ModelConfig("avss_resnet50", num_classes=71)),
+        (
+            {"name": "combo_resnet50", "regions": False, "options": {"regions": False, "num_classes": 5}},
+            ModelConfig("combo_resnet50", {"num_classes": 5, "maskige": False}, num_classes=5),
+        ),
+    ],
+)
+def test_a_config_of_format_1_is_read_as_what_it_meant(old, new, tmp_path):
+    (tmp_path / CONFIG).write_text(json.dumps({"format": 1, **old}))
+    assert read_config(tmp_path / CONFIG) == new
+
+
+def test_a_number_of_classes_that_the_network_does_not_have_is_refused(folder):
+    spoil(folder, format=FORMAT, num_classes=5)
+    with pytest.raises(WeightsError, match="`num_classes` is 5, its network has 1"):
+        load(folder)
+
+
+def test_classes_go_by_number_where_they_have_no_names():
+    config = ModelConfig("x", num_classes=3)
+    assert config.semantic
+    assert config.class_names == ("background", "class 1", "class 2")
+    assert replace(config, classes=("background", "dog", "cat")).class_names[1] == "dog"
+    assert ModelConfig("x").class_names == ()
 
 
 HOSTILE = {

@@ -283,7 +283,7 @@ def test_a_model_of_queries_trains_on_made_regions(tmp_path):
     module = AVSModule(
         "combo_resnet50", {**QUERIES, "audio": "light"}, weight_decay=0.1, decay_norms=False, schedule="poly"
     )
-    scenes = data(size=64, train=2, val=2, batch_size=2, regions="superpixels")
+    scenes = data(size=64, train=2, val=2, batch_size=2, maskige="superpixels")
     run = trainer(tmp_path, max_epochs=1, max_steps=1)
     run.fit(module, scenes)
     assert {"train/class", "train/mask", "train/dice", "train/consistency"} <= set(run.logged_metrics)
@@ -318,9 +318,9 @@ def test_evaluate_scores_vct_as_its_authors_do(tmp_path):
     model.config = replace(model.config, score_size=(32, 32))
     weights.save(model, tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--data.class_path", "sonomask.data.datamodule.AVSBenchDataModule"]
-    options = f"--data.root {tmp_path / 'tree'} --data.subset ms3 --data.workers 0 --data.regions superpixels"
+    options = f"--data.root {tmp_path / 'tree'} --data.subset ms3 --data.workers 0 --data.maskige superpixels"
     report = cli.evaluate([*words, *options.split()])
     assert report.facts["pictures"].startswith("64×64")
     assert report.facts["pictures"].endswith("truth 32×32")
     assert report.facts["protocol"].startswith("combo (COMBO, VCT")
-    assert report.facts["regions"] == "superpixels"
+    assert report.facts["maskige"] == "superpixels"

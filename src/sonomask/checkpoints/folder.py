@@ -1,11 +1,11 @@
 """Models on disk: a folder with `model.safetensors` and `config.json`.
 
-`config.json` is `ModelConfig.to_dict()` and the number of this format. safetensors holds numbers only: loading a model
+`config.json` is what `safe_reading.config` writes and reads. safetensors holds numbers only: loading a model
 from a stranger runs none of his code.
 """
 
 import hashlib
-import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +19,11 @@ from torch import Tensor, nn
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
 from sonomask.models.parts.net import Net
-from sonomask.safe_reading.config import check_config
+from sonomask.safe_reading.config import read_config, write_config
 from sonomask.structures import ModelConfig
 from sonomask.workspace import atomic_path
 
-FORMAT = 1
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
-LARGEST_CONFIG = 2**20  # bytes
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -52,8 +50,7 @@ def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
     with atomic_path(folder, overwrite=True) as fresh:
         fresh.mkdir()
         safetensors.torch.save_file(tensors, fresh / WEIGHTS)
-        text = json.dumps({"format": FORMAT, **model.config.to_dict()}, indent=2, ensure_ascii=False)
-        (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+        write_config(fresh / CONFIG, model.config)
     return folder
 
 
@@ -76,12 +73,17 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     if str(source) in WITHOUT_WEIGHTS:
         return create_model(str(source)).to(device).eval()
     folder = _find(str(source))
-    config, tensors = _read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    config, tensors = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    tensors = {re.sub(r"^backbone\.regions\.", "backbone.maskige.", key): v for key, v in tensors.items()}  # format 1
     try:
         _check_size(config, tensors)
         model = create_model(config.name, **config.options)
     except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError) as error:
         raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
+    if model.config.num_classes != config.num_classes:
+        raise WeightsError(
+            f"{folder / CONFIG}: `num_classes` is {config.num_classes}, its network has {model.config.num_classes}."
+        )
     model.config = config
     fill(model, tensors, source=str(folder / WEIGHTS))
     return model.to(device).eval()
@@ -116,20 +118,6 @@ def _find(source: str) -> Path:
         raise WeightsError(
             f"{source}: neither a folder here nor a hub repository that can be read ({error})."
         ) from error
-
-
-def _read_config(path: Path) -> ModelConfig:
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise WeightsError(f"{path}: expected at most {LARGEST_CONFIG} bytes, the file is larger.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        version = values.pop("format", None)
-        if version != FORMAT:
-            raise WeightsError(f"{path}: expected format {FORMAT}, got {version}. Use a sonomask that knows it.")
-        check_config(values)
-        return ModelConfig.from_dict(values)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

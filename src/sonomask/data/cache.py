@@ -2,7 +2,7 @@
 
     clips.json   names, categories, size, format     images.npy    (N, T, 3, H, W) uint8
     flags.npy    (N, 2, T) labelled, valid            masks.npy     (N, T, H, W) uint8
-    logmel.npy   (N, T, 1, 96, 64) float32           regions.npy   like images, if the clips have any
+    logmel.npy   (N, T, 1, 96, 64) float32           maskige.npy   like images, if the clips have any
 
 Nothing is lost: pictures have 8 bits a channel before normalisation, and are brought back to them.
 """
@@ -51,8 +51,8 @@ def write_cache(dataset: Any, folder: str | Path) -> Path:
                 "logmel": clip.logmel.float(),
                 "flags": torch.stack([clip.labelled, clip.valid]),
             }
-            if clip.regions is not None:
-                values["regions"] = _bytes(clip.regions)
+            if clip.maskige is not None:
+                values["maskige"] = _bytes(clip.maskige)
             for name, value in values.items():
                 if name not in arrays:
                     shape, kind = (len(dataset), *value.shape), value.numpy().dtype
@@ -83,7 +83,7 @@ class CachedClips(Dataset[Clip]):
         folder = Path(folder)
         try:
             about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            more = ("regions",) if (folder / "regions.npy").is_file() else ()
+            more = ("maskige",) if (folder / "maskige.npy").is_file() else ()
             names = ("images", "masks", "logmel", "flags", *more)
             arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
         except (OSError, ValueError) as error:
@@ -101,11 +101,11 @@ class CachedClips(Dataset[Clip]):
         )
         there = flags[1][:, None, None, None]
         images = torch.where(there, (images / 255 - MEAN) / STD, 0.0)  # padding is 0
-        regions = None
-        if "regions" in self.arrays:
-            regions = torch.where(
-                there, (torch.from_numpy(self.arrays["regions"][index].copy()) / 255 - MEAN) / STD, 0.0
+        maskige = None
+        if "maskige" in self.arrays:
+            maskige = torch.where(
+                there, (torch.from_numpy(self.arrays["maskige"][index].copy()) / 255 - MEAN) / STD, 0.0
             )
         return Clip(
-            images, logmel, masks.long(), flags[0], flags[1], self.names[index], self.categories[index], regions
+            images, logmel, masks.long(), flags[0], flags[1], self.names[index], self.categories[index], maskige
         )  # fmt: skip

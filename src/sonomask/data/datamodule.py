@@ -14,7 +14,7 @@ from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.composed.compose import CompositeRules, CompositeScenes
 from sonomask.data.composed.library import Library
 from sonomask.data.drawn.world import Rules, SyntheticScenes
-from sonomask.data.maskige import FOLDER, with_regions
+from sonomask.data.maskige import FOLDER, with_maskige
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
 from sonomask.structures import Batch, Clip, ModelConfig
@@ -113,7 +113,7 @@ class ClipDataModule(LightningDataModule):
         workers: Loader processes.
         seed: Of the order of training clips.
         augment: What happens to training clips.
-        regions: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
+        maskige: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
             "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
     """
@@ -126,11 +126,11 @@ class ClipDataModule(LightningDataModule):
         workers: int = 2,
         seed: int = 0,
         augment: Augment | None = None,
-        regions: str | None = None,
+        maskige: str | None = None,
         timeout: float = 300,
     ) -> None:
         super().__init__()
-        self.augment, self.regions = augment, regions
+        self.augment, self.maskige = augment, maskige
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.timeout = seed, timeout
 
@@ -139,9 +139,9 @@ class ClipDataModule(LightningDataModule):
         raise NotImplementedError
 
     def suit(self, config: ModelConfig) -> None:
-        """Take from a model's config what was not given; here regions, of superpixels, if the model reads any."""
-        if config.regions and self.regions is None:
-            self.regions = "superpixels"
+        """Take from a model's config what was not given; the maskiges of superpixels, if the model reads maskiges."""
+        if config.maskige and self.maskige is None:
+            self.maskige = "superpixels"
 
     def train_dataloader(self) -> DataLoader:
         """Batches in the order of the epoch."""
@@ -173,8 +173,8 @@ class ClipDataModule(LightningDataModule):
         return self._seen(dataset)
 
     def _seen(self, dataset: Any) -> Any:
-        """With regions, if any are asked for."""
-        return dataset if self.regions is None else with_regions(dataset, self.regions)
+        """The clips with maskiges, if any are asked for."""
+        return dataset if self.maskige is None else with_maskige(dataset, self.maskige)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -320,12 +320,12 @@ class AVSBenchDataModule(ClipDataModule):
         """Pictures of the model's size, unless one was given, normalised for it, and truth of the size it is scored at.
 
         Raises:
-            ValueError: The cache is normalised otherwise, or the model reads regions and none were named.
+            ValueError: The cache is normalised otherwise, or the model reads maskiges and no source of them was named.
         """
-        if config.regions and self.regions is None:
+        if config.maskige and self.maskige is None:
             raise ValueError(
-                f"`regions`: {config.name} reads a picture of regions for each frame. Name the authors' folder for the "
-                f"published figure (--data.init_args.regions …/{FOLDER}), or a maker such as superpixels."
+                f"`maskige`: {config.name} reads a maskige for each frame. Name the authors' folder for the "
+                f"published figure (--data.init_args.maskige …/{FOLDER}), or a maker such as superpixels."
             )
         if self.cache and (config.mean, config.std) != (self.config.mean, self.config.std):
             raise ValueError("`cache`: its clips are normalised as ImageNet's, the model's are not. Leave it out.")
@@ -351,7 +351,7 @@ class AVSBenchDataModule(ClipDataModule):
         return CachedClips(self._cached(split)) if self.cache else self._clips(split)
 
     def _seen(self, dataset: Any) -> Any:
-        """`dataset` has seen to it, so that the cache holds the regions."""
+        """`dataset` has seen to it, so that the cache holds the maskiges."""
         return dataset
 
     def _clips(self, split: Split) -> Any:
@@ -360,11 +360,11 @@ class AVSBenchDataModule(ClipDataModule):
             self.root, self.subset, split, size=config.image_size, truth_size=config.score_size, sound=self.sound,
             skip_missing=self.skip_missing, mean=config.mean, std=config.std,
         )  # fmt: skip
-        return clips if self.regions is None else with_regions(clips, self.regions, config.mean, config.std)
+        return clips if self.maskige is None else with_maskige(clips, self.maskige, config.mean, config.std)
 
     def _cached(self, split: Split) -> Path:
         height, width = self.config.image_size
         sizes = [str(height) if height == width else f"{height}x{width}"]
         sizes += [f"{h}x{w}" for h, w in [self.config.score_size or (0, 0)] if h]
-        seen = [] if self.regions is None else [hashlib.sha256(self.regions.encode()).hexdigest()[:8]]
+        seen = [] if self.maskige is None else [hashlib.sha256(self.maskige.encode()).hexdigest()[:8]]
         return Path(self.cache or "", "_".join([self.subset, split, *sizes, self.sound, *seen]))

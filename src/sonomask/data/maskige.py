@@ -1,4 +1,4 @@
-"""Clips with a second picture of each frame, its regions: read from files, or made."""
+"""Clips with the maskige of each frame, read from files or made."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sonomask.inference.maskige import Maker, make
 from sonomask.safe_reading.pictures import open_picture
 from sonomask.structures import Clip
 
-__all__ = ["FOLDER", "MadeRegions", "PreparedRegions", "region_file", "with_regions"]
+__all__ = ["FOLDER", "MadeMaskige", "PreparedMaskige", "maskige_file", "with_maskige"]
 
 FOLDER = "pre_SAM_mask"  # where COMBO's authors put them, beside the frames
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def with_regions(dataset: Any, source: str, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Any:
-    """The same clips with regions.
+def with_maskige(dataset: Any, source: str, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Any:
+    """The same clips with their maskiges.
 
     Args:
         dataset: Of clips, normalised by `mean` and `std`.
@@ -39,16 +39,16 @@ def with_regions(dataset: Any, source: str, mean: tuple[float, ...] = MEAN, std:
         ValueError: The source is neither, or the folder is not for this data set.
     """
     if not Path(source).is_dir():
-        return MadeRegions(dataset, source, mean, std)
+        return MadeMaskige(dataset, source, mean, std)
     if not isinstance(dataset, AVSBench):
         raise ValueError(  # noqa: TRY004 - the word is wrong, not its type
-            f"`regions`: a folder goes with AVSBench only, got {source!r}. Name a maker, such as superpixels."
+            f"`maskige`: a folder goes with AVSBench only, got {source!r}. Name a maker, such as superpixels."
         )
-    return PreparedRegions(dataset, Path(source), mean, std)
+    return PreparedMaskige(dataset, Path(source), mean, std)
 
 
-class MadeRegions(Dataset[Clip]):
-    """Clips whose regions are made when they are read, in the process that reads them.
+class MadeMaskige(Dataset[Clip]):
+    """Clips whose maskiges are made when they are read, in the process that reads them.
 
     Args:
         dataset: Of clips, normalised by `mean` and `std`.
@@ -69,11 +69,11 @@ class MadeRegions(Dataset[Clip]):
         clip = self.dataset[index]
         pixels = ((clip.images * self.std + self.mean) * 255).round().clamp(0, 255).byte()
         made = self._make(pixels.movedim(1, -1).numpy())
-        return replace(clip, regions=_normal(made, self.mean, self.std) * clip.valid[:, None, None, None])
+        return replace(clip, maskige=_normal(made, self.mean, self.std) * clip.valid[:, None, None, None])
 
 
-class PreparedRegions(Dataset[Clip]):
-    """Clips of AVSBench whose regions lie in files: `<frame>_mask_color.png`, in folders like those of the frames.
+class PreparedMaskige(Dataset[Clip]):
+    """Clips of AVSBench whose maskiges lie in files: `<frame>_mask_color.png`, in folders like those of the frames.
 
     They are brought to the size of the pictures, each pixel as the nearest one.
 
@@ -92,10 +92,10 @@ class PreparedRegions(Dataset[Clip]):
     ) -> None:
         self.dataset, self.root = dataset, root
         self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (mean, std))
-        first = region_file(dataset.items[0], root, 0)
+        first = maskige_file(dataset.items[0], root, 0)
         if not first.is_file():
             raise DatasetError(
-                f"{root}: expected the authors' pictures of regions, such as {first.relative_to(root)}. Give the folder "
+                f"{root}: expected the authors' maskiges, such as {first.relative_to(root)}. Give the folder "
                 f"{FOLDER} of {dataset.subset.name}, or a maker, such as superpixels."
             )
 
@@ -105,16 +105,16 @@ class PreparedRegions(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         clip, item = self.dataset[index], self.dataset.items[index]
         crop = self.dataset.subset.name == "avss" and self.dataset.split == "train"
-        regions = torch.zeros_like(clip.images)
+        maskige = torch.zeros_like(clip.images)
         for i in range(item.seconds):
-            picture = open_picture(region_file(item, self.root, i), "RGB")
+            picture = open_picture(maskige_file(item, self.root, i), "RGB")
             picture = _resize(picture, self.dataset.size, Image.Resampling.NEAREST, crop=crop)
-            regions[i] = _normal(np.asarray(picture)[None], self.mean, self.std)[0]
-        return replace(clip, regions=regions)
+            maskige[i] = _normal(np.asarray(picture)[None], self.mean, self.std)[0]
+        return replace(clip, maskige=maskige)
 
 
-def region_file(item: Item, root: Path, index: int) -> Path:
-    """The picture of regions of a second, from 0."""
+def maskige_file(item: Item, root: Path, index: int) -> Path:
+    """The maskige of a second, from 0."""
     frame = item.frame(index)
     name = f"{frame.stem}_mask_color.png"
     if item.subset.name != "avss":

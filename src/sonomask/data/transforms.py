@@ -65,13 +65,13 @@ class Augment:
         def draw(low: float = 0.0, high: float = 1.0) -> float:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
-        images, masks, logmel, regions = clip.images, clip.masks, clip.logmel, clip.regions
+        images, masks, logmel, maskige = clip.images, clip.masks, clip.logmel, clip.maskige
         if draw() < self.flip:
             images, masks = images.flip(-1), masks.flip(-1)
-            regions = None if regions is None else regions.flip(-1)
+            maskige = None if maskige is None else maskige.flip(-1)
         share, down, across = draw(self.crop), draw(), draw()
         if share < 1:
-            regions = None if regions is None else _nearest(regions, share, down, across)
+            maskige = None if maskige is None else _nearest(maskige, share, down, across)
             images, masks = _cut(images, masks, share, down, across)
         brightness, contrast = (draw(1 - self.colour, 1 + self.colour) for _ in range(2))
         if self.colour:
@@ -86,7 +86,7 @@ class Augment:
             logmel = gain(logmel, 10 ** (decibels / 20))
         if self.noise:
             logmel = with_noise(logmel, level, generator)
-        return replace(clip, images=images, masks=masks, logmel=logmel, regions=regions)
+        return replace(clip, images=images, masks=masks, logmel=logmel, maskige=maskige)
 
 
 def _known_foreign(clip: Clip, other: Clip) -> bool:

@@ -81,14 +81,14 @@ class Graph(nn.Module):
         """Names of what `forward` takes."""
         config = self.model.config
         sound = ("logmel" if self.frontend is None else "waveform",) * config.listens
-        return ("images", *sound, *("regions",) * config.regions)
+        return ("images", *sound, *("maskige",) * config.maskige)
 
     def forward(
-        self, images: Tensor, sound: Tensor | None = None, regions: Tensor | None = None
+        self, images: Tensor, sound: Tensor | None = None, maskige: Tensor | None = None
     ) -> Float[Tensor, "B T K H W"]:
         """Logits at the size of the images."""
         heard = sound if self.frontend is None or sound is None else self.frontend(sound)
-        return self.model(images, heard, **({} if regions is None else {"regions": regions})).logits
+        return self.model(images, heard, **({} if maskige is None else {"maskige": maskige})).logits
 
 
 @contextmanager
@@ -125,6 +125,6 @@ def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: in
     shape = (1, 96, 64) if graph.frontend is None else (PATCH_SAMPLES,)
     sound = torch.randn(batch, time, *shape, generator=generator)
     heard = sound if graph.frontend is None else sound / 4
-    if "regions" not in graph.inputs:
+    if "maskige" not in graph.inputs:
         return images, heard
     return images, heard, torch.randn(images.shape, generator=generator)

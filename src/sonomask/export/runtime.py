@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.models.parts.net import gate
+from sonomask.safe_reading.config import read_config
 from sonomask.structures import ModelConfig, Output
 
 __all__ = ["OnnxNet", "load_onnx", "session"]
@@ -49,11 +49,17 @@ class OnnxNet(nn.Module):
         super().__init__()
         self.config, self.session = config, session(file)
         names = [entry.name for entry in self.session.get_inputs()]
-        wanted = ["images", *["logmel"] * config.listens, *["regions"] * config.regions]
+        wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige]
         if names != wanted:
             raise WeightsError(
                 f"{file}: expected a graph that takes {', '.join(wanted)}, it takes {', '.join(names)}. "
                 "Export it with --frontend none or separate; one with the front end inside is for other programs."
+            )
+        channels = self.session.get_outputs()[0].shape[2:3]
+        if channels != [config.num_classes]:
+            raise WeightsError(
+                f"{file}: expected logits of {config.num_classes} classes (`num_classes` in config.json), "
+                f"the graph gives {channels}."
             )
 
     def forward(
@@ -61,10 +67,10 @@ class OnnxNet(nn.Module):
         images: Float[Tensor, "B T 3 H W"],
         logmel: Float[Tensor, "B T 1 96 64"] | None,
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """Logits at the size of the images."""
-        given = {"images": images, "logmel": logmel if self.config.listens else None, "regions": regions}
+        given = {"images": images, "logmel": logmel if self.config.listens else None, "maskige": maskige}
         fed = {name: value.contiguous().cpu().numpy() for name, value in given.items() if value is not None}
         try:
             logits = torch.from_numpy(self.session.run(None, fed)[0])
@@ -86,11 +92,4 @@ def load_onnx(file: str | Path) -> OnnxNet:
     path = file.with_name("config.json")
     if not file.is_file() or not path.is_file():
         raise WeightsError(f"{file}: expected a graph with config.json beside it. `sonomask export` writes both.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values.pop("format", None)
-        values.pop("export", None)
-        config = ModelConfig.from_dict(values)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
-    return OnnxNet(file, config)
+    return OnnxNet(file, read_config(path))

@@ -6,7 +6,6 @@ in steps of 32, else it is fixed. What became free is told in the result and in 
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from torch.export import Dim
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.export.graph import Frontend, Graph, example, plain_padding, reason_against
 from sonomask.models.parts.net import Net
+from sonomask.safe_reading.config import write_config
 from sonomask.workspace import atomic_path
 
 __all__ = ["Exported", "Format", "export"]
@@ -70,7 +70,7 @@ def export(
     """Export a network, check it against torch, and put the folder in place only if both agree.
 
     The graph takes `images` (B, T, 3, H, W), normalised as `config.json` says, and `logmel` (B, T, 1, 96, 64) or, with the
-    front end included, `waveform` (B, T, 15600), and of COMBO and VCT `regions`, a picture like the first; it gives `logits`
+    front end included, `waveform` (B, T, 15600), and of COMBO and VCT `maskige`, a picture like the first; it gives `logits`
     (B, T, K, H, W) and uses no custom operator.
 
     Args:
@@ -103,8 +103,7 @@ def export(
         config = model.config
         if "size" not in free:
             config = replace(config, image_size=_rounded(size or config.image_size))
-        text = json.dumps({"format": 1, **config.to_dict(), "export": about}, indent=2, ensure_ascii=False)
-        (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+        write_config(fresh / CONFIG, config, export=about)
         megabytes = file.stat().st_size / 1e6
     return Exported(Path(out), free, difference, span, megabytes)
 
@@ -143,7 +142,7 @@ def _traced(graph: Graph, file: Path, kind: Format, free: Sequence[str], size: t
     picture = dict(axes)
     if "size" in free:
         picture |= {3: STEP * Dim("height", min=1, max=128), 4: STEP * Dim("width", min=1, max=128)}
-    shapes = dict(zip(("images", "sound", "regions"), (picture, axes, picture)[: len(inputs)], strict=False))
+    shapes = dict(zip(("images", "sound", "maskige"), (picture, axes, picture)[: len(inputs)], strict=False))
     with plain_padding(graph):
         program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
     return _saved(program, file, kind, graph.inputs, "logits")

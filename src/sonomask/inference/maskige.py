@@ -1,4 +1,4 @@
-"""A picture of a frame's regions: what COMBO and VCT read beside the frame, "maskige" in their words.
+"""A frame's maskige: the second picture, coloured by region, that COMBO and VCT read beside the frame.
 
 Theirs come of Semantic-SAM. Any segmentation that knows no classes gives such a picture: every region has a colour of
 ADE20K's palette, by its rank from the smallest up, and where two overlap the smaller is seen. Three makers:
@@ -43,12 +43,12 @@ SCORE = 0.5  # of a detection, below which it is no region
 
 
 class Maker(Protocol):
-    """Pictures in, pictures of their regions out."""
+    """Turns pictures into maskiges."""
 
     name: str
 
     def __call__(self, images: UInt8[np.ndarray, "N H W 3"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """Of each picture the regions, in colours."""
+        """The maskige of each picture."""
         ...
 
 
@@ -83,12 +83,12 @@ class Superpixels:
         try:
             from skimage.segmentation import felzenszwalb
         except ImportError as error:
-            raise MissingExtraError("A picture of regions by superpixels", "regions") from error
+            raise MissingExtraError("A maskige by superpixels", "maskige") from error
         self._segment: Callable[..., np.ndarray] = felzenszwalb
         self.scale, self.smallest = scale, smallest
 
     def __call__(self, images: UInt8[np.ndarray, "N H W 3"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """Of each picture the regions, in colours."""
+        """The maskige of each picture."""
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ class MaskRCNN:
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[np.ndarray, "N H W 3"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """Of each picture the regions, in colours."""
+        """The maskige of each picture."""
         pictures = torch.from_numpy(images).to(self.device).movedim(-1, 1).float() / 255
         made = []
         for picture in pictures:
@@ -153,7 +153,7 @@ class Sam:
         try:
             from transformers import pipeline
         except ImportError as error:
-            raise MissingExtraError("A picture of regions by SAM", "sam") from error
+            raise MissingExtraError("A maskige by SAM", "sam") from error
         try:
             self._find: Any = pipeline(
                 "mask-generation", model=str(weights), device=device, model_kwargs={"use_safetensors": True}
@@ -164,7 +164,7 @@ class Sam:
         self.points, self.name = points, f"sam {Path(weights).name}"
 
     def __call__(self, images: UInt8[np.ndarray, "N H W 3"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """Of each picture the regions, in colours."""
+        """The maskige of each picture."""
         from PIL import Image
 
         made = []
@@ -190,5 +190,5 @@ def make(spec: str = "superpixels", device: str | torch.device = "cpu") -> Maker
     """
     name, _, weights = spec.partition(":")
     if name not in MAKERS or bool(weights) != (name != "superpixels"):
-        raise ValueError(f"`regions`: expected superpixels, maskrcnn:FILE or sam:FOLDER, got {spec!r}.")
+        raise ValueError(f"`maskige`: expected superpixels, maskrcnn:FILE or sam:FOLDER, got {spec!r}.")
     return MAKERS[name](weights, device) if weights else MAKERS[name]()

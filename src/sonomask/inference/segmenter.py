@@ -81,9 +81,9 @@ class Segmenter:
             raise ValueError(
                 f"`min_presence`: the model {self.config.name} has no calibrated presence score. Leave it out."
             )
-        if (maker is not None or request.maskige is not None) and not self.config.regions:
+        if (maker is not None or request.maskige is not None) and not self.config.maskige:
             raise ValueError(f"`maskige`: the model {self.config.name} reads no second picture. Leave it out.")
-        if self.config.regions and maker is None:
+        if self.config.maskige and maker is None:
             maker = make(request.maskige or "superpixels", self.device)
         self.maker = maker
 
@@ -256,7 +256,7 @@ class Segmenter:
         more: dict[str, Tensor] = {}
         if self.maker is not None:
             made = self.maker(pixels.reshape(-1, *pixels.shape[2:])).reshape(pixels.shape)
-            more["regions"] = self.prepare(made)
+            more["maskige"] = self.prepare(made)
         looks = None
         if self.request.attention:
             with Watch(self.model) as watch:

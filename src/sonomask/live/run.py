@@ -47,7 +47,7 @@ class Outputs:
         """
         sinks: list[Any] = []
         if self.json is not None:
-            lines = JsonLines(self.json, segmenter.config.classes, overwrite=self.overwrite)
+            lines = JsonLines(self.json, segmenter.config.class_names, overwrite=self.overwrite)
             sinks.append(stack.enter_context(lines))
         if self.out is not None:
             ring = feed.ring if segmenter.config.listens else None

@@ -156,7 +156,7 @@ class LiveSegmenter:
         picture = waiting.picture
         masks = self.segmenter.finish(picture.time, reduce(logits), _within(picture.size, self.height))
         ready = feed.now()
-        result = LiveMasks(masks, picture, waiting.captured, ready, self.config.classes)
+        result = LiveMasks(masks, picture, waiting.captured, ready, self.config.class_names)
         self.delays.add(result.delay)
         if self.config.listens:
             self._measure(feed, waiting.captured - picture.time)

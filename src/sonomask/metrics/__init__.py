@@ -4,6 +4,7 @@ from sonomask.metrics.binary import AVSMetrics
 from sonomask.metrics.boundary import boundary_fscore
 from sonomask.metrics.fscore import fscore
 from sonomask.metrics.jaccard import jaccard
+from sonomask.metrics.of_model import metrics_of
 from sonomask.metrics.protocols import PROTOCOLS, SEMANTIC_PROTOCOLS, Protocol
 from sonomask.metrics.semantic import SemanticMetrics
 from sonomask.metrics.timing import delays
@@ -18,4 +19,5 @@ __all__ = [
     "delays",
     "fscore",
     "jaccard",
+    "metrics_of",
 ]

@@ -119,10 +119,13 @@ def create_model(name: str, **options: Any) -> Net:
     if name not in PRESETS:
         raise ValueError(f"`name`: expected one of {', '.join(list_models())}, got {name!r}.")
     word = name.split("_")[0]
-    config = ModelConfig(name=name, options=dict(options), **CONFIGS.get(word, {}))
+    every = {**PRESETS[name], **options}
+    config = ModelConfig(
+        name=name, options=dict(options), num_classes=every.get("num_classes", 1), **CONFIGS.get(word, {})
+    )
     builder: Callable[..., Net] = BUILDERS.get(word, build)
     try:
-        return builder(config=config, **{**PRESETS[name], **options})
+        return builder(config=config, **every)
     except TypeError as error:
         raise ValueError(f"Options of {name}: {error}. See `{builder.__module__}` for what there is.") from error
 

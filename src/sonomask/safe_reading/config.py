@@ -1,16 +1,34 @@
 """Checks of what a stranger may have written into a model's `config.json`: plain, bounded values that name nothing on disk.
 
-Every value reaches a network's constructor, and some reach timm's, which would take addresses and files.
+Every value reaches a network's constructor, and some reach timm's, which would take addresses and files. Folders of
+safetensors and of ONNX are read by the same `read_config`, which has one rule for each field of `ModelConfig`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
 
-__all__ = ["FORBIDDEN", "check_config", "check_options", "check_source"]
+from sonomask.errors import WeightsError
+from sonomask.structures import ModelConfig, Pairing
+
+__all__ = [
+    "FORBIDDEN",
+    "FORMAT",
+    "RULES",
+    "check_config",
+    "check_options",
+    "check_source",
+    "read_config",
+    "write_config",
+]
+
+FORMAT = 2  # of the files that are written; 1, in which COMBO's maskige was called regions, is read too
+LARGEST_CONFIG = 2**20  # bytes
 
 FORBIDDEN = {  # arguments by which timm would fetch or read weights, and words by which configs name classes
     "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir",
@@ -19,35 +37,70 @@ FORBIDDEN = {  # arguments by which timm would fetch or read weights, and words 
 NETWORK = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 WORD = re.compile(r"[^/\\:\x00-\x1f]{0,200}")
 LARGEST, LONGEST, DEEPEST = 2048, 256, 4
-RANGES: dict[str, tuple[float, float]] = {  # of numbers and of each number of a list
-    "image_size": (8, 4096), "clip_length": (1, 600), "mean": (-1000, 1000), "std": (1e-6, 1000), "threshold": (0, 1),
-    "presence": (-1e6, 1e6), "fold": (1, 600),
-}  # fmt: skip
-LENGTHS = {"image_size": 2, "mean": 3, "std": 3, "presence": 2}
-TEXTS = {"about": 100_000, "name": 100, "protocol": 100, "pairing": 100}
-FLAGS = {"listens", "dense"}
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The config of a model folder, of safetensors or ONNX.
+
+    Raises:
+        WeightsError: The file can't be read, is of a format that is not known, or breaks a rule.
+    """
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise WeightsError(f"{path}: expected at most {LARGEST_CONFIG} bytes, the file is larger.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise WeightsError(f"{path}: expected a table of settings, got a {type(values).__name__}.")
+        version = values.pop("format", None)
+        if version not in (1, FORMAT) or isinstance(version, bool):
+            raise WeightsError(f"{path}: expected format 1 to {FORMAT}, got {version!r}. Use a sonomask that knows it.")
+        values.pop("export", None)  # what `export` measured, for readers
+        if version == 1:
+            values = _from_format_1(values)
+        check_config(values)
+        return ModelConfig.from_dict(values)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
+
+
+def write_config(path: Path, config: ModelConfig, **more: Mapping[str, Any]) -> None:
+    """Write what `read_config` reads.
+
+    Args:
+        path: The file.
+        config: What to write.
+        more: Further tables, for people; `export` is one.
+    """
+    text = json.dumps({"format": FORMAT, **config.to_dict(), **more}, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 did not store the number of classes, and called the maskige regions."""
+    options = values.get("options", {})
+    options = dict(options) if isinstance(options, Mapping) else options
+    for table in (values, options):
+        if isinstance(table, dict) and "regions" in table:
+            table["maskige"] = table.pop("regions")
+    classes = 71 if str(values.get("name")).startswith("avss_") else 1
+    if isinstance(options, dict):
+        classes = options.get("num_classes", classes)
+    return {**values, "options": options, "num_classes": classes}
 
 
 def check_config(values: Mapping[str, Any]) -> None:
-    """Check the content of a `config.json`.
+    """Check the content of a `config.json`, each field by its rule in `RULES`.
 
     Raises:
-        ValueError: A value has another type than it must have, or is out of all bounds.
+        ValueError: A field is unknown, or its value has another type than it must have or is out of bounds.
     """
+    unknown = sorted(map(str, set(values) - set(RULES)))
+    _expect(not unknown, "config", ", ".join(unknown), f"fields among {', '.join(RULES)}")
     for key, value in values.items():
+        expected, holds = RULES[key]
         if key == "options":
             check_options(value)
-        elif key in TEXTS:
-            _expect(isinstance(value, str) and len(value) <= TEXTS[key], key, value, "a text")
-        elif key in FLAGS:
-            _expect(isinstance(value, bool), key, value, "true or false")
-        elif key == "classes":
-            names = isinstance(value, list | tuple) and len(value) <= 10_000
-            _expect(names and all(isinstance(v, str) and len(v) <= 200 for v in value), key, value, "names")
-        elif key in RANGES and value is not None:
-            _numbers(key, value)
-        else:
-            _plain(value, key, 0)
+        _expect(holds(value), key, value, expected)
 
 
 def check_options(options: Any) -> None:
@@ -69,15 +122,66 @@ def check_source(name: str) -> None:
     _expect(bool(NETWORK.fullmatch(name)) and ".." not in name, "backbone", name, "the plain name of a network of timm")
 
 
-def _numbers(key: str, value: Any) -> None:
-    several = isinstance(value, list | tuple)
-    numbers = list(value) if several else [value]
-    low, high = RANGES[key]
-    fine = all(isinstance(n, int | float) and not isinstance(n, bool) and low <= n <= high for n in numbers)
-    fine &= several == (key in LENGTHS) and len(numbers) == LENGTHS.get(key, 1)
-    if key in ("image_size", "clip_length", "fold"):
-        fine &= all(isinstance(n, int) for n in numbers)
-    _expect(fine, key, value, f"{LENGTHS.get(key, 1)} of {low:g} to {high:g}")
+def _is_number(value: Any, low: float, high: float, *, whole: bool = False) -> bool:
+    kinds: Any = int if whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> tuple[str, Callable[[Any], bool]]:
+    """The rule of a number (NaN is in no range)."""
+    expected = f"{'an integer' if whole else 'a number'} from {low:g} to {high:g}"
+    return expected, lambda value: _is_number(value, low, high, whole=whole)
+
+
+def _numbers(
+    count: int, low: float, high: float, *, whole: bool = False, null: bool = False
+) -> tuple[str, Callable[[Any], bool]]:
+    """The rule of a list of so many numbers, or null."""
+
+    def holds(value: Any) -> bool:
+        if value is None:
+            return null
+        several = isinstance(value, list | tuple) and len(value) == count
+        return several and all(_is_number(v, low, high, whole=whole) for v in value)
+
+    kind = "integers" if whole else "numbers"
+    return f"{count} {kind} from {low:g} to {high:g}{', or null' if null else ''}", holds
+
+
+def _text(longest: int, pattern: re.Pattern[str] | None = None) -> tuple[str, Callable[[Any], bool]]:
+    def holds(value: Any) -> bool:
+        return isinstance(value, str) and len(value) <= longest and (pattern is None or bool(pattern.fullmatch(value)))
+
+    return f"a {'plain name' if pattern else 'text'} of at most {longest} characters", holds
+
+
+def _names(value: Any) -> bool:
+    several = isinstance(value, list | tuple) and len(value) <= MOST_CLASSES
+    return several and all(isinstance(v, str) and len(v) <= 200 for v in value)
+
+
+MOST_CLASSES = 256  # a mask of classes is stored in bytes
+FLAG = ("true or false", lambda value: isinstance(value, bool))
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": _text(100, NETWORK),
+    "options": ("a table", lambda value: isinstance(value, Mapping)),  # its content: `check_options`
+    "image_size": _numbers(2, 8, 4096, whole=True),
+    "score_size": _numbers(2, 8, 4096, whole=True, null=True),
+    "mean": _numbers(3, -1000, 1000),
+    "std": _numbers(3, 1e-6, 1000),
+    "clip_length": _number(1, 600, whole=True),
+    "pairing": (f"one of {', '.join(get_args(Pairing))}", lambda value: value in get_args(Pairing)),
+    "threshold": _number(0, 1),
+    "protocol": _text(100, NETWORK),
+    "num_classes": _number(1, MOST_CLASSES, whole=True),
+    "classes": (f"at most {MOST_CLASSES} names", _names),
+    "listens": FLAG,
+    "dense": FLAG,
+    "maskige": FLAG,
+    "presence": _numbers(2, -1e6, 1e6, null=True),
+    "about": _text(100_000),
+}
+"""What each field of `ModelConfig` may be: in words, and as a check. Null is allowed only where the words say so."""
 
 
 def _plain(value: Any, key: str, depth: int) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from sonomask.checkpoints.folder import fingerprint
-from sonomask.metrics import AVSMetrics, SemanticMetrics
+from sonomask.metrics import metrics_of
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
 from sonomask.structures import Batch, ModelConfig
 from sonomask.training.callbacks import panel
@@ -84,13 +84,12 @@ def evaluate(
     """
     rows: list[dict[str, Any]] = []
     config: Any = model.config
-    semantic = len(config.classes) > 1 or config.protocol.startswith("avss")
     protocols = protocols or [config.protocol]
     drawn: list[tuple[float, str, Tensor]] = []
     pictures = ""
     for sound in sounds:
         generator = torch.Generator().manual_seed(seed)
-        scores = SemanticMetrics() if semantic else _metrics(protocols, details=details and sound == "own")
+        scores = metrics_of(config, protocols, details=details and sound == "own")
         count = 0
         for whole in batches:
             batch = alter(whole, sound, generator).to(device)
@@ -99,7 +98,7 @@ def evaluate(
             places = torch.arange(count, count + len(logits), device=device)
             count += len(logits)
             scores.update(
-                logits if semantic else logits[:, :, 0], batch.masks, labelled=batch.labelled, valid=batch.valid,
+                logits if config.semantic else logits[:, :, 0], batch.masks, labelled=batch.labelled, valid=batch.valid,
                 indices=places, categories=batch.categories,
             )  # fmt: skip
             if sound == "own" and save_masks is not None:
@@ -113,7 +112,7 @@ def evaluate(
             (out / "worst").mkdir(parents=True, exist_ok=True)
             pixels = (picture * 255).byte().permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
-    scored = SEMANTIC_PROTOCOLS if semantic else {name: protocol(name).source for name in protocols}
+    scored = SEMANTIC_PROTOCOLS if config.semantic else {name: protocol(name).source for name in protocols}
     told = {"pictures": pictures, "protocol": "; ".join(f"{name} ({source})" for name, source in scored.items())}
     known = {
         **told,
@@ -144,10 +143,6 @@ def fit(logits: Tensor, size: Sequence[int]) -> Tensor:
         return logits
     small = F.interpolate(logits.flatten(0, 1), size=tuple(size), mode="bilinear", align_corners=False)
     return small.unflatten(0, logits.shape[:2])
-
-
-def _metrics(protocols: Sequence[str], *, details: bool) -> AVSMetrics:
-    return AVSMetrics(protocols=tuple(protocols), boundary=details, categories=details)
 
 
 def alter(batch: Batch, sound: Sound, generator: torch.Generator) -> Batch:

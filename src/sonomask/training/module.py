@@ -13,7 +13,7 @@ from sonomask.checkpoints.convert import load_backbone, read_checkpoint, split_p
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
 from sonomask.errors import DatasetError
 from sonomask.losses import masks as losses
-from sonomask.metrics import AVSMetrics, SemanticMetrics
+from sonomask.metrics import metrics_of
 from sonomask.models.catalog import create_model
 from sonomask.structures import Batch, Output
 
@@ -113,9 +113,8 @@ class AVSModule(LightningModule):
         self.still = self._ear() if freeze_audio and self.model.keeps_audio else None
         if self.still is not None:
             self.still.requires_grad_(requires_grad=False)
-        self.semantic = (options or {}).get("num_classes", 1) > 1 or model.startswith("avss")
         self.run = torch.compile(self.model) if compile else self.model
-        self.scores = SemanticMetrics() if self.semantic else AVSMetrics(protocols=protocols)
+        self.scores = metrics_of(self.model.config, protocols)
 
     def _ear(self) -> Any:
         return getattr(self.model, "audio", None)
@@ -178,7 +177,7 @@ class AVSModule(LightningModule):
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Each term, weighted."""
-        if self.semantic:
+        if self.model.config.semantic:
             terms = {"cross_entropy": losses.cross_entropy(output.logits, batch.masks, batch.valid & batch.labelled)}
         else:
             terms = {"bce": losses.binary_cross_entropy(output.logits, batch.masks, batch.labelled)}
@@ -218,7 +217,7 @@ class AVSModule(LightningModule):
         size = self.trainer.datamodule.eval_batch_size  # type: ignore[attr-defined]
         first = index * size * self.trainer.world_size + self.global_rank
         places = torch.arange(len(batch.images), device=self.device) * self.trainer.world_size + first
-        logits = output.logits if self.semantic else output.logits[:, :, 0]
+        logits = output.logits if self.model.config.semantic else output.logits[:, :, 0]
         self.scores.update(
             logits.float(), batch.masks, labelled=batch.labelled, valid=batch.valid, indices=places,
             categories=batch.categories,

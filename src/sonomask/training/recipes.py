@@ -113,7 +113,7 @@ def evaluate(argv: Sequence[str]) -> Report:
         device=options.device, out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
         worst=options.worst, seed=options.seed, details=options.details,
         facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split,
-               **({"regions": str(getattr(options.data, "regions", None))} if model.config.regions else {})},
+               **({"maskige": str(getattr(options.data, "maskige", None))} if model.config.maskige else {})},
     )  # fmt: skip
     if out is not None:
         report.save(out)

@@ -6,7 +6,7 @@ import torch
 from sonomask.models.catalog import create_model
 from sonomask.models.nets.combo import whose
 from sonomask.models.nets.vct import Grouping
-from sonomask.models.parts.mask_decoder import inside, scores, semantic
+from sonomask.models.parts.mask_decoder import Predictions, class_maps, inside, logits_of
 from sonomask.structures import Batch
 
 TINY = {"width": 32, "queries": 8, "depth": 1, "layers": 4, "audio_hidden": 32, "points": 64}
@@ -22,45 +22,45 @@ def build(name, **options):
 
 def inputs(b=1, t=3):
     generator = torch.Generator().manual_seed(1)
-    images, regions = torch.randn(2, b, t, 3, 64, 64, generator=generator)
-    return images, torch.randn(b, t, 1, 96, 64, generator=generator), regions
+    images, maskige = torch.randn(2, b, t, 3, 64, 64, generator=generator)
+    return images, torch.randn(b, t, 1, 96, 64, generator=generator), maskige
 
 
 def clips(classes=2, categories=("dog", "car")):
-    images, logmel, regions = inputs(b=2)
+    images, logmel, maskige = inputs(b=2)
     masks = torch.zeros(2, 3, 64, 64, dtype=torch.long)
     masks[:, :, 10:40, 20:50] = classes - 1
     there = torch.ones(2, 3, dtype=torch.bool)
-    return Batch(images, logmel, masks, there, there, ("a", "b"), categories, regions)
+    return Batch(images, logmel, masks, there, there, ("a", "b"), categories, maskige)
 
 
 @pytest.mark.parametrize(("name", "options"), [("combo_resnet50", COMBO), ("vct_swin_b", SWIN)])
 def test_the_second_picture_is_asked_for_and_tells(name, options):
-    model, (images, logmel, regions) = build(name, **options), inputs()
-    assert model.config.regions
+    model, (images, logmel, maskige) = build(name, **options), inputs()
+    assert model.config.maskige
     with torch.no_grad():
-        ours, other = (model(images, logmel, regions=r).logits for r in (regions, regions.flip(-1)))
-        with pytest.raises(ValueError, match="picture of regions for each frame"):
+        ours, other = (model(images, logmel, maskige=r).logits for r in (maskige, maskige.flip(-1)))
+        with pytest.raises(ValueError, match="maskige for each frame"):
             model(images, logmel)
     assert not torch.allclose(ours, other)
 
 
 def test_without_regions_half_of_the_encoders_is_not_built():
-    alone, both = build("combo_resnet50", **COMBO, regions=False), build("combo_resnet50", **COMBO)
-    assert not alone.config.regions
-    assert not [n for n, _ in alone.named_parameters() if ".regions." in n or ".gates." in n]
+    alone, both = build("combo_resnet50", **COMBO, maskige=False), build("combo_resnet50", **COMBO)
+    assert not alone.config.maskige
+    assert not [n for n, _ in alone.named_parameters() if ".maskige." in n or ".gates." in n]
     assert sum(p.numel() for p in both.backbone.parameters()) > 2 * sum(p.numel() for p in alone.backbone.parameters())
 
 
 def test_frames_get_their_own_sound_unless_it_is_mixed_as_the_reference_does():
     own, mixed = (build("combo_resnet50", **COMBO, audio_queries=how) for how in ("own", "mixed"))
-    images, _, regions = inputs()
+    images, _, maskige = inputs()
     sound = torch.rand(1, 3, 128)
     other = sound.clone()
     other[:, 0] = torch.randn(128)
     for model, alike in ((own, True), (mixed, False)):
         with torch.no_grad():
-            first, second = (model.decode(images, s, regions=regions).logits[:, 2] for s in (sound, other))
+            first, second = (model.decode(images, s, maskige=maskige).logits[:, 2] for s in (sound, other))
         assert torch.equal(first, second) is alike
 
 
@@ -71,11 +71,11 @@ def test_mixed_sounds_lie_as_a_repeat_and_a_reshape_lay_them():
 
 
 def test_mixed_sounds_are_those_of_the_frames_that_exist():
-    model, (images, _, regions) = build("combo_resnet50", **COMBO, audio_queries="mixed"), inputs(t=5)
+    model, (images, _, maskige) = build("combo_resnet50", **COMBO, audio_queries="mixed"), inputs(t=5)
     sound, valid = torch.rand(1, 5, 128), torch.tensor([[True, True, True, False, False]])
     with torch.no_grad():
-        padded = model.decode(images, sound, valid, regions).logits[:, :3]
-        alone = model.decode(images[:, :3], sound[:, :3], regions=regions[:, :3]).logits
+        padded = model.decode(images, sound, valid, maskige).logits[:, :3]
+        alone = model.decode(images[:, :3], sound[:, :3], maskige=maskige[:, :3]).logits
     torch.testing.assert_close(padded, alone, atol=1e-4, rtol=1e-4)
 
 
@@ -100,15 +100,15 @@ def test_a_mask_that_is_nowhere_closes_no_cell():
 
 def test_two_maps_become_the_logit_whose_sigmoid_is_the_softmax_of_the_second():
     classes, masks = torch.randn(1, 6, 3), torch.randn(1, 6, 4, 4)
-    maps = semantic(classes, masks, (8, 8))
-    torch.testing.assert_close(scores(maps).sigmoid(), maps.softmax(1)[:, 1:])
-    more = torch.rand(1, 71, 4, 4)
-    assert torch.equal(scores(more), more)
+    maps = class_maps(classes, masks, (8, 8))
+    said = Predictions((classes,), (masks,))
+    torch.testing.assert_close(logits_of(said, (8, 8), semantic=False).sigmoid(), maps.softmax(1)[:, 1:])
+    assert torch.equal(logits_of(said, (8, 8), semantic=True), maps)
 
 
 def test_the_maps_are_sums_over_queries():
     classes, masks = torch.randn(1, 3, 4), torch.randn(1, 3, 2, 2)
-    ours = semantic(classes, masks, (2, 2))
+    ours = class_maps(classes, masks, (2, 2))
     for k in range(3):
         whole = sum(classes[0, q].softmax(0)[k] * masks[0, q].sigmoid() for q in range(3))
         torch.testing.assert_close(ours[0, k], whole)
@@ -126,16 +126,16 @@ def test_vct_gives_each_pixel_to_the_query_that_fits_it_best():
 
 
 def test_vct_knows_its_own_size_only():
-    model, (images, logmel, regions) = build("vct_swin_b", **VCT), inputs()
+    model, (images, logmel, maskige) = build("vct_swin_b", **VCT), inputs()
     with pytest.raises(ValueError, match="VCT knows 64×64 pixels only"):
-        model(images[..., :32], logmel, regions=regions[..., :32])
+        model(images[..., :32], logmel, maskige=maskige[..., :32])
 
 
 def test_vct_frames_do_not_know_each_other():
-    model, (images, logmel, regions) = build("vct_swin_b", **VCT), inputs()
+    model, (images, logmel, maskige) = build("vct_swin_b", **VCT), inputs()
     with torch.no_grad():
-        whole = model(images, logmel, regions=regions).logits
-        alone = model(images[:, 1:2], logmel[:, 1:2], regions=regions[:, 1:2]).logits
+        whole = model(images, logmel, maskige=maskige).logits
+        alone = model(images[:, 1:2], logmel[:, 1:2], maskige=maskige[:, 1:2]).logits
     torch.testing.assert_close(whole[:, 1:2], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -171,7 +171,7 @@ def test_a_few_steps_on_one_batch_find_its_masks(name, options):
         optimizer.step()
         losses.append(loss.item())
     with torch.no_grad():
-        found = model(batch.images, batch.logmel, regions=batch.regions).logits[:, :, 0] > 0
+        found = model(batch.images, batch.logmel, maskige=batch.maskige).logits[:, :, 0] > 0
     truth = batch.masks > 0
     assert losses[-1] < 0.6 * losses[0]
     assert (found & truth).sum() / (found | truth).sum() > 0.7

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sonomask.checkpoints.published.layout import Layout, Names
 
-_BACKBONE = r"^(backbone\.(?:frames|regions))\."
+_BACKBONE = r"^(backbone\.(?:frames|maskige))\."
 
 
 def _down(template: str, by: int = 1) -> Callable[[re.Match[str]], str]:
@@ -18,7 +18,7 @@ def _down(template: str, by: int = 1) -> Callable[[re.Match[str]], str]:
 
 SHARED: Names = (
     (r"^backbone\.", "backbone.frames."),
-    (r"^pre_sam_backbone\.", "backbone.regions."),
+    (r"^pre_sam_backbone\.", "backbone.maskige."),
     (r"^scale_factor_module\.", "backbone.gates."),
     (r"^audio_backbone\.", "audio."),
     (r"^sem_seg_head\.audio_transformation\.embeddings\.", "listen."),

@@ -25,19 +25,19 @@ class COMBO(Net):
     """Marks what sounds by a hundred masks with classes, of which each frame's sound knows from the start.
 
         image ──▶ encoder ──┐
-        regions ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
+        maskige ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
         sound ──▶ VGGish ─┬──────────▶ bilateral fusion ◀┘
                           └─▶ MLP ─▶ + queries ─▶ masked-attention decoder over the maps ─▶ masks with classes ─▶ logits
 
     Args:
-        config: Travels with the model; `regions` is filled in.
+        config: Travels with the model; `maskige` is filled in.
         backbone: timm name of a network with four levels.
         num_classes: K; 1 for a mask, which is told from a background class of its own.
         fusion: "bilateral", or "none", as in one of the reference's test settings (its MHA-None).
         audio_queries: "own": a frame's queries get the frame's sound. "mixed": as the published weights were trained, the
             queries of every frame get the sounds of all frames of the clip, query q of frame b that of frame
             ⌊(q·N + b)/Q⌋ of its N; a slip in the reference that its figures depend on.
-        regions: Whether it sees a second picture of each frame, its regions in colours (`sonomask.inference.maskige`).
+        maskige: Whether it sees a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         audio: "vggish", "light", or None for a model that is given embeddings (`decode`).
         drop_path: Share of the backbone's blocks that training leaves out.
         width: Channels of everything behind the backbone.
@@ -61,7 +61,7 @@ class COMBO(Net):
         num_classes: int = 1,
         fusion: Literal["bilateral", "none"] = "bilateral",
         audio_queries: Literal["own", "mixed"] = "own",
-        regions: bool = True,
+        maskige: bool = True,
         audio: Literal["vggish", "light"] | None = "vggish",
         drop_path: float = 0.0,
         width: int = 256,
@@ -77,7 +77,7 @@ class COMBO(Net):
         ):  # fmt: skip
             if value not in known:
                 raise ValueError(f"`{name}`: expected {' or '.join(known)}, got {value!r}.")
-        self.backbone = encoder(backbone, size=config.image_size[0], drop_path=drop_path, regions=regions)
+        self.backbone = encoder(backbone, size=config.image_size[0], drop_path=drop_path, maskige=maskige)
         attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
         self.pixels = PixelDecoder(self.backbone.channels, attention, width)
         self.audio = None if audio is None else VGGish() if audio == "vggish" else LightEncoder(VGGish.channels)
@@ -88,7 +88,7 @@ class COMBO(Net):
         )  # fmt: skip
         self.classes = max(num_classes, 2)
         self.decoder = MaskDecoder(self.classes, queries=queries, width=width, hidden=8 * width, layers=layers)
-        self.config, self.audio_queries, self.points = replace(config, regions=regions), audio_queries, points
+        self.config, self.audio_queries, self.points = replace(config, maskige=maskige), audio_queries, points
 
     def picture_net(self) -> Any:
         """The network of the frames."""
@@ -99,10 +99,10 @@ class COMBO(Net):
         images: Float[Tensor, "B T 3 H W"],
         logmel: Float[Tensor, "B T 1 96 64"] | None,
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """Logits at the size of the images: of one mask the difference of its class's and the background's map."""
-        return self.decode(images, self.hear(logmel), valid, regions)
+        return self.decode(images, self.hear(logmel), valid, maskige)
 
     def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T 128"]:
         """The sound's embedding."""
@@ -116,11 +116,11 @@ class COMBO(Net):
         images: Float[Tensor, "B T 3 H W"],
         sound: Float[Tensor, "B T 128"],
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """`forward` for those who bring their own audio embedding."""
-        said = self.predict(images, sound, valid, regions, every=False)
-        logits = logits_of(said, images.shape[-2:])
+        said = self.predict(images, sound, valid, maskige, every=False)
+        logits = logits_of(said, images.shape[-2:], semantic=self.config.semantic)
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
     def predict(
@@ -128,12 +128,12 @@ class COMBO(Net):
         images: Float[Tensor, "B T 3 H W"],
         sound: Float[Tensor, "B T 128"],
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
         *,
         every: bool = True,
     ) -> Predictions:
         """Masks and classes of every frame, before the first layer and after each, or only the last ones."""
-        maps = self.backbone(images.flatten(0, 1), None if regions is None else regions.flatten(0, 1))
+        maps = self.backbone(images.flatten(0, 1), None if maskige is None else maskige.flatten(0, 1))
         pixels, maps = self.pixels(maps)
         pixels, heard = self.fusion(pixels, sound.flatten(0, 1))
         extra = self._extra(self.listen(heard).unflatten(0, sound.shape[:2]), valid)
@@ -141,7 +141,7 @@ class COMBO(Net):
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and the consistency of a clip's frames."""
-        said = self.predict(batch.images, self.hear(batch.logmel), batch.valid, batch.regions)
+        said = self.predict(batch.images, self.hear(batch.logmel), batch.valid, batch.maskige)
         chosen, shape = batch.labelled.flatten(), batch.labelled.shape
         terms = set_loss(
             [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], batch.masks[batch.labelled],

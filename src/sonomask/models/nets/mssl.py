@@ -26,7 +26,7 @@ class MSSL(Net):
         S_k(p) = ReLU⟨sound's class feature, projected pixel⟩      localisation: Σ_k p_k S_k / Σ_k p_k
 
     Args:
-        config: Travels with the model; `config.classes` may name the labels.
+        config: Travels with the model.
         labels: Categories in the order of the classes, as the data set gives them.
         classes: K, if the labels have no names.
         stage: 1, or 2 which starts from the weights of 1.

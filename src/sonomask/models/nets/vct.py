@@ -27,19 +27,19 @@ class VCT(Net):
     """Marks what sounds by queries that come of the picture and then ask the sound.
 
         image ──▶ encoder ──┐
-        regions ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
+        maskige ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
         pixels ─▶ visual queries ─▶ + learned queries ─┐
         sound ──▶ VGGish's last map (6×4) ─▶ MLP ─┐    ▼
                                                   └─▶ masked-attention decoder over sound, 1/32, 1/16, 1/8 ─▶ logits
 
     Args:
-        config: Travels with the model; `regions` is filled in.
+        config: Travels with the model; `maskige` is filled in.
         backbone: timm name of a Swin or of another network with four levels.
         size: Side of the pictures; the visual queries know no other.
         num_classes: K; 1 for a mask, which is told from a background class of its own.
         prototypes: How many kinds of sound the visual queries are prompted with; 0 for none (MS3).
         categories: Names of the clips' categories in the order of the prototypes, if a clip has one and not a label map.
-        regions: Whether it sees a second picture of each frame, its regions in colours (`sonomask.inference.maskige`).
+        maskige: Whether it sees a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         drop_path: Share of the backbone's blocks that training leaves out.
         width: Channels of everything behind the backbone.
         queries: Q.
@@ -62,7 +62,7 @@ class VCT(Net):
         num_classes: int = 1,
         prototypes: int = 0,
         categories: tuple[str, ...] = (),
-        regions: bool = True,
+        maskige: bool = True,
         drop_path: float = 0.3,
         width: int = 256,
         queries: int = 100,
@@ -76,7 +76,7 @@ class VCT(Net):
             raise ValueError(
                 f"`categories`: expected one name for each of {prototypes} prototypes, got {len(categories)}."
             )
-        self.backbone = encoder(backbone, size=size, drop_path=drop_path, regions=regions)
+        self.backbone = encoder(backbone, size=size, drop_path=drop_path, maskige=maskige)
         attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
         self.pixels = PixelDecoder(self.backbone.channels, attention, width)
         self.audio = VGGish(embed=False)
@@ -90,7 +90,7 @@ class VCT(Net):
             self.classes, queries=queries, width=width, hidden=8 * width, layers=layers, levels=4, whole=(0,)
         )
         self.tell = Telling(width) if prototypes else None
-        self.config = replace(config, regions=regions, image_size=(size, size))
+        self.config = replace(config, maskige=maskige, image_size=(size, size))
         self.side, self.categories, self.points = size, tuple(categories), points
 
     def picture_net(self) -> Any:
@@ -102,10 +102,10 @@ class VCT(Net):
         images: Float[Tensor, "B T 3 H W"],
         logmel: Float[Tensor, "B T 1 96 64"] | None,
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """Logits at the size of the images: of one mask the difference of its class's and the background's map."""
-        return self.decode(images, self.hear(logmel), valid, regions)
+        return self.decode(images, self.hear(logmel), valid, maskige)
 
     def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T 512 6 4"]:
         """VGGish's last map: time by frequency."""
@@ -119,18 +119,18 @@ class VCT(Net):
         images: Float[Tensor, "B T 3 H W"],
         sound: Float[Tensor, "B T 512 6 4"],
         valid: Bool[Tensor, "B T"] | None = None,
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
         """`forward` for those who bring their own map of the sound."""
-        said, _ = self.predict(images, sound, regions, every=False)
-        logits = logits_of(said, images.shape[-2:])
+        said, _ = self.predict(images, sound, maskige, every=False)
+        logits = logits_of(said, images.shape[-2:], semantic=self.config.semantic)
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
 
     def predict(
         self,
         images: Float[Tensor, "B T 3 H W"],
         sound: Float[Tensor, "B T 512 6 4"],
-        regions: Float[Tensor, "B T 3 H W"] | None = None,
+        maskige: Float[Tensor, "B T 3 H W"] | None = None,
         *,
         every: bool = True,
     ) -> tuple[Predictions, Float[Tensor, "N C 6 4"]]:
@@ -143,14 +143,14 @@ class VCT(Net):
             raise ValueError(
                 f"`images`: VCT knows {self.side}×{self.side} pixels only, got {tuple(images.shape[-2:])}."
             )
-        maps = self.backbone(images.flatten(0, 1), None if regions is None else regions.flatten(0, 1))
+        maps = self.backbone(images.flatten(0, 1), None if maskige is None else maskige.flatten(0, 1))
         pixels, maps = self.pixels(maps)
         heard = self.listen(sound.flatten(0, 1).movedim(1, -1)).movedim(-1, 1)
         return self.decoder(self.look(pixels), [heard, *maps], pixels, every=every), heard
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and that of the prototypes."""
-        said, heard = self.predict(batch.images, self.hear(batch.logmel), batch.regions)
+        said, heard = self.predict(batch.images, self.hear(batch.logmel), batch.maskige)
         chosen, truth = batch.labelled.flatten(), batch.masks[batch.labelled]
         terms = set_loss(
             [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], truth,

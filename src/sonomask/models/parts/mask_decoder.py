@@ -110,27 +110,31 @@ def inside(masks: Float[Tensor, "N Q h w"], size: Sequence[int]) -> Bool[Tensor,
     return seen | ~seen.any(2, keepdim=True)
 
 
-def semantic(classes: Float[Tensor, "N Q _K"], masks: Float[Tensor, "N Q h w"], size: Sequence[int]) -> Tensor:
+def class_maps(classes: Float[Tensor, "N Q _K"], masks: Float[Tensor, "N Q h w"], size: Sequence[int]) -> Tensor:
     """A map for each class: Σ over queries of its probability times that of the mask, N K H W; 0 to Q."""
     masks = F.interpolate(masks, size=tuple(size), mode="bilinear", align_corners=False).sigmoid()
     return torch.einsum("nqk,nqhw->nkhw", classes.softmax(-1)[..., :-1], masks)
 
 
-def logits_of(said: Predictions, size: Sequence[int]) -> Float[Tensor, "N _K H W"]:
-    """What the last stage marks, frame by frame: a frame's masks at full size are a hundred times its picture."""
-    if torch.compiler.is_compiling():  # a graph with a free number of frames can't take them one by one
-        return scores(semantic(said.classes[-1], said.masks[-1], size))
-    frames = zip(said.classes[-1].split(1), said.masks[-1].split(1), strict=True)
-    return scores(torch.cat([semantic(classes, masks, size) for classes, masks in frames]))
-
-
-def scores(maps: Float[Tensor, "N K H W"]) -> Float[Tensor, "N _K H W"]:
-    """Logits of the class maps: themselves, but of two (background, object) their difference.
+def logits_of(said: Predictions, size: Sequence[int], *, semantic: bool) -> Float[Tensor, "N _K H W"]:
+    """Logits of the last stage: the class maps of a semantic model; for one mask, object minus background.
 
     The references score one mask by the softmax of the two maps; its second channel is the sigmoid of that difference,
-    so the usual sigmoid and ½ give their result. Of more classes the best is the best map, here as there.
+    so the usual sigmoid and ½ give their result. With more classes the best is the best map, here as there.
+
+    Frames are taken one by one, since a frame's masks at full size hold a hundred times as many numbers as its picture.
+
+    Args:
+        said: Predictions of N frames.
+        size: Height and width of the logits.
+        semantic: Whether the model tells classes apart.
     """
-    return maps[:, 1:] - maps[:, :1] if maps.shape[1] == 2 else maps
+    if torch.compiler.is_compiling():  # a graph with a free number of frames can't take them one by one
+        maps = class_maps(said.classes[-1], said.masks[-1], size)
+    else:
+        frames = zip(said.classes[-1].split(1), said.masks[-1].split(1), strict=True)
+        maps = torch.cat([class_maps(classes, masks, size) for classes, masks in frames])
+    return maps if semantic else maps[:, 1:] - maps[:, :1]
 
 
 def _places(x: Float[Tensor, "N C h w"]) -> Float[Tensor, "S C"]:

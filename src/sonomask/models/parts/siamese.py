@@ -1,4 +1,4 @@
-"""Two encoders of pictures: one for the frame, one for the picture of its regions."""
+"""Two encoders of pictures: one for the frame, one for its maskige (the frame coloured by region)."""
 
 from typing import Any
 
@@ -10,51 +10,51 @@ from sonomask.models.parts.backbone import Backbone
 
 
 class Siamese(nn.Module):
-    """Feature maps of a frame, to which those of its regions are added as far as their own mean tells.
+    """Feature maps of a frame, to which those of its maskige are added as far as their own mean tells.
 
-        f_i = frames_i(image) + g_i · regions_i(regions),   g_i = σ(MLP(mean of regions_i over the picture))
+        f_i = frames_i(image) + g_i · maskige_i(maskige),   g_i = σ(MLP(mean of maskige_i over the picture))
 
     Args:
         frames: Pictures to four maps, fine to coarse, with `channels`.
-        regions: A second such network; None for a model that sees frames only.
+        maskige: A second such network; None for a model that sees frames only.
 
     Source: Yang et al., "Cooperation Does Matter" (COMBO), CVPR 2024, section 3.2 (Siam-Encoder Module).
     """
 
-    def __init__(self, frames: Any, regions: Any) -> None:
+    def __init__(self, frames: Any, maskige: Any) -> None:
         super().__init__()
         self.frames: Any = frames
-        self.regions: Any = regions
+        self.maskige: Any = maskige
         self.channels: tuple[int, ...] = frames.channels
-        self.gates = nn.ModuleList() if regions is None else nn.ModuleList(_Gate(c) for c in self.channels)
+        self.gates = nn.ModuleList() if maskige is None else nn.ModuleList(_Gate(c) for c in self.channels)
 
     def forward(
-        self, images: Float[Tensor, "N 3 H W"], regions: Float[Tensor, "N 3 H W"] | None
+        self, images: Float[Tensor, "N 3 H W"], maskige: Float[Tensor, "N 3 H W"] | None
     ) -> list[Float[Tensor, "N _C _h _w"]]:
         """Four maps, fine to coarse.
 
         Raises:
-            ValueError: The picture of the regions is missing or of another shape.
+            ValueError: The maskige is missing or of another shape.
         """
         maps: list[Tensor] = self.frames(images)
-        if self.regions is None:
+        if self.maskige is None:
             return maps
-        if regions is None or regions.shape != images.shape:
-            got = None if regions is None else tuple(regions.shape)
+        if maskige is None or maskige.shape != images.shape:
+            got = None if maskige is None else tuple(maskige.shape)
             raise ValueError(
-                f"`regions`: expected a picture of regions for each frame, {tuple(images.shape)}, got {got}. "
-                "`sonomask.inference.maskige` makes them; a model built with regions=False needs none."
+                f"`maskige`: expected a maskige for each frame, {tuple(images.shape)}, got {got}. "
+                "`sonomask.inference.maskige` makes them; a model built with maskige=False needs none."
             )
-        seconds: list[Tensor] = self.regions(regions)
+        seconds: list[Tensor] = self.maskige(maskige)
         return [x + gate(y) * y for x, y, gate in zip(maps, seconds, self.gates, strict=True)]
 
     @property
     def nets(self) -> list[Any]:
-        """The networks of the frames and, if there are two, of the regions."""
-        return [part.net for part in (self.frames, self.regions) if part is not None]
+        """The networks of the frames and, if there are two, of the maskige."""
+        return [part.net for part in (self.frames, self.maskige) if part is not None]
 
     def pair(self) -> None:
-        """Start the network of the regions where that of the frames is."""
+        """Start the network of the maskige where that of the frames is."""
         for net in self.nets[1:]:
             net.load_state_dict(self.nets[0].state_dict())
 
@@ -97,7 +97,7 @@ class Swin(nn.Module):
         return [norm(x).permute(0, 3, 1, 2) for norm, x in zip(self.norms, self.net(images), strict=True)]
 
 
-def encoder(name: str, *, size: int, drop_path: float, regions: bool) -> Siamese:
+def encoder(name: str, *, size: int, drop_path: float, maskige: bool) -> Siamese:
     """The pair of timm networks of that name, or one alone."""
 
     def one() -> Any:
@@ -105,4 +105,4 @@ def encoder(name: str, *, size: int, drop_path: float, regions: bool) -> Siamese
             return Swin(name, size, drop_path)
         return Backbone(name, {"drop_path_rate": drop_path} if drop_path else None)
 
-    return Siamese(one(), one() if regions else None)
+    return Siamese(one(), one() if maskige else None)

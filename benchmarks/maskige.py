@@ -1,6 +1,6 @@
-"""What a picture of regions costs, by its maker.
+"""The cost of a maskige, by its maker.
 
-    uv run python benchmarks/regions.py [--video FILE] [--side 224 384] [--makers superpixels maskrcnn maskrcnn_v2 sam sam2]
+    uv run python benchmarks/maskige.py [--video FILE] [--side 224 384] [--makers superpixels maskrcnn maskrcnn_v2 sam sam2]
 
 Prints Markdown: processor and wall seconds a frame, after one frame that does not count, beside the cheapest maker's in the
 same run. Weights are random unless `--weights MAKER=FILE` names some. An encoder (backbone) and SAM's decoder, which is asked
