@@ -77,6 +77,7 @@ def test_a_recipe_trains_and_leaves_a_model_that_loads(recipe, tmp_path):
     model = weights.load(run / "best")
     assert model.config.image_size == (32, 32)
     assert model.config.options == {"fusion": "add"}
+    assert model.config.pairing == "avsbench"  # patch i belongs to second i in these clips
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(recipe, tmp_path):

@@ -17,7 +17,7 @@ from sonomask.data.drawn.world import Rules, SyntheticScenes
 from sonomask.data.maskige import FOLDER, with_maskige
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
-from sonomask.structures import Batch, Clip, ModelConfig
+from sonomask.structures import Batch, Clip, ModelConfig, Pairing
 
 try:
     from lightning import LightningDataModule
@@ -116,7 +116,12 @@ class ClipDataModule(LightningDataModule):
         maskige: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
             "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
+
+    Attributes:
+        pairing: Which sound belongs to a frame in these clips; training writes it into the model's config.
     """
+
+    pairing: Pairing = "avsbench"
 
     def __init__(
         self,
@@ -244,6 +249,8 @@ class CompositeDataModule(ClipDataModule):
         rules: What scenes are drawn from.
         loading: Arguments of `ClipDataModule`.
     """
+
+    pairing: Pairing = "centre"
 
     def __init__(
         self,

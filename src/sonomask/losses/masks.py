@@ -21,19 +21,27 @@ def binary_cross_entropy(
     """Mean over the pixels of the labelled frames: the first ones in S4, all in MS3.
 
     Zero, with a gradient of zero, if no frame is labelled. It is computed from probabilities as the reference does, whose
-    logarithm is cut off at -100; for logits beyond about 16 that differs from the form with logits.
+    logarithm is cut off at -100; for logits beyond about 16 that differs from the form with logits. Autocast is off
+    inside, since CUDA's refuses this function whatever the type of its inputs.
     """
     chosen = logits[:, :, 0][labelled]
     if len(chosen) == 0:
         return logits.sum() * 0
-    return F.binary_cross_entropy(chosen.float().sigmoid(), (masks[labelled] > 0).float())
+    with torch.autocast(logits.device.type, enabled=False):
+        p = _precise(chosen).sigmoid()
+        return F.binary_cross_entropy(p, (masks[labelled] > 0).to(p.dtype))
+
+
+def _precise(x: Tensor) -> Tensor:
+    """At least float32: half precision is too coarse for a logarithm or for a sum over pixels."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def dice(
     logits: Float[Tensor, "B T 1 H W"], masks: Int[Tensor, "B T H W"], labelled: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
     """Soft Dice: 1 - 2 Σ p·y / (Σ p + Σ y), a mean over the labelled frames. One is added above and below, for empty ones."""
-    p, y = logits[:, :, 0][labelled].float().sigmoid(), (masks[labelled] > 0).float()
+    p, y = _precise(logits[:, :, 0][labelled]).sigmoid(), (masks[labelled] > 0).float()
     if len(p) == 0:
         return logits.sum() * 0
     overlap = (p * y).sum((1, 2))
@@ -45,7 +53,7 @@ def dice_of_squares(logits: Float[Tensor, "N H W"], truth: Float[Tensor, "N H W"
 
     Source: Milletari et al., "V-Net", 3DV 2016; the constant is AVSegFormer's.
     """
-    p, y = logits.float().sigmoid().flatten(1), truth.float().flatten(1)
+    p, y = _precise(logits).sigmoid().flatten(1), truth.float().flatten(1)
     return (1 - 2 * (p * y).sum(1) / (p.square().sum(1) + y.square().sum(1) + 0.002)).mean()
 
 
@@ -83,7 +91,7 @@ def cross_entropy(
     """
     if not labelled.any():
         return logits.sum() * 0
-    return F.cross_entropy(logits[labelled].float(), masks[labelled].long())
+    return F.cross_entropy(_precise(logits[labelled]), masks[labelled].long())
 
 
 def attention(output: Output, masks: Int[Tensor, "B T H W"], labelled: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
@@ -102,7 +110,7 @@ def attention(output: Output, masks: Int[Tensor, "B T H W"], labelled: Bool[Tens
         if match is not None and labelled.any():
             size = (match.shape[-2], match.shape[-1])
             truth = F.adaptive_avg_pool2d((masks[labelled] > 0).float(), size)
-            terms.append(F.binary_cross_entropy_with_logits(match[labelled].float(), truth))
+            terms.append(F.binary_cross_entropy_with_logits(_precise(match[labelled]), truth))
     return torch.stack(terms).mean() if terms else output.logits.sum() * 0
 
 

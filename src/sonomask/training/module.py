@@ -124,8 +124,14 @@ class AVSModule(LightningModule):
         return self.run(**batch.inputs(self.model.config))
 
     def on_train_start(self) -> None:
-        """Keep still what is to be; a run that goes on in the middle of an epoch has no start of that epoch."""
+        """Keep still what is to be; a run that goes on in the middle of an epoch has no start of that epoch.
+
+        Whoever uses the model later gives each frame the sound that it had here.
+        """
         self._keep_still()
+        pairing = getattr(self.trainer.datamodule, "pairing", None)  # type: ignore[attr-defined]
+        if pairing is not None:
+            self.model.config = replace(self.model.config, pairing=pairing)
 
     def on_train_epoch_start(self) -> None:
         """Again, since validation may have changed it."""
@@ -186,7 +192,9 @@ class AVSModule(LightningModule):
         if self.hp.attention_weight:
             terms["attention"] = self.hp.attention_weight * losses.attention(output, batch.masks, batch.labelled)
         if self.hp.matching:
-            value = losses.matching(output, batch.valid, variant=self.hp.matching)
+            # the semantic reference takes the frames that have a mask, the binary ones all that exist
+            frames = batch.valid & batch.labelled if self.semantic else batch.valid
+            value = losses.matching(output, frames, variant=self.hp.matching)
             terms["matching"] = self.hp.matching_weight * value
         return terms
 

@@ -184,16 +184,30 @@ class AVS(Net):
         return [_gate(x.unflatten(0, images.shape[:2]), valid) for x in maps]
 
     def _fuse(self, fuse: nn.Module, x: Tensor, sound: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if self.fold == 1 and torch.compiler.is_exporting():  # no loop over a length that is free
-            fused, heard = fuse(x.flatten(0, 1)[:, None], None if sound is None else sound.flatten(0, 1)[:, None])
-            heard = None if heard is None else heard.reshape(*x.shape[:2], -1)
-            return fused.reshape(x.shape), heard
-        if self.fold is None or x.shape[1] <= self.fold:
-            return fuse(x, sound)
-        pieces = x.split(self.fold, dim=1)
-        sounds = [None] * len(pieces) if sound is None else sound.split(self.fold, dim=1)
-        fused, heard = zip(*map(fuse, pieces, sounds), strict=True)
-        return torch.cat(fused, 1), None if heard[0] is None else torch.cat(heard, 1)
+        """Fusion of the whole clip, or of its pieces of `fold` seconds as so many clips of one batch.
+
+        They are one batch so that TPAVI's batch norm sees them together, as in the reference. What is left over at the
+        end is a shorter clip, and a batch of its own.
+        """
+        if self.fold is None or (self.fold > 1 and x.shape[1] <= self.fold):
+            fused: tuple[Tensor, Tensor | None] = fuse(x, sound)
+            return fused
+        whole = x.shape[1] - x.shape[1] % self.fold if self.fold > 1 else x.shape[1]
+        parts = [_in_pieces(fuse, self.fold, x[:, :whole], None if sound is None else sound[:, :whole])]
+        if self.fold > 1 and x.shape[1] > whole:
+            parts.append(fuse(x[:, whole:], None if sound is None else sound[:, whole:]))
+        if len(parts) == 1:
+            return parts[0]
+        maps, heard = zip(*parts, strict=True)
+        return torch.cat(maps, 1), None if heard[0] is None else torch.cat(heard, 1)
+
+
+def _in_pieces(fuse: nn.Module, seconds: int, x: Tensor, sound: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Fusion of a clip whose length is a multiple of `seconds`, piece by piece."""
+    pieces = x.reshape(-1, seconds, *x.shape[2:])
+    sounds = None if sound is None else sound.reshape(-1, seconds, sound.shape[2])
+    maps, heard = fuse(pieces, sounds)
+    return maps.reshape(x.shape), None if heard is None else heard.reshape(*x.shape[:2], heard.shape[-1])
 
 
 def _recall(fuse: nn.Module, x: Tensor, sound: Tensor | None, traces: Sequence[Any]) -> Tensor:
