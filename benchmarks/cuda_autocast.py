@@ -13,19 +13,24 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-LOWER = frozenset("""
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LOWER = _names("""
     __matmul__ __rmatmul__ addbmm addmm addmv addr baddbmm bilinear bmm chain_matmul conv1d conv2d conv3d
     conv_transpose1d conv_transpose2d conv_transpose3d einsum linear matmul mm multi_dot multi_head_attention_forward mv prelu
     scaled_dot_product_attention
-""".split())  # fmt: skip
-FLOAT32 = frozenset("""
+""")
+FLOAT32 = _names("""
     __pow__ __rdiv__ __rpow__ __rtruediv__ acos asin binary_cross_entropy_with_logits cdist cosh cosine_embedding_loss
     cosine_similarity cross_entropy cumprod cumsum dist erfinv exp expm1 group_norm hinge_embedding_loss huber_loss
     interpolate kl_div l1_loss layer_norm log log10 log1p log2 log_softmax logsumexp margin_ranking_loss mse_loss
     multi_margin_loss multilabel_margin_loss nll_loss norm normalize pdist poisson_nll_loss pow prod reciprocal renorm
     rsqrt sinh smooth_l1_loss soft_margin_loss softmax softmin softplus sum tan triplet_margin_loss upsample
-""".split())  # fmt: skip
-WIDEST = frozenset("addcdiv addcmul atan2 cross dot grid_sample index_put scatter_add tensordot vdot".split())
+""")
+WIDEST = _names("addcdiv addcmul atan2 cross dot grid_sample index_put scatter_add tensordot vdot")
 REFUSED = frozenset(["binary_cross_entropy"])
 
 
@@ -46,13 +51,13 @@ class CudaAutocast(TorchFunctionMode):
     def __enter__(self) -> Self:
         self.before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
         torch.set_autocast_dtype("cpu", self.dtype)
-        torch.set_autocast_enabled("cpu", True)
+        _switch(on=True)
         super().__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        torch.set_autocast_enabled("cpu", self.before[0])
+        _switch(on=self.before[0])
         torch.set_autocast_dtype("cpu", self.before[1])
 
     def __torch_function__(
@@ -63,7 +68,9 @@ class CudaAutocast(TorchFunctionMode):
             return func(*args, **kwargs)
         self.calls[name] = self.calls.get(name, 0) + 1
         if name in REFUSED:
-            raise RuntimeError(f"CUDA's autocast refuses {name}: use a form with logits, or switch autocast off around it.")
+            raise RuntimeError(
+                f"CUDA's autocast refuses {name}: use a form with logits, or switch autocast off around it."
+            )
         target = self.dtype if name in LOWER else torch.float32 if name in FLOAT32 else None
         if name in WIDEST:
             target = max((x.dtype for x in _tensors((args, kwargs)) if x.is_floating_point()), key=lambda d: d.itemsize)
@@ -77,12 +84,16 @@ class CudaAutocast(TorchFunctionMode):
     def _plain(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The call without the CPU's own rules."""
         dtype = torch.get_autocast_dtype("cpu")
-        torch.set_autocast_enabled("cpu", False)
+        _switch(on=False)
         try:
             return func(*args, **kwargs)
         finally:
             torch.set_autocast_dtype("cpu", dtype)
-            torch.set_autocast_enabled("cpu", True)
+            _switch(on=True)
+
+
+def _switch(*, on: bool) -> None:
+    torch.set_autocast_enabled("cpu", on)
 
 
 def _tensors(values: Any) -> list[Tensor]:
