@@ -24,6 +24,8 @@ __all__ = ["Batch", "Clip", "Masks", "ModelConfig", "Output", "Pairing"]
 Pairing = Literal["avsbench", "end", "centre"]
 """Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
 
+STEP = 32  # pixels: the backbones halve five times
+
 
 @dataclass(frozen=True)
 class Output:
@@ -35,12 +37,18 @@ class Output:
         sound: The sound as each level saw it, or None where a level did not listen.
         match: In training, each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
             level has none.
+        past: Of a recurrent model, what the clip that follows is to be given.
+        heard: Score of each of AudioSet's names (`sonomask.audio.audioset`), 0 to 1; None of a model that knows no names.
+        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
     """
 
     logits: Float[Tensor, "B T K H W"]
     fused: tuple[Float[Tensor, "B T _C _h _w"], ...] = ()
     sound: tuple[Float[Tensor, "B T _D"] | None, ...] = ()
     match: tuple[Float[Tensor, "B T _h _w"] | None, ...] = ()
+    past: Float[Tensor, "B _S"] | None = None
+    heard: Float[Tensor, "B T _names"] | None = None
+    seen: UInt8[Tensor, "B T _h _w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,8 @@ class ModelConfig:
         name: Name in the catalogue.
         options: Keyword arguments of `create_model` that differ from the preset.
         image_size: Height and width that the model was trained at.
+        sizing: How a frame is brought to that size: "exact" stretches it; "inside" keeps its shape, with its longer side the
+            longer one of `image_size` and both sides rounded to multiples of 32.
         score_size: Height and width of the truth that it is scored against; those of its images unless given.
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.
@@ -150,8 +160,11 @@ class ModelConfig:
         protocol: Name of the scoring protocol of the published or trained figure.
         num_classes: K, channels of the logits: 1 for a mask, else the classes of a semantic model, background included.
         classes: Class names of a semantic model, background first; none, or `num_classes` of them.
+        things: What a binary model can name of what it sees, in the order of `Output.seen`.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
+        recurrent: The model is given `past`, what the clip before returned, so that a video is one long clip to it.
+        patches: Log-mel patches for each frame, each 0.24 s before the one in front of it.
         maskige: The model reads a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         presence: Scale and offset of the calibrated presence score (`sonomask.inference.presence`); None where none was fitted.
         about: Where the weights come from, what they can't do.
@@ -160,6 +173,7 @@ class ModelConfig:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
+    sizing: Literal["exact", "inside"] = "exact"
     score_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -169,8 +183,11 @@ class ModelConfig:
     protocol: str = "avsbench"
     num_classes: int = 1
     classes: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
     listens: bool = True
     dense: bool = False
+    recurrent: bool = False
+    patches: int = 1
     maskige: bool = False
     presence: tuple[float, float] | None = None
     about: str = ""
@@ -199,6 +216,13 @@ class ModelConfig:
         if self.classes or not self.semantic:
             return self.classes
         return ("background", *(f"class {i}" for i in range(1, self.num_classes)))
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which the model is given a picture of that size."""
+        if self.sizing == "exact":
+            return self.image_size
+        scale = max(self.image_size) / max(height, width)
+        return tuple(max(2 * STEP, round(side * scale / STEP) * STEP) for side in (height, width))  # type: ignore[return-value]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -9,10 +9,12 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import torch
 from huggingface_hub import create_repo, snapshot_download, upload_folder
+from jaxtyping import Float, Int8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -32,13 +34,15 @@ def built_in() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
+def save(model: Net, folder: str | Path, *, half: bool = False, bits: Literal[32, 16, 8] = 32) -> Path:
     """Write a model as a folder, whole or not at all.
 
     Args:
         model: Any model with a `config`.
         folder: Where; a model that is there already is replaced, anything else is not.
-        half: Store float16, at half the size; loading gives float32 again.
+        half: The same as `bits=16`.
+        bits: Of each weight: 32, 16, or 8 with a scale for each output channel (`eight_bits`); what is no matrix keeps 16.
+            Loading gives float32 again.
 
     Raises:
         WeightsError: The folder holds something else.
@@ -46,7 +50,9 @@ def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
         raise WeightsError(f"{folder} exists and is not a model. Give the folder of a model, or a new one.")
-    tensors = {key: _stored(value, half=half) for key, value in model.state_dict().items()}
+    tensors: dict[str, Tensor] = {}
+    for key, value in model.state_dict().items():
+        tensors |= _stored(key, value, 16 if half else bits)
     with atomic_path(folder, overwrite=True) as fresh:
         fresh.mkdir()
         safetensors.torch.save_file(tensors, fresh / WEIGHTS)
@@ -54,9 +60,32 @@ def save(model: Net, folder: str | Path, *, half: bool = False) -> Path:
     return folder
 
 
-def _stored(value: Tensor, *, half: bool) -> Tensor:
+SCALE = "::scale"  # behind the name of a tensor that is stored at 8 bits, for what it is to be multiplied with
+
+
+def _stored(key: str, value: Tensor, bits: int) -> dict[str, Tensor]:
     value = value.detach().cpu().contiguous()
-    return value.half() if half and value.is_floating_point() else value
+    if bits == 32 or not value.is_floating_point():
+        return {key: value}
+    if bits == 8 and value.ndim > 1 and value.numel() >= 1024:
+        whole, scale = eight_bits(value)
+        return {key: whole, key + SCALE: scale}
+    return {key: value.half()}
+
+
+def eight_bits(value: Float[Tensor, "C ..."]) -> tuple[Int8[Tensor, "C ..."], Float[Tensor, " C"]]:
+    """Whole numbers from -127 to 127 and, for each output channel, the step between two of them.
+
+    Of 20 steps up to the one at which the largest weight just fits, the one with the least squared error is taken.
+    """
+    flat = value.detach().float().flatten(1)
+    largest = flat.abs().amax(1).clamp(min=1e-12)
+    steps = largest[:, None] / 127 * torch.linspace(0.62, 1, 20)
+    rounded = (flat[:, None] / steps[..., None]).round().clamp(-127, 127)
+    error = (rounded * steps[..., None] - flat[:, None]).square().sum(2)
+    best = error.argmin(1)
+    rows = torch.arange(len(flat))
+    return rounded[rows, best].to(torch.int8).reshape(value.shape), steps[rows, best]
 
 
 def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
@@ -121,7 +150,7 @@ def _find(source: str) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, half precision widened to float32.
+    """The tensors of a safetensors file, those of 16 and 8 bits widened to float32.
 
     Raises:
         WeightsError: It is none, is cut short or lies in its header.
@@ -130,6 +159,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: can't be read as safetensors ({error}). Fetch or convert it again.") from error
+    scales = {key: tensors.pop(key).float() for key in [k for k in tensors if k.endswith(SCALE)]}
+    for key, scale in scales.items():
+        whole = tensors.get(key.removesuffix(SCALE))
+        if whole is None or whole.dtype != torch.int8 or scale.shape != whole.shape[:1]:
+            raise WeightsError(f"{path}: {key} belongs to no tensor of 8 bits. Save or fetch it again.")
+        tensors[key.removesuffix(SCALE)] = whole.float() * scale.reshape(-1, *[1] * (whole.ndim - 1))
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 

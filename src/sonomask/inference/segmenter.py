@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from sonomask.audio.logmel import PATCH_SECONDS, examples_at
+from sonomask.audio.logmel import MEL_BANDS, PATCH_FRAMES, PATCH_SECONDS, Align, examples_at
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.attention import Watch
 from sonomask.inference.maskige import Maker, make
@@ -38,12 +38,26 @@ from sonomask.media.windows import Window, windows
 from sonomask.request import Rate, Request
 from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Segmenter", "choose_device"]
+__all__ = ["Segmenter", "Stream", "choose_device", "patches_at"]
 
 Scores: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 """Maps; of a semantic model the classes that they belong to; the attention map if it was asked for and there is one."""
 
+PATCH_STEP = 0.24  # seconds from one patch of a frame to the one before
+TOGETHER = 4  # frames that go through a recurrent model at once
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Stream:
+    """What a recurrent model remembers of one video from window to window; nothing at the beginning.
+
+    Attributes:
+        past: As the model gave it.
+    """
+
+    past: Tensor | None = None
 
 
 class Segmenter:
@@ -135,7 +149,8 @@ class Segmenter:
         """
         self._check_sound(reader)
         found: Window | None = None
-        for window in windows(reader, rate=1.0, seconds=self.config.clip_length, size=self.config.image_size):
+        size = self.config.size_of(reader.info.height, reader.info.width)
+        for window in windows(reader, rate=1.0, seconds=self.config.clip_length, size=size):
             found = window
             if second < window.first + len(window.frames):
                 break
@@ -153,9 +168,9 @@ class Segmenter:
             )
 
     def _masks(self, reader: VideoReader) -> Iterator[Masks]:
-        size = (reader.info.height, reader.info.width)
+        size, stream = (reader.info.height, reader.info.width), Stream()
         for window in self.windows(reader):
-            yield from self.masks(window, self.scores(window, reader.info.source), size)
+            yield from self.masks(window, self.scores(window, reader.info.source, stream), size)
 
     def windows(self, reader: VideoReader) -> Iterator[Window]:
         """First of three stages, which may run in three places: what the model is to see. Needs the model's config only.
@@ -166,10 +181,16 @@ class Segmenter:
         self._check_sound(reader)
         rate = self.request.rate
         rate = rate if isinstance(rate, str) else max(1.0, rate)
-        yield from windows(reader, rate=rate, seconds=self.config.clip_length, size=self.config.image_size)
+        size = self.config.size_of(reader.info.height, reader.info.width)
+        yield from windows(reader, rate=rate, seconds=self.config.clip_length, size=size)
 
-    def scores(self, window: Window, source: str) -> list[list[Scores]]:
+    def scores(self, window: Window, source: str, stream: Stream | None = None) -> list[list[Scores]]:
         """Second stage, the model's: maps at its size, by phase and second.
+
+        Args:
+            window: Of the video; a recurrent model is given them in order.
+            source: Name of the video, for errors.
+            stream: What a recurrent model remembers of it, changed by the call; a new one unless given.
 
         Raises:
             MediaError: The sound holds something that isn't a number.
@@ -178,6 +199,8 @@ class Segmenter:
         dense = self.config.dense
         clips = [[frame for second in window.frames for frame in second]] if dense else _phases(window.frames)
         sound = self._sound(window, clips, source) if self.config.listens else None
+        if self.config.recurrent:
+            return _by_phase(self._go_on(clips[0], sound, source, stream or Stream()), window.frames)
         scores: list[list[Scores]] = []
         start = 0
         while start < len(clips):
@@ -188,13 +211,31 @@ class Segmenter:
                 self._use_less(error, len(clips[batch]), source)
                 continue
             start = batch.stop
-            if not torch.isfinite(logits).all():
-                raise WeightsError(
-                    f"{source}: the model {self.config.name} gives NaN or infinity in the {self.config.clip_length} s "
-                    f"from {window.first} s on. Its weights are damaged, or too large for its precision."
-                )
+            self._check_finite(logits, source, window.first)
             scores += [list(map(reduce, *clip)) for clip in zip(logits, looks, strict=True)]
         return _by_phase(scores[0], window.frames) if dense else scores
+
+    @torch.inference_mode()
+    def _go_on(self, frames: Sequence[Frame], sound: Tensor | None, source: str, stream: Stream) -> list[Scores]:
+        """Scores of consecutive frames of a video, a few at a time, by a recurrent model."""
+        scores: list[Scores] = []
+        for start in range(0, len(frames), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            images = self.prepare(np.stack([frame.image for frame in frames[part]]))[None]
+            logmel = None if sound is None else sound[:, part].to(self.device)
+            output = self.model(images, logmel, past=stream.past)
+            stream.past = output.past
+            logits = output.logits.float()
+            self._check_finite(logits, source, frames[0].second)
+            scores += map(reduce, logits[0])
+        return scores
+
+    def _check_finite(self, logits: Tensor, source: str, second: int) -> None:
+        if not torch.isfinite(logits).all():
+            raise WeightsError(
+                f"{source}: the model {self.config.name} gives NaN or infinity in the {self.config.clip_length} s "
+                f"from {second} s on. Its weights are damaged, or too large for its precision."
+            )
 
     def masks(self, window: Window, scores: Sequence[Sequence[Scores]], size: tuple[int, int]) -> Iterator[Masks]:
         """Third stage: masks of the window's new seconds at the video's size. Of the frames it needs the times only."""
@@ -223,13 +264,13 @@ class Segmenter:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T 1 96 64"]:
-        """The patch that the model's pairing gives to each frame."""
+    def _sound(self, window: Window, clips: Sequence[Sequence[Frame]], source: str) -> Float[Tensor, "B T P 96 64"]:
+        """The patches that the model's pairing gives to each frame."""
         if window.waveform is None or not np.isfinite(window.waveform).all():
             raise MediaError(
                 f"{source}: its sound near {window.first} s holds NaN or infinity. Decode it to 16-bit wav and mux again."
             )
-        pairing = "avsbench" if self.request.rate == "avsbench" else self.config.pairing
+        pairing = "avsbench" if self.request.rate == "avsbench" and not self.config.recurrent else self.config.pairing
         if (
             pairing == "avsbench" and not self.config.dense
         ):  # patch i starts 0.96·i s into the clip; copies of a last second share its patch
@@ -238,12 +279,9 @@ class Segmenter:
             times = ends * len(clips)
         else:
             times = [frame.time for clip in clips for frame in clip]
-        patches = examples_at(
-            torch.from_numpy(window.waveform),
-            times,
-            start=window.waveform_start,
-            align="centre" if pairing == "centre" else "end",
-        )
+        waveform = torch.from_numpy(window.waveform)
+        align: Align = "centre" if pairing == "centre" else "end"
+        patches = patches_at(waveform, times, self.config.patches, start=window.waveform_start, align=align)
         return patches.unflatten(0, (len(clips), -1))
 
     @torch.inference_mode()
@@ -296,6 +334,14 @@ class Segmenter:
         if given is not None:
             labels = labels * (probability > given)
         return Masks((time,), probability, 0.5 if given is None else given, labels, None, look)
+
+
+def patches_at(
+    waveform: Float[Tensor, " S"], times: Sequence[float], count: int, *, start: float, align: Align
+) -> Float[Tensor, "N P 96 64"]:
+    """For each time its log-mel patch and those before it, `PATCH_STEP` apart, see `audio.logmel.examples_at`."""
+    moments = [time - i * PATCH_STEP for time in times for i in range(count)]
+    return examples_at(waveform, moments, start=start, align=align).reshape(len(times), count, PATCH_FRAMES, MEL_BANDS)
 
 
 def choose_device(name: str = "auto") -> torch.device:

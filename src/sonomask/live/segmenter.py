@@ -13,9 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from sonomask.audio.logmel import HOP, SAMPLE_RATE, examples_at
+from sonomask.audio.logmel import HOP, SAMPLE_RATE, Align
 from sonomask.errors import WeightsError
-from sonomask.inference.segmenter import Segmenter, reduce
+from sonomask.inference.segmenter import Segmenter, patches_at, reduce
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
 from sonomask.media.live.reader import Picture
@@ -108,9 +108,7 @@ class LiveSegmenter:
         self.model: Any = model
         self.config = self.segmenter.config
         self.rate, self.height = request.rate, height
-        self.align: Literal["end", "centre"] = (
-            "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
-        )
+        self.align: Align = "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
         self.ahead = AHEAD[self.align] if self.config.listens else 0.0
         self.delays, self.onsets = Histogram(), OnsetMeter()
         self.heard_to: float | None = None
@@ -137,12 +135,13 @@ class LiveSegmenter:
 
     @torch.inference_mode()
     def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[Tensor, Any]:
-        images = self.segmenter.prepare(picture.image(self.config.image_size)[None])
+        images = self.segmenter.prepare(picture.image(self.config.size_of(*picture.size))[None])
         logmel = None
         if self.config.listens:
-            start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 1  # on the grid of the patches
-            track = torch.from_numpy(feed.ring.between(start, start + 2))
-            logmel = examples_at(track, [picture.time], start=start, align=self.align).to(self.segmenter.device)
+            start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
+            track = torch.from_numpy(feed.ring.between(start, start + 3))
+            patches = patches_at(track, [picture.time], self.config.patches, start=start, align=self.align)
+            logmel = patches.to(self.segmenter.device)
         output, past = self.model.step(images, logmel, past, time=picture.time)
         logits: Tensor = output.logits[0, 0].float()
         if not torch.isfinite(logits).all():

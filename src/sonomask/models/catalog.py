@@ -22,6 +22,7 @@ from sonomask.models.nets.pixels_that_sound import PixelsThatSound
 from sonomask.models.nets.sst import SST
 from sonomask.models.nets.two_stage import TwoStage
 from sonomask.models.nets.vct import VCT
+from sonomask.models.nets.world import World
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.backbone import LEVELS, Backbone
 from sonomask.models.parts.decoder import Decoder
@@ -79,6 +80,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "combo_pvt_v2_b5": {"backbone": "pvt_v2_b5", "drop_path": 0.1},
     "combo_resnet50": {"backbone": "resnet50"},
     "vct_swin_b": {"backbone": "swin_base_patch4_window12_384", "size": 384},
+    "world": {},
+    "world_duo": {"evidence": (0, 60)},
 }
 """What each name sets of its network's arguments. `avs_…` mark one mask, `avss_…` 71 classes; the others are those that
 the paper compares: localisers of sound (lvs, mssl), of video objects (3dc, sst), of salient objects (igan, lgvt); and
@@ -94,6 +97,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "avsegformer": {"protocol": "batch2", "image_size": (512, 512)},
     "combo": {"protocol": "combo"},
     "vct": {"protocol": "combo", "image_size": (384, 384), "score_size": (224, 224)},
+    "world": {
+        "image_size": (320, 320), "sizing": "inside", "mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "clip_length": 1,
+        "pairing": "centre", "dense": True, "recurrent": True,
+    },
 }
 """Fields of `ModelConfig` by the name's first word."""
 
@@ -229,6 +236,7 @@ def _queried(kind: Callable[..., Net]) -> Callable[..., Net]:
 BUILDERS: dict[str, Callable[..., Net]] = {
     "lvs": LVS, "mssl": MSSL, "3dc": Conv3D, "sst": SST, "igan": IGAN, "lgvt": LGVT, "two": _two_stage,
     "pixels": PixelsThatSound, "avsegformer": _avsegformer, "combo": _queried(COMBO), "vct": _queried(VCT),
+    "world": World,
 }  # fmt: skip
 """By the name's first word; `build` for all others."""
 

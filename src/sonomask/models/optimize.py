@@ -1,6 +1,7 @@
 """A faster form of a model for inference: the same function, fewer operations."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonomask.models.nets.avs import AVS
-from sonomask.models.parts.causal import Past
+from sonomask.models.nets.world import World
 from sonomask.models.parts.net import Net
 from sonomask.structures import Output
 
@@ -29,10 +30,11 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
     """
     fast = (model if in_place else copy.deepcopy(model)).eval()
     fast.requires_grad_(requires_grad=False)
-    if not isinstance(fast, AVS):
+    if not isinstance(fast, AVS | World):
         return fast if dtype == torch.float32 else Autocast(fast, dtype)
     device = next(fast.parameters()).device
-    _fold_batch_norms(fast.backbone, torch.zeros(1, 3, 64, 64, device=device))
+    for part in [fast.backbone] if isinstance(fast, AVS) else fast.readers:
+        _fold_batch_norms(part, torch.zeros(1, 3, 64, 64, device=device))
     if fast.audio is not None:
         _fold_batch_norms(fast.audio, torch.zeros(1, 1, 96, 64, device=device))
     fast = fast.to(memory_format=torch.channels_last)
@@ -61,26 +63,27 @@ class Autocast(nn.Module):
         """As the model's."""
         return self._run(self.model.decode, images, *args, **kwargs)
 
-    def start(self, *args: Any, **kwargs: Any) -> Past:
+    def start(self, *args: Any, **kwargs: Any) -> Any:
         """As the model's."""
-        return self._avs().start(*args, **kwargs)
+        return self._streaming().start(*args, **kwargs)
 
-    def step(self, images: Tensor, *args: Any, **kwargs: Any) -> tuple[Output, Past]:
+    def step(self, images: Tensor, *args: Any, **kwargs: Any) -> tuple[Output, Any]:
         """As the model's; the past stays in the lower precision."""
         with torch.autocast(images.device.type, self.dtype):
-            output, past = self._avs().step(images, *args, **kwargs)
-        return Output(output.logits.float()), past
+            output, past = self._streaming().step(images, *args, **kwargs)
+        return replace(output, logits=output.logits.float()), past
 
-    def _avs(self) -> AVS:
-        if not isinstance(self.model, AVS):
-            raise TypeError("This model has no streaming form; that is for `avs_…` and `avss_…`.")
+    def _streaming(self) -> AVS | World:
+        if not isinstance(self.model, AVS | World):
+            raise TypeError("This model has no streaming form; that is for `avs_…`, `avss_…` and `world…`.")
         return self.model
 
     def _run(self, function: Any, images: Tensor, *args: Any, **kwargs: Any) -> Output:
         with torch.autocast(images.device.type, self.dtype):
             output = function(images, *args, **kwargs)
         sound = tuple(None if s is None else s.float() for s in output.sound)
-        return Output(output.logits.float(), tuple(x.float() for x in output.fused), sound)
+        fused = tuple(x.float() for x in output.fused)
+        return replace(output, logits=output.logits.float(), fused=fused, sound=sound)
 
 
 def _fold_batch_norms(part: nn.Module, probe: Tensor) -> None:

@@ -1,0 +1,208 @@
+"""Marks the most audible of the things that it sees: named things in the picture against named sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from sonomask.audio.audioset import names
+from sonomask.audio.logmel import OFFSET
+from sonomask.audio.tagger import NAMES, Tagger
+from sonomask.models.parts.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
+from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.scene import SceneReader
+from sonomask.structures import ModelConfig, Output
+
+__all__ = ["World"]
+
+PATCHES = 3
+"""Log-mel patches of each frame: its own, and those 0.24 and 0.48 s before."""
+AMPLITUDE = 1 / 221  # from the root of a patch's mean mel power to the RMS of its samples, measured on real clips
+SILENCE = 0.005  # RMS below which nothing is marked
+FAINT = 0.2  # of the loudest so far, below which a sound is taken to come from elsewhere
+RECENT = 0.5  # share of what is heard now in what counts as heard; the rest is the mean so far
+CERTAIN = 1 / 3  # score of a name at which its category counts fully
+ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
+MARK = 0.35  # of the score, above which a pixel is marked
+UNKNOWN = 0.05  # relevance of what is seen below which all that catches the eye is marked
+OUT = -8.0  # logit where nothing is marked
+STATE = 2  # numbers in front of the sums: frames so far, loudest so far
+
+
+class World(Net):
+    """Categories of what is seen, AudioSet's names of what is heard, and a table of which makes which.
+
+        picture → scene readers → share of each category, salience ─┐
+        sound → tagger → names now and so far → relevance r ────────┴→ Σ shares·r → logits
+
+    The relevance r of a category is that of its most audible name. A pixel's score is the mean relevance of what it may show,
+    against that of the most relevant things in the picture, times the probability that it shows any thing. If nothing in the
+    picture fits what is heard, all that catches the eye is marked; nothing is while the sound is faint beside the loudest so
+    far. A stream is one long clip: `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
+
+    Args:
+        config: Travels with the model; what follows from the network is filled in.
+        backbone: timm's name of an EfficientNet.
+        evidence: For each scene reader, how many groups of ImageNet's classes it reads as evidence, 0 for none. The readers'
+            shares are averaged.
+        width: Channels of the scene readers' pyramids.
+    """
+
+    table: Tensor
+    music: Tensor
+    instrument: Tensor
+
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        backbone: str = "tf_efficientnet_lite2",
+        evidence: Sequence[int] = (0,),
+        width: int = 128,
+    ) -> None:
+        super().__init__()
+        self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups) for groups in evidence)
+        self.audio = Tagger()
+        self.register_buffer("table", torch.tensor(sound_table(names())), persistent=False)
+        music = torch.tensor([name in MUSIC for name in names()])
+        self.register_buffer("music", music, persistent=False)
+        instrument = torch.tensor([name in INSTRUMENTS for name in CATEGORIES])
+        self.register_buffer("instrument", instrument.float() * ANY_MUSIC, persistent=False)
+        self.config = replace(config, things=CATEGORIES, patches=PATCHES)
+
+    def forward(
+        self,
+        images: Float[Tensor, "B T 3 H W"],
+        logmel: Float[Tensor, "B T P 96 64"] | None,
+        valid: Bool[Tensor, "B T"] | None = None,
+        past: Float[Tensor, "B S"] | None = None,
+    ) -> Output:
+        """Mask logits at the size of the images, what is heard and seen, and the past for the clip that follows.
+
+        Args:
+            images: RGB, normalised with `config.mean` and `config.std`; height and width are multiples of 32.
+            logmel: Patches of each frame, the latest first; one is enough.
+            valid: Frames that exist; the logits of the others are 0.
+            past: From the clip before, or None at the beginning.
+        """
+        if logmel is None:
+            raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
+        shares, salience = self.see(images.flatten(0, 1))
+        heard = self.hear(logmel, self.start(len(images)).to(images) if past is None else past)
+        relevance = self.relevance(heard.names).flatten(0, 1)
+        score, fits = match(shares, salience, relevance)
+        logits = torch.where(heard.audible.flatten()[:, None, None, None], score, score.new_tensor(OUT))
+        logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        seen = name_places(shares, relevance, fits)
+        shape = images.shape[:2]
+        logits = gate(logits.unflatten(0, shape), valid)
+        return Output(logits, past=heard.past, heard=heard.names, seen=seen.unflatten(0, shape))
+
+    def see(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"]]:
+        """The share of each category (background first) and the salience of each place, 0 to 1, at stride 4."""
+        shares, salience = [], []
+        for reader in self.readers:
+            category, catches = reader(images)
+            shares.append(category.softmax(1))
+            salience.append(catches.sigmoid())
+        return torch.stack(shares).mean(0), torch.stack(salience).mean(0)
+
+    def hear(self, logmel: Float[Tensor, "B T P 96 64"], past: Float[Tensor, "B S"]) -> Heard:
+        """What is heard at each frame, of it and of all before it."""
+        batch, time = logmel.shape[:2]
+        scores = self.audio(logmel.flatten(0, 2)[:, None]).sigmoid().unflatten(0, logmel.shape[:3]).amax(2)
+        power = (logmel[:, :, 0].exp() - OFFSET).clamp(min=0).square().sum(-1).mean(-1)
+        loud = power.sqrt() * AMPLITUDE
+        index = torch.arange(time, device=logmel.device)
+        until = (index[None, :] <= index[:, None]).to(loud.dtype)  # row t holds the frames up to t
+        loudest = torch.maximum((loud[:, None] * until).amax(-1), past[:, 1:STATE])
+        count = past[:, :1] + (index + 1).to(past.dtype)
+        sums = past[:, None, STATE:] + scores.cumsum(1)
+        mixed = RECENT * scores + (1 - RECENT) * sums / count[..., None]
+        audible = (loud >= SILENCE) & (loud >= FAINT * loudest)
+        onward = torch.cat([count[:, -1:], loudest[:, -1:], sums[:, -1]], 1)
+        return Heard(mixed, audible, onward.reshape(batch, STATE + NAMES))
+
+    def relevance(self, heard: Float[Tensor, "B T 521"]) -> Float[Tensor, "B T C"]:
+        """How well each category fits what is heard, 0 to 1."""
+        own = (heard[:, :, None] * self.table).amax(-1) / CERTAIN
+        music = (heard * self.music).amax(-1, keepdim=True) * self.instrument
+        return torch.maximum(own.clamp(max=1), music)
+
+    def start(self, streams: int = 1) -> Float[Tensor, "B S"]:
+        """The past before a stream's first frame."""
+        return torch.zeros(streams, STATE + NAMES)
+
+    def step(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        logmel: Float[Tensor, "B P 96 64"] | None,
+        past: Float[Tensor, "B S"],
+        time: float | None = None,
+    ) -> tuple[Output, Float[Tensor, "B S"]]:
+        """The next frame of a stream: `forward` of a clip of one frame, with the past."""
+        output = self(images[:, None], None if logmel is None else logmel[:, None], past=past.to(images))
+        onward = output.past
+        assert onward is not None  # noqa: S101 - `forward` gives it
+        return output, onward
+
+
+class Heard(NamedTuple):
+    """What is heard at each frame of a clip.
+
+    Attributes:
+        names: Score of each of AudioSet's names, 0 to 1.
+        audible: Whether the sound is loud enough to come from what is in sight.
+        past: For the clip that follows.
+    """
+
+    names: Float[Tensor, "B T 521"]
+    audible: Bool[Tensor, "B T"]
+    past: Float[Tensor, "B S"]
+
+
+def match(
+    shares: Float[Tensor, "N C h w"], salience: Float[Tensor, "N 1 h w"], relevance: Float[Tensor, "N C1"]
+) -> tuple[Float[Tensor, "N 1 h w"], Bool[Tensor, " N"]]:
+    """Logits of each place, and whether anything in sight fits what is heard."""
+    things = shares[:, 1:]
+    mean = (things * relevance[:, :, None, None]).sum(1, keepdim=True) / (things.sum(1, keepdim=True) + 1e-3)
+    top = _upper_tenth(mean.flatten(1), salience.flatten(1))
+    fits = top >= UNKNOWN
+    thing = torch.maximum(salience, 1 - shares[:, :1])
+    relative = mean / (1.4 * top.clamp(min=UNKNOWN))[:, None, None, None]
+    score = thing * relative.clamp(max=1)
+    logits = torch.where(fits[:, None, None, None], _logit(score) - _logit(salience.new_tensor(MARK)), _logit(salience))
+    return logits, fits
+
+
+def name_places(
+    shares: Float[Tensor, "N C h w"], relevance: Float[Tensor, "N C1"], fits: Bool[Tensor, " N"]
+) -> UInt8[Tensor, "N h w"]:
+    """The category of each place, in the order of `config.things`: the likeliest of what fits, else of what is there."""
+    weight = torch.where(fits[:, None], relevance + 0.02, torch.ones_like(relevance))
+    best = (shares[:, 1:] * weight[:, :, None, None]).argmax(1)
+    return best.to(torch.uint8)
+
+
+def _upper_tenth(values: Float[Tensor, "N P"], salience: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
+    """The 90 % quantile of the values of what catches the eye."""
+    there = salience > 0.5
+    there = torch.where(there.any(1, keepdim=True), there, salience >= 0.6 * salience.amax(1, keepdim=True))
+    falling = torch.where(there, values, -torch.ones_like(values)).sort(1, descending=True).values
+    place = (there.sum(1, keepdim=True) - 1).to(values.dtype) * 0.1
+    low = place.floor()
+    pair = torch.cat([low, (low + 1).clamp(max=values.shape[1] - 1)], 1).long()
+    first, second = falling.gather(1, pair).unbind(1)
+    part = (place - low)[:, 0]
+    return torch.where(part > 0, first + (second - first) * part, first)
+
+
+def _logit(p: Tensor) -> Tensor:
+    return torch.logit(p, eps=1e-4)
