@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 from sonomask.checkpoints import folder as weights
@@ -85,3 +86,28 @@ def test_the_built_in_model_is_small_and_says_what_it_cannot_do():
     assert "synthetic" in config["about"]
     assert (folder / "README.md").is_file()
     assert "avs_mini.synthetic" in weights.built_in()
+
+
+def test_eight_bits_a_weight_make_a_quarter_of_the_file_and_change_each_weight_by_half_a_step_at_most(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("avs_mini")
+    whole, small = weights.save(model, tmp_path / "whole"), weights.save(model, tmp_path / "small", bits=8)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (whole, small)]
+    assert sizes[1] < 0.3 * sizes[0]
+    before, after = model.state_dict(), weights.load(small).state_dict()
+    assert set(before) == set(after)
+    for key, value in before.items():
+        if value.ndim > 1 and value.numel() >= 1024:
+            step = value.flatten(1).abs().amax(1) / 127
+            error = (after[key] - value).flatten(1)
+            assert (error.square().mean(1).sqrt() <= 0.5 * step).all(), key
+
+
+def test_a_scale_without_its_tensor_is_told(tmp_path):
+    folder = weights.save(create_model("avs_mini"), tmp_path / "m", bits=8)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    key = next(k for k in tensors if k.endswith("::scale"))
+    tensors[key] = tensors[key][:-1]
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="8 bits"):
+        weights.load(folder)

@@ -24,6 +24,7 @@ MEL_RANGE = (125.0, 7500.0)  # Hz
 OFFSET = 0.01  # keeps the logarithm of silence finite
 PATCH_FRAMES = 96  # 0.96 s
 PATCH_SECONDS = PATCH_FRAMES * HOP / SAMPLE_RATE
+PATCH_STEP = 0.24  # seconds from one patch of a frame to the one before, where a model reads several
 PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP + WINDOW  # 15,600: the least that makes a patch
 CHUNK_FRAMES = 6_000  # a minute at a time: 25 MB of spectrum, however long the track
 
@@ -136,3 +137,12 @@ def examples_at(
     rows = log_mel(F.pad(waveform, (left, right))[(low * HOP + left) : (high - 1) * HOP + WINDOW + left])
     patches = rows.unfold(0, PATCH_FRAMES, 1)  # (positions, 64, 96), a view
     return patches[torch.tensor(firsts) - low].transpose(1, 2).unsqueeze(1)
+
+
+def patches_at(
+    waveform: Float[Tensor, " S"], times: Sequence[float], count: int, *, start: float = 0.0, align: Align = "end"
+) -> Float[Tensor, "N count 96 64"]:
+    """For each moment its patch and those before it, `PATCH_STEP` apart, the latest first; see `examples_at`."""
+    moments = [time - i * PATCH_STEP for time in times for i in range(count)]
+    patches = examples_at(waveform, moments, start=start, align=align)
+    return patches.reshape(len(times), count, PATCH_FRAMES, MEL_BANDS)

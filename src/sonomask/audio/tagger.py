@@ -31,9 +31,7 @@ class Tagger(nn.Module):
         self.stem = nn.Conv2d(1, 32, 3, stride=2)
         before = (32, *WIDTHS[:-1])
         strides = [2 if i in HALVES else 1 for i in range(len(WIDTHS))]
-        self.depth = nn.ModuleList(
-            nn.Conv2d(c, c, 3, stride=s, groups=c) for c, s in zip(before, strides, strict=True)
-        )
+        self.depth = nn.ModuleList(nn.Conv2d(c, c, 3, stride=s, groups=c) for c, s in zip(before, strides, strict=True))
         self.point = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(before, WIDTHS, strict=True))
         self.head = nn.Linear(WIDTHS[-1], names)
 

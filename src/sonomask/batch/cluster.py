@@ -66,19 +66,17 @@ def run_ray(
     tasks = min(TASKS, len(rows), max(-(-len(rows) // JOBS), EACH * workers))
     data: Any = cluster.data.from_items(rows, override_num_blocks=tasks)
     place = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": SCORE}
-    stages = (
-        data.map_batches(
-            _decode, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=DECODE,
-            compute=TaskPoolStrategy(workers),
+    told = {"options": options, "config": config}
+    held = (options, ray.put(model.cpu()), "cuda" if cuda else "cpu")
+    actors = {"fn_constructor_args": held, "batch_size": 1, "compute": ActorPoolStrategy(size=models)}
+    if config.recurrent:  # all of a video goes to one actor, in order
+        scored = data.map_batches(_Watching, **actors, **place)
+    else:
+        decoded = data.map_batches(
+            _decode, fn_kwargs=told, batch_size=1, num_cpus=DECODE, compute=TaskPoolStrategy(workers)
         )
-        .map_batches(
-            _Scoring, fn_constructor_args=(options, ray.put(model.cpu()), "cuda" if cuda else "cpu"), batch_size=1,
-            compute=ActorPoolStrategy(size=models), **place,
-        )
-        .map_batches(
-            _finish, fn_kwargs={"options": options, "config": config}, batch_size=1, num_cpus=FINISH,
-        )
-    )  # fmt: skip
+        scored = decoded.map_batches(_Scoring, **actors, **place)
+    stages = scored.map_batches(_finish, fn_kwargs=told, batch_size=1, num_cpus=FINISH)
     for batch in stages.iter_batches(batch_size=None, prefetch_batches=2, batch_format="pyarrow"):
         for packed in batch["piece"]:
             yield _unpack(packed.as_py())
@@ -127,14 +125,18 @@ _children: dict[Any, Child] = {}  # of this worker process; at most one
 
 
 def _decode(batch: Any, options: Options, config: ModelConfig) -> Iterator[dict[str, list[bytes]]]:
+    for piece in _decoded(batch, options, config):
+        yield _pack(piece)
+
+
+def _decoded(batch: Any, options: Options, config: ModelConfig) -> Iterator[Piece]:
     key = (options, config.name, config.image_size)
     if key not in _children:
         while _children:
             _children.popitem()[1].close()
         _children[key] = Child(start_decoder, options, config)
     for packed in batch["job"]:
-        for piece in guarded(_children[key], _unpack(packed), options.timeout):
-            yield _pack(piece)
+        yield from guarded(_children[key], _unpack(packed), options.timeout)
 
 
 class _Scoring:
@@ -146,6 +148,19 @@ class _Scoring:
     def __call__(self, batch: Any) -> dict[str, list[bytes]]:
         """Scores of a piece."""
         return _pack(self.score(_unpack(batch["piece"][0])))
+
+
+class _Watching(_Scoring):
+    """An actor that decodes and scores whole videos, for a model that remembers what came before."""
+
+    def __init__(self, options: Options, model: Any, device: str) -> None:
+        super().__init__(options, model, device)
+        self.options, self.config = options, self.score.stage.config
+
+    def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:  # type: ignore[override]
+        """Scores of all pieces of some videos."""
+        for piece in _decoded(batch, self.options, self.config):
+            yield _pack(self.score(piece))
 
 
 _finishers: dict[Any, Finisher] = {}

@@ -24,7 +24,7 @@ from sonomask.batch.fetch import Fetched, fetch
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.checkpoints.folder import load
 from sonomask.errors import MissingExtraError, SonomaskError
-from sonomask.inference.segmenter import Segmenter
+from sonomask.inference.segmenter import Segmenter, Stream
 from sonomask.media.opening import Limits
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
@@ -78,15 +78,19 @@ class Scorer:
     def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
         torch.set_num_threads(1)
         self.stage = _segmenter(optimize(model.eval()), options, device or options.request.device)
+        self.streams: dict[str, Stream] = {}  # of the videos that have not ended; only a recurrent model needs them
 
     def __call__(self, piece: Piece) -> Piece:
         """Scores of a window."""
+        if isinstance(piece.body, Ending):
+            self.streams.pop(piece.video, None)
         if isinstance(piece.body, Ending) or piece.fault:
             return piece
         began = time.perf_counter()
         window, size = piece.body
         try:
-            scores = self.stage.scores(window, piece.video)
+            stream = self.streams.setdefault(piece.video, Stream()) if self.stage.config.recurrent else None
+            scores = self.stage.scores(window, piece.video, stream)
         except Exception as error:
             return replace(piece, body=None, fault=_reason(error, "", piece.video))
         here = [[tuple(part if part is None else part.cpu() for part in one) for one in second] for second in scores]

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from sonomask.audio.logmel import MEL_BANDS, PATCH_FRAMES, PATCH_SECONDS, Align, examples_at
+from sonomask.audio.logmel import PATCH_SECONDS, Align, patches_at
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.attention import Watch
 from sonomask.inference.maskige import Maker, make
@@ -38,12 +38,11 @@ from sonomask.media.windows import Window, windows
 from sonomask.request import Rate, Request
 from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Segmenter", "Stream", "choose_device", "patches_at"]
+__all__ = ["Segmenter", "Stream", "choose_device"]
 
 Scores: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 """Maps; of a semantic model the classes that they belong to; the attention map if it was asked for and there is one."""
 
-PATCH_STEP = 0.24  # seconds from one patch of a frame to the one before
 TOGETHER = 4  # frames that go through a recurrent model at once
 
 logger = logging.getLogger(__name__)
@@ -51,11 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Stream:
-    """What a recurrent model remembers of one video from window to window; nothing at the beginning.
-
-    Attributes:
-        past: As the model gave it.
-    """
+    """What a recurrent model remembers of one video from window to window (`Output.past`)."""
 
     past: Tensor | None = None
 
@@ -117,8 +112,7 @@ class Segmenter:
             WeightsError: The model gives something that isn't a number.
         """
         if isinstance(source, VideoReader):
-            yield from self._masks(source)
-            return
+            return (yield from self._masks(source))
         with VideoReader(source) as reader:
             yield from self._masks(reader)
             for warning in dict.fromkeys(reader.warnings):
@@ -188,9 +182,9 @@ class Segmenter:
         """Second stage, the model's: maps at its size, by phase and second.
 
         Args:
-            window: Of the video; a recurrent model is given them in order.
+            window: Of the video; a recurrent model is given all of them, in order.
             source: Name of the video, for errors.
-            stream: What a recurrent model remembers of it, changed by the call; a new one unless given.
+            stream: Of the video, changed by the call; only a recurrent model needs it.
 
         Raises:
             MediaError: The sound holds something that isn't a number.
@@ -218,16 +212,14 @@ class Segmenter:
     @torch.inference_mode()
     def _go_on(self, frames: Sequence[Frame], sound: Tensor | None, source: str, stream: Stream) -> list[Scores]:
         """Scores of consecutive frames of a video, a few at a time, by a recurrent model."""
-        scores: list[Scores] = []
+        scores = []
         for start in range(0, len(frames), TOGETHER):
             part = slice(start, start + TOGETHER)
-            images = self.prepare(np.stack([frame.image for frame in frames[part]]))[None]
-            logmel = None if sound is None else sound[:, part].to(self.device)
-            output = self.model(images, logmel, past=stream.past)
+            images = self.prepare(np.stack([[frame.image for frame in frames[part]]]))
+            output = self.model(images, None if sound is None else sound[:, part].to(self.device), past=stream.past)
             stream.past = output.past
-            logits = output.logits.float()
-            self._check_finite(logits, source, frames[0].second)
-            scores += map(reduce, logits[0])
+            self._check_finite(output.logits, source, frames[0].second)
+            scores += map(reduce, output.logits[0].float())
         return scores
 
     def _check_finite(self, logits: Tensor, source: str, second: int) -> None:
@@ -334,14 +326,6 @@ class Segmenter:
         if given is not None:
             labels = labels * (probability > given)
         return Masks((time,), probability, 0.5 if given is None else given, labels, None, look)
-
-
-def patches_at(
-    waveform: Float[Tensor, " S"], times: Sequence[float], count: int, *, start: float, align: Align
-) -> Float[Tensor, "N P 96 64"]:
-    """For each time its log-mel patch and those before it, `PATCH_STEP` apart, see `audio.logmel.examples_at`."""
-    moments = [time - i * PATCH_STEP for time in times for i in range(count)]
-    return examples_at(waveform, moments, start=start, align=align).reshape(len(times), count, PATCH_FRAMES, MEL_BANDS)
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from sonomask.audio.logmel import HOP, SAMPLE_RATE, Align
+from sonomask.audio.logmel import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
-from sonomask.inference.segmenter import Segmenter, patches_at, reduce
+from sonomask.inference.segmenter import Segmenter, reduce
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
 from sonomask.media.live.reader import Picture
@@ -103,7 +103,7 @@ class LiveSegmenter:
         if height < 16:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
         if not hasattr(model, "step"):
-            raise ValueError("`model`: has no streaming form. Take one of `avs_…` or `avss_…`.")
+            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")
         self.segmenter = Segmenter(model, request)
         self.model: Any = model
         self.config = self.segmenter.config

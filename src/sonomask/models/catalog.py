@@ -98,8 +98,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "combo": {"protocol": "combo"},
     "vct": {"protocol": "combo", "image_size": (384, 384), "score_size": (224, 224)},
     "world": {
-        "image_size": (320, 320), "sizing": "inside", "mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "clip_length": 1,
-        "pairing": "centre", "dense": True, "recurrent": True,
+        "image_size": (320, 320),
+        "sizing": "inside",
+        "mean": (127 / 255,) * 3,
+        "std": (128 / 255,) * 3,
+        "clip_length": 1,
+        "pairing": "centre",
+        "dense": True,
+        "recurrent": True,
     },
 }
 """Fields of `ModelConfig` by the name's first word."""

@@ -19,9 +19,7 @@ SOUNDS: dict[str, str] = {
         "Chewing, mastication; Biting; Crunch; Burping, eructation; Hands; Finger snapping; Clapping; Cheering; Applause; "
         "Chatter; Crowd; Hubbub, speech noise, speech babble; Children playing; Vocal music; A capella"
     ),
-    "dog": (
-        "Dog; Bark; Yip; Howl; Bow-wow; Growling; Whimper (dog); Canidae, dogs, wolves; Domestic animals, pets"
-    ),
+    "dog": ("Dog; Bark; Yip; Howl; Bow-wow; Growling; Whimper (dog); Canidae, dogs, wolves; Domestic animals, pets"),
     "cat": "Cat; Purr; Meow; Hiss; Caterwaul; Domestic animals, pets",
     "bird": (
         "Bird; Bird vocalization, bird call, bird song; Chirp, tweet; Squawk; Pigeon, dove; Coo; Crow; Caw; Owl; Hoot; Fowl; "
@@ -50,16 +48,12 @@ SOUNDS: dict[str, str] = {
     "boat": "Boat, Water vehicle; Motorboat, speedboat; Ship; Sailboat, sailing ship; Rowboat, canoe, kayak; Vehicle",
     "airplane": "Fixed-wing aircraft, airplane; Aircraft; Aircraft engine; Jet engine; Propeller, airscrew; Vehicle",
     "helicopter": "Helicopter; Aircraft; Propeller, airscrew",
-    "gun": (
-        "Gunshot, gunfire; Machine gun; Fusillade; Artillery fire; Cap gun; Explosion; Firecracker; Burst, pop"
-    ),
+    "gun": ("Gunshot, gunfire; Machine gun; Fusillade; Artillery fire; Cap gun; Explosion; Firecracker; Burst, pop"),
     "guitar": (
         "Guitar; Electric guitar; Bass guitar; Acoustic guitar; Steel guitar, slide guitar; Tapping (guitar technique); Strum; "
         "Ukulele; Plucked string instrument"
     ),
-    "violin": (
-        "Violin, fiddle; Cello; Double bass; Bowed string instrument; String section; Pizzicato"
-    ),
+    "violin": ("Violin, fiddle; Cello; Double bass; Bowed string instrument; String section; Pizzicato"),
     "piano": "Piano; Electric piano; Keyboard (musical); Organ; Electronic organ; Harpsichord",
     "accordion": "Accordion; Harmonica",
     "harp": "Harp; Zither; Plucked string instrument",

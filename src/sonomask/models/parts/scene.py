@@ -31,8 +31,6 @@ class SceneReader(nn.Module):
     Source: Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
     """
 
-    groups: Tensor
-
     def __init__(self, backbone: str, categories: int, width: int = 128, groups: int = 0) -> None:
         super().__init__()
         check_source(backbone)
@@ -86,7 +84,8 @@ class Evidence(nn.Module):
         super().__init__()
         self.conv, self.norm, self.classifier = conv, norm, classifier
         self.register_buffer("members", torch.zeros(groups, IMAGENET))
-        self.mix = nn.Sequential(nn.Conv2d(2 * groups, self.WIDTH, 1), nn.ReLU(), nn.Conv2d(self.WIDTH, self.WIDTH, 1), nn.ReLU())
+        first, second = nn.Conv2d(2 * groups, self.WIDTH, 1), nn.Conv2d(self.WIDTH, self.WIDTH, 1)
+        self.mix = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
     def shares(self, logits: Float[Tensor, "*N 1000"]) -> Float[Tensor, "*N groups"]:
         """Log-share of each group, from -1 (none) to 1 (all)."""

@@ -1,0 +1,112 @@
+"""Named things against named sounds: what is marked, and that a stream is one long clip."""
+
+import pytest
+import torch
+
+from sonomask.audio.audioset import names
+from sonomask.models.catalog import create_model
+from sonomask.models.nets.world import match, name_places
+from sonomask.models.optimize import optimize
+from sonomask.models.parts.categories import CATEGORIES, GENERAL, MUSIC, SOUNDS, sound_table
+
+DOG, GUITAR = CATEGORIES.index("dog"), CATEGORIES.index("guitar")
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = create_model("world_duo").eval()
+    with torch.no_grad():  # random weights hardly tell sounds apart
+        made.audio.head.weight.mul_(1000)
+    return made
+
+
+def clip(time=4, size=(64, 96)):
+    generator = torch.Generator().manual_seed(1)
+    logmel = torch.randn(1, time, 3, 96, 64, generator=generator) - torch.arange(time)[:, None, None, None]
+    return torch.randn(1, time, 3, *size, generator=generator), logmel
+
+
+def scene():
+    """A dog on the left, a guitar on the right, nothing in the middle."""
+    shares = torch.full((1, 1 + len(CATEGORIES), 8, 24), 1e-4)
+    shares[:, 1 + DOG, :, :8] = shares[:, 0, :, 8:16] = shares[:, 1 + GUITAR, :, 16:] = 0.98
+    salience = torch.full((1, 1, 8, 24), 0.9)
+    salience[..., 8:16] = 0.02
+    return shares, salience
+
+
+def heard(**scores):
+    relevance = torch.zeros(1, len(CATEGORIES))
+    for category, score in scores.items():
+        relevance[0, CATEGORIES.index(category)] = score
+    return relevance
+
+
+@pytest.mark.parametrize(("sound", "left", "right"), [
+    ({"dog": 0.9}, 1.0, 0.0), ({"guitar": 0.9}, 0.0, 1.0), ({"dog": 0.9, "guitar": 0.8}, 1.0, 1.0), ({"train": 0.9}, 1.0, 1.0),
+])  # fmt: skip
+def test_what_fits_the_sound_is_marked_and_if_nothing_does_all_that_catches_the_eye(sound, left, right):
+    logits, fits = match(*scene(), heard(**sound))
+    marked = (logits[0, 0] > 0).float()
+    assert (marked[:, :8].mean(), marked[:, 8:16].mean(), marked[:, 16:].mean()) == (left, 0.0, right)
+    assert fits.item() == ("train" not in sound)
+
+
+def test_each_place_is_named_by_what_is_there_and_heard():
+    shares, salience = scene()
+    shares[:, 1 + CATEGORIES.index("cat"), :, :8] = 1.2  # looks more like a cat, sounds like a dog
+    relevance = heard(dog=0.9)
+    seen = name_places(shares, relevance, match(shares, salience, relevance)[1])
+    assert {CATEGORIES[i] for i in seen[0, :, :8].unique()} == {"dog"}
+    assert {CATEGORIES[i] for i in seen[0, :, 16:].unique()} == {"guitar"}
+
+
+def test_nothing_is_marked_in_silence_nor_while_the_sound_is_faint_beside_the_loudest_so_far(model):
+    images, _ = clip(3)
+    loud, faint, silent = 3.0, 0.5, -4.6
+    logmel = torch.tensor([loud, faint, silent])[None, :, None, None, None].expand(1, 3, 1, 96, 64)
+    with torch.inference_mode():
+        top = model(images, logmel).logits.amax((0, 2, 3, 4))
+        alone = model(images[:, 1:2], logmel[:, 1:2]).logits.amax()
+    assert top[0] > -8
+    assert alone > -8
+    assert top[1:].tolist() == [-8, -8]
+
+
+def test_a_stream_in_pieces_gives_the_logits_and_names_of_the_whole_clip(model):
+    images, logmel = clip()
+    with torch.inference_mode():
+        whole = model(images, logmel)
+        first = model(images[:, :3], logmel[:, :3])
+        rest = model(images[:, 3:], logmel[:, 3:], past=first.past)
+        past, steps = model.start(), []
+        for i in range(4):
+            output, past = model.step(images[:, i], logmel[:, i], past)
+            steps.append(output)
+    for key in ("logits", "heard"):
+        wanted = getattr(whole, key)
+        torch.testing.assert_close(
+            torch.cat([getattr(first, key), getattr(rest, key)], 1), wanted, atol=1e-4, rtol=1e-4
+        )
+        torch.testing.assert_close(torch.cat([getattr(o, key) for o in steps], 1), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(past, whole.past)
+    assert not torch.allclose(whole.heard[:, 3], model(images[:, 3:], logmel[:, 3:]).heard[:, 0])
+
+
+def test_a_folded_copy_gives_the_same_logits(model):
+    images, logmel = clip(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            optimize(model)(images, logmel).logits, model(images, logmel).logits, atol=1e-3, rtol=1e-3
+        )
+
+
+def test_every_word_of_the_table_is_one_of_audioset_and_every_category_has_one():
+    table = torch.tensor(sound_table(names(), general=0.5))
+    assert table.shape == (len(CATEGORIES), len(names()))
+    assert {word.strip() for sounds in SOUNDS.values() for word in sounds.split(";")} <= set(names())
+    assert GENERAL | set(MUSIC) <= set(names())
+    assert (table.amax(1) > 0).all()
+    assert table[CATEGORIES.index("train"), names().index("Vehicle")] == 0.5
+    assert table[CATEGORIES.index("train"), names().index("Train")] == 1
