@@ -37,7 +37,7 @@ def test_what_is_published_holds_code_weights_and_licence_and_nothing_else(built
     (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
     assert all(name.startswith(("sonomask/", "sonomask-")) for name in names)
-    for wanted in ("sonomask/py.typed", "sonomask/pretrained/avs_lite.real/model.safetensors"):
+    for wanted in ("sonomask/py.typed", "sonomask/pretrained/world_duo.real/model.safetensors"):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     with tarfile.open(source) as archive:

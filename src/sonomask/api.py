@@ -40,7 +40,7 @@ __all__ = [
     "write_masks",
 ]
 
-DEFAULT_MODEL = "avs_lite.real"  # in the package
+DEFAULT_MODEL = "world_duo.real"  # in the package
 
 Progress = Callable[[float, float | None], None]
 

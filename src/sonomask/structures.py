@@ -173,8 +173,8 @@ class ModelConfig:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
-    sizing: Literal["exact", "inside"] = "exact"
     score_size: tuple[int, int] | None = None
+    sizing: Literal["exact", "inside"] = "exact"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     clip_length: int = 5

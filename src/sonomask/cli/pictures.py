@@ -10,7 +10,7 @@ from sonomask.cli.shared import bar
 
 def compare(
     video: Annotated[str, "path or address"],
-    models: Annotated[Sequence[str], "built-in names, folders, hub repositories or .onnx files"] = ("avs_lite.real",),
+    models: Annotated[Sequence[str], "built-in names, folders, hub repositories or .onnx files"] = ("world_duo.real",),
     out: Annotated[str | None, "folder for the results; beside the video unless given"] = None,
     rate: Annotated[float | Literal["native", "avsbench"], "masks per second, 'native' for each frame"] = 5.0,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",

@@ -166,8 +166,8 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": _text(100, NETWORK),
     "options": ("a table", lambda value: isinstance(value, Mapping)),  # its content: `check_options`
     "image_size": _numbers(2, 8, 4096, whole=True),
-    "sizing": ("exact or inside", lambda value: value in ("exact", "inside")),
     "score_size": _numbers(2, 8, 4096, whole=True, null=True),
+    "sizing": ("exact or inside", lambda value: value in ("exact", "inside")),
     "mean": _numbers(3, -1000, 1000),
     "std": _numbers(3, 1e-6, 1000),
     "clip_length": _number(1, 600, whole=True),
