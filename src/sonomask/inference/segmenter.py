@@ -212,7 +212,7 @@ class Segmenter:
     @torch.inference_mode()
     def _go_on(self, frames: Sequence[Frame], sound: Tensor | None, source: str, stream: Stream) -> list[Scores]:
         """Scores of consecutive frames of a video, a few at a time, by a recurrent model."""
-        scores = []
+        scores: list[Scores] = []
         for start in range(0, len(frames), TOGETHER):
             part = slice(start, start + TOGETHER)
             images = self.prepare(np.stack([[frame.image for frame in frames[part]]]))
