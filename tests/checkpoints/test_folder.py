@@ -5,8 +5,10 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sonomask.checkpoints import folder as weights
+from sonomask.checkpoints.layout import build_for
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model
 
@@ -111,3 +113,46 @@ def test_a_scale_without_its_tensor_is_told(tmp_path):
     safetensors.torch.save_file(tensors, folder / "model.safetensors")
     with pytest.raises(WeightsError, match="8 bits"):
         weights.load(folder)
+
+
+class Counted(TorchDispatchMode):
+    """How many numbers the largest tensor has that takes memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type != "meta" and "empty" in str(func):
+            self.total += result.numel()
+        return result
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": "vit_7b_patch16_dinov3"},  # fails only after it was laid out: it has too few feature levels
+        {"backbone": "convnextv2_huge"},
+        {"width": 2048},
+        {"width": 2048, "sound_channels": 2048},
+    ],
+)
+def test_weights_that_name_a_huge_network_cost_no_memory(options, model, tmp_path):
+    folder = weights.save(model, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["options"] |= options
+    (folder / "config.json").write_text(json.dumps(config))
+    with Counted() as counted, pytest.raises(WeightsError, match=r"far larger|does not fit|levels"):
+        weights.load(folder)
+    assert counted.total < 4 * sum(v.numel() for v in model.state_dict().values())
+
+
+def test_a_network_that_cannot_be_laid_out_without_memory_is_built_within_a_budget():
+    def create():
+        if torch.empty(1).device.type == "meta":
+            raise NotImplementedError("no values")
+        return torch.nn.Sequential(*(torch.nn.Linear(1000, 1000) for _ in range(1000)))
+
+    with pytest.raises(ValueError, match="far larger"):
+        build_for({"a": torch.zeros(10)}, create, lambda _: None)

@@ -1,16 +1,22 @@
 """Shards hold what the data set holds; processes share them without overlap; a stopped epoch goes on in its middle."""
 
+import io
+import json
+import tarfile
 from itertools import chain
 
+import corpus
+import numpy as np
 import pytest
 import torch
 import webdataset
+from PIL import Image
 
 from sonomask.cli.main import main
 from sonomask.data.avsbench import AVSBench
 from sonomask.data.drawn.world import SyntheticScenes
 from sonomask.data.sharded import ShardBatches, ShardsDataModule
-from sonomask.data.shards import ShardedClips, write_shards
+from sonomask.data.shards import ShardedClips, _spans, write_shards
 from sonomask.data.tree import write_tree
 from sonomask.errors import DatasetError
 
@@ -124,3 +130,62 @@ def test_an_index_that_is_none_is_refused(text, tmp_path):
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(DatasetError):
         ShardedClips(tmp_path)
+
+
+def respoilt(root, target, part, content):
+    """A copy of the first shard in which one part of the first clip is another."""
+    target.mkdir()
+    index = json.loads((root / "train" / "index.json").read_text())
+    with (
+        tarfile.open(root / "train" / "shard-000000.tar") as read,
+        tarfile.open(target / "shard-000000.tar", "w") as out,
+    ):
+        for member in read:
+            data = read.extractfile(member).read()
+            if member.name == f"00000000.{part}":
+                data = content(data)
+            entry = tarfile.TarInfo(member.name)
+            entry.size = len(data)
+            out.addfile(entry, io.BytesIO(data))
+    index["shards"] = [{"name": "shard-000000.tar", "clips": _spans(target / "shard-000000.tar")}]
+    (target / "index.json").write_text(json.dumps(index))
+    return ShardedClips(target)
+
+
+def encoded(kind, size=(32, 160), mode="RGB"):
+    Image.new(mode, size).save(file := io.BytesIO(), kind)
+    return file.getvalue()
+
+
+def lying(shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "says"),
+    [
+        ("frames.png", lambda _: encoded("EPS"), "can't be read"),  # Pillow would start Ghostscript
+        ("frames.png", lambda _: encoded("JPEG"), "can't be read"),
+        ("frames.png", lambda _: corpus.blank_png(8000, 8000), "limit"),
+        ("masks.png", lambda _: corpus.blank_png(8000, 8000), "limit"),
+        ("logmel.npy", lambda _: lying((2**40, 1, 96, 64)), "log-mel"),
+        ("logmel.npy", lambda _: lying((5, 1, 96, 64)), "log-mel"),
+        ("clip.json", lambda _: b"[" * 10**5, "damaged"),
+        ("clip.json", lambda _: b'{"valid": [], "labelled": []}', "seconds"),
+        ("clip.json", lambda data: data.replace(b'"valid"', b'"value"'), "damaged"),
+    ],
+)
+def test_a_part_that_is_not_what_it_should_be_is_refused(part, content, says, root, tmp_path):
+    clips = respoilt(root, tmp_path / "bad", part, content)
+    with pytest.raises(DatasetError, match=says):
+        clips[0]
+    assert clips[1].name
+
+
+def test_an_index_that_points_behind_its_shard_is_refused(root, tmp_path):
+    clips = respoilt(root, tmp_path / "bad", "clip.json", bytes)
+    clips.shards[0] = (clips.shards[0][0], [(0, 2**50)] * 3)
+    with pytest.raises(DatasetError, match="outside"):
+        clips[0]

@@ -18,11 +18,11 @@ from jaxtyping import Float, Int8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from sonomask.checkpoints.layout import build_for
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import read_config, write_config
-from sonomask.structures import ModelConfig
 from sonomask.workspace import atomic_path
 
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
@@ -104,30 +104,20 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     folder = _find(str(source))
     config, tensors = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
     tensors = {re.sub(r"^backbone\.regions\.", "backbone.maskige.", key): v for key, v in tensors.items()}  # format 1
+    weights = str(folder / WEIGHTS)
     try:
-        _check_size(config, tensors)
-        model = create_model(config.name, **config.options)
-    except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError) as error:
-        raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
+        model = build_for(
+            tensors, lambda: create_model(config.name, **config.options), lambda net: check_fit(net, tensors, weights)
+        )
+    except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError, TypeError, MemoryError) as error:
+        raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())[:500]}") from error
     if model.config.num_classes != config.num_classes:
         raise WeightsError(
             f"{folder / CONFIG}: `num_classes` is {config.num_classes}, its network has {model.config.num_classes}."
         )
     model.config = config
-    fill(model, tensors, source=str(folder / WEIGHTS))
+    fill(model, tensors, source=weights)
     return model.to(device).eval()
-
-
-def _check_size(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a model that is far larger than its weights, before memory is taken for it."""
-    with torch.device("meta"):
-        try:
-            wanted = sum(v.numel() for v in create_model(config.name, **config.options).state_dict().values())
-        except Exception:  # a network that can't be laid out without values; what is wrong is told when it is built
-            return
-    held = sum(v.numel() for v in tensors.values())
-    if wanted > 2 * held + 1_000_000:
-        raise ValueError(f"describes a network of {wanted} numbers, the weights beside it have {held}.")
 
 
 def _find(source: str) -> Path:
@@ -174,6 +164,16 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> Non
     Raises:
         WeightsError: Names what is missing, left over or of another shape.
     """
+    check_fit(model, tensors, source)
+    model.load_state_dict(dict(tensors))
+
+
+def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Compare names and shapes with those of a model, which may be one without memory.
+
+    Raises:
+        WeightsError: Names what is missing, left over or of another shape.
+    """
     own = model.state_dict()
     problems = {
         "missing": sorted(set(own) - set(tensors)),
@@ -183,7 +183,6 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> Non
     if any(problems.values()):
         text = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys)
         raise WeightsError(f"{source} does not fit the model. {text}.")
-    model.load_state_dict(dict(tensors))
 
 
 def fill_agreeing(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> int:

@@ -27,12 +27,15 @@ from torch.utils.data import Dataset
 
 from sonomask.data.cache import MEAN, STD
 from sonomask.errors import DatasetError
+from sonomask.safe_reading.pictures import decode_picture
 from sonomask.structures import Clip
 
 __all__ = ["ShardedClips", "write_shards"]
 
 FORMAT = 1
 INDEX = "index.json"
+LONGEST = 60  # seconds of a clip
+MOST_PIXELS = 2**24  # of all frames of a clip together: ten at 1280×1280; each takes some 30 bytes on its way
 
 
 def write_shards(
@@ -152,12 +155,14 @@ class ShardedClips(Dataset[Clip]):
         name, clips = self.shards[shard]
         start, length = clips[index - self._ends[shard]]  # counted from the shard's end
         path = self._here(name)
-        with path.open("rb") as file:
-            file.seek(start)
-            data = file.read(length)
         try:
+            with path.open("rb") as file:
+                if not 0 <= start <= start + length <= path.stat().st_size:
+                    raise ValueError("it would lie outside of its shard")
+                file.seek(start)
+                data = file.read(length)
             return _clip(data)
-        except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, DatasetError, tarfile.TarError) as error:
             raise DatasetError(f"{path}: clip {index} is damaged ({error}). Make or fetch the shard again.") from error
 
     def _here(self, name: str) -> Path:
@@ -175,12 +180,14 @@ class ShardedClips(Dataset[Clip]):
 
 def _clip(data: bytes) -> Clip:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        parts = {m.name.partition(".")[2]: _content(archive, m) for m in archive}
+        parts = {m.name.partition(".")[2]: _content(archive, m) for m in archive if m.isreg()}
     about = json.loads(parts["clip.json"])
     valid = torch.tensor(about["valid"], dtype=torch.bool)
+    if not 1 <= len(valid) <= LONGEST:
+        raise ValueError(f"a clip of {len(valid)} seconds, expected 1 to {LONGEST}")
     pixels = _pixels(parts["frames.png"]).unflatten(0, (len(valid), -1)).movedim(-1, 1)
     images = torch.where(valid[:, None, None, None], (pixels / 255 - MEAN) / STD, 0.0)  # padding is 0
-    logmel = torch.from_numpy(np.load(io.BytesIO(parts["logmel.npy"]), allow_pickle=False))
+    logmel = torch.from_numpy(_array(parts["logmel.npy"]))
     masks = _pixels(parts["masks.png"]).unflatten(0, (len(valid), -1)).long()
     labelled = torch.tensor(about["labelled"], dtype=torch.bool)
     return Clip(images, logmel, masks, labelled, valid, about["name"], about["category"])
@@ -192,5 +199,17 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _pixels(png: bytes) -> torch.Tensor:
-    with Image.open(io.BytesIO(png)) as picture:
-        return torch.from_numpy(np.array(picture))
+    return torch.from_numpy(np.array(decode_picture(png, "its picture", pixels=MOST_PIXELS, formats=("PNG",))))
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The log-mel patches; the head is looked at before memory is taken for what it says."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"its numbers have NumPy's format {version}, expected 1.0")
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if kind != np.float32 or shape[1:] != (1, 96, 64) or shape[0] * 96 * 64 * 4 != len(data) - file.tell():
+        raise ValueError(f"its log-mel has the shape {shape} of {kind}, expected (T, 1, 96, 64) of float32")
+    file.seek(0)
+    return np.asarray(np.load(file, allow_pickle=False))

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from sonomask.errors import DatasetError
 
-__all__ = ["open_picture"]
+__all__ = ["decode_picture", "open_picture"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # Pillow's others may start programs, as EPS does
 MOST_PIXELS = 2**26
 
 
-def open_picture(path: str | Path, mode: str | None = None) -> Image.Image:
+def open_picture(path: str | Path, mode: str | None = None, *, pixels: int = MOST_PIXELS) -> Image.Image:
     """A picture, decoded.
 
     Args:
         path: PNG, JPEG, BMP, GIF, TIFF, WebP or PPM, whatever the ending says.
         mode: Pillow's name of a mode to convert to; as in the file unless given.
+        pixels: The most that it may have.
 
     Raises:
-        DatasetError: There is none, it is damaged, of another kind, or larger than 67 million pixels.
+        DatasetError: There is none, it is damaged, of another kind, or has more pixels.
     """
+    return _decode(path, str(path), mode, pixels, FORMATS)
+
+
+def decode_picture(
+    data: bytes, name: str, mode: str | None = None, *, pixels: int = MOST_PIXELS, formats: Sequence[str] = FORMATS
+) -> Image.Image:
+    """A picture from its bytes, such as a part of an archive.
+
+    Args:
+        data: The file's content.
+        name: What errors call it.
+        mode: As for `open_picture`.
+        pixels: As for `open_picture`.
+        formats: Pillow's names of the formats that it may have.
+
+    Raises:
+        DatasetError: As `open_picture`.
+    """
+    return _decode(io.BytesIO(data), name, mode, pixels, formats)
+
+
+def _decode(
+    source: str | Path | io.BytesIO, path: str, mode: str | None, pixels: int, formats: Sequence[str]
+) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata, and sizes that are checked here
-            with Image.open(path, formats=FORMATS) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
+            with Image.open(source, formats=list(formats)) as picture:
+                if picture.width * picture.height > pixels:
                     raise DatasetError(
-                        f"{path}: {picture.width}×{picture.height} pixels, the limit is {MOST_PIXELS}. Scale it down first."
+                        f"{path}: {picture.width}×{picture.height} pixels, the limit is {pixels}. Scale it down first."
                     )
                 picture.load()
                 return picture.convert(mode) if mode else picture.copy()
