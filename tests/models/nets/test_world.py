@@ -102,6 +102,15 @@ def test_a_folded_copy_gives_the_same_logits(model):
         )
 
 
+def test_a_low_rank_reader_has_the_same_interface_with_fewer_numbers():
+    full, low = create_model("world"), create_model("world", rank=32).eval()
+    sizes = [sum(p.numel() for p in model.readers.parameters()) for model in (full, low)]
+    assert sizes[1] < sizes[0] - 300_000
+    with torch.inference_mode():
+        shares, salience = low.see(clip(2)[0][0])
+    assert (shares.shape, salience.shape) == ((2, 1 + len(CATEGORIES), 16, 24), (2, 1, 16, 24))
+
+
 def test_every_word_of_the_table_is_one_of_audioset_and_every_category_has_one():
     table = torch.tensor(sound_table(names(), general=0.5))
     assert table.shape == (len(CATEGORIES), len(names()))

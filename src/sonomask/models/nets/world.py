@@ -52,6 +52,7 @@ class World(Net):
         evidence: For each scene reader, how many groups of ImageNet's classes it reads as evidence, 0 for none. The readers'
             shares are averaged.
         width: Channels of the scene readers' pyramids.
+        rank: Of the convolutions at the pyramids' finest level, 0 for full ones.
     """
 
     table: Tensor
@@ -65,9 +66,10 @@ class World(Net):
         backbone: str = "tf_efficientnet_lite2",
         evidence: Sequence[int] = (0,),
         width: int = 128,
+        rank: int = 0,
     ) -> None:
         super().__init__()
-        self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups) for groups in evidence)
+        self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups, rank) for groups in evidence)
         self.audio = Tagger()
         self.register_buffer("table", torch.tensor(sound_table(names())), persistent=False)
         music = torch.tensor([name in MUSIC for name in names()])
@@ -194,7 +196,7 @@ def name_places(
 def _upper_tenth(values: Float[Tensor, "N P"], salience: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
     """The 90 % quantile of the values of what catches the eye."""
     there = salience > 0.5
-    there = torch.where(there.any(1, keepdim=True), there, salience >= 0.6 * salience.amax(1, keepdim=True))
+    there = there | (~there.any(1, keepdim=True) & (salience >= 0.6 * salience.amax(1, keepdim=True)))
     falling = torch.where(there, values, -torch.ones_like(values)).sort(1, descending=True).values
     place = (there.sum(1, keepdim=True) - 1).to(values.dtype) * 0.1
     low = place.floor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import timm
@@ -27,11 +28,12 @@ class SceneReader(nn.Module):
         categories: How many, without the background.
         width: Channels of the pyramid.
         groups: Groups of ImageNet's classes that are read as evidence; 0 for none.
+        rank: Channels to which the three convolutions at stride 4 are narrowed on their way (`LowRank`); 0 for full ones.
 
     Source: Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
     """
 
-    def __init__(self, backbone: str, categories: int, width: int = 128, groups: int = 0) -> None:
+    def __init__(self, backbone: str, categories: int, width: int = 128, groups: int = 0, rank: int = 0) -> None:
         super().__init__()
         check_source(backbone)
         net: Any = timm.create_model(backbone, pretrained=False)
@@ -42,10 +44,11 @@ class SceneReader(nn.Module):
         if groups:
             self.evidence = Evidence(net.conv_head, net.bn2, net.classifier, groups)
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.smooth = nn.ModuleList(_block(width, width) for _ in channels)
+        fine = partial(LowRank, rank=rank) if rank else _block
+        self.smooth = nn.ModuleList((_block if level else fine)(width, width) for level in range(len(channels)))
         self.context = nn.Conv2d(channels[-1], width, 1)
         more = Evidence.WIDTH if groups else 0
-        self.refine = nn.Sequential(_block(width + more, width), _block(width, width))
+        self.refine = nn.Sequential(fine(width + more, width), fine(width, width))
         self.category, self.salience = nn.Conv2d(width, 1 + categories, 1), nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _C h w"], Float[Tensor, "N 1 h w"]]:
@@ -98,6 +101,24 @@ class Evidence(nn.Module):
         whole = self.shares(self.classifier(x.mean((2, 3))))[:, :, None, None]
         mixed: Tensor = self.mix(torch.cat([here, whole.expand_as(here)], 1))
         return mixed
+
+
+class LowRank(nn.Module):
+    """A 3×3 convolution through few channels, then a 1×1 one and ReLU: a full one for a third of the work.
+
+    Args:
+        before: Channels of the input.
+        width: Channels of the output.
+        rank: Channels between the two.
+    """
+
+    def __init__(self, before: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(before, rank, 3, padding=1, bias=False), nn.Conv2d(rank, width, 1)
+
+    def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C2 h w"]:
+        """Of the same size."""
+        return F.relu(self.b(self.a(x)))
 
 
 def _block(before: int, width: int) -> nn.Sequential:
