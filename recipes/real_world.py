@@ -32,14 +32,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sonomask.checkpoints.convert import load_backbone
+from sonomask.checkpoints.backbones import load_backbone
+from sonomask.checkpoints.folder import save
 from sonomask.data.composed.compose import CompositeScenes
 from sonomask.data.composed.library import Library
-from sonomask.losses.masks import attention, binary_cross_entropy, dice
-from sonomask.models.nets.avs import AVS
-from sonomask.models.catalog import create_model
 from sonomask.inference.presence import calibrate, evidence
-from sonomask.checkpoints.folder import save
+from sonomask.losses.masks import attention, binary_cross_entropy, dice
+from sonomask.models.catalog import create_model
+from sonomask.models.nets.avs import AVS
 
 
 def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def learn_pictures(library: Library, args: argparse.Namespace) -> tuple[AVS, nn.
     model = create_model(args.model, fusion="none")
     if args.backbone:
         load_backbone(model, args.backbone)
-    net, width = model.picture_net(), model.aspp[0].convs[0].out_channels
+    net, width = model.part("pretrained"), model.aspp[0].convs[0].out_channels
     for early in (net.conv_stem, net.bn1, net.blocks[:2]):  # edges and colours are what they were, and cost most
         early.requires_grad_(requires_grad=False)
     names = nn.ModuleList(nn.Conv2d(width, 1 + len(library.categories), 1) for _ in range(2))

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sonomask.audio.efficient import EfficientEncoder
 from sonomask.audio.logmel import MEL_BANDS, OFFSET, PATCH_FRAMES, SAMPLE_RATE, examples, log_mel
-from sonomask.checkpoints.convert import load_backbone
+from sonomask.checkpoints.backbones import load_backbone
 from sonomask.data.composed.library import Library, Recording, read_recording
 from sonomask.models.catalog import create_model
 
@@ -120,7 +120,7 @@ def learn_sounds(
     if backbone:  # the stem sums what it saw of red, green and blue
         net = create_model("avs_lite", fusion="none", backbone="tf_efficientnet_lite0")
         load_backbone(net, backbone)
-        weights = net.picture_net().state_dict()
+        weights = net.part("pretrained").state_dict()
         weights["conv_stem.weight"] = weights["conv_stem.weight"].sum(1, keepdim=True)
         encoder.net.load_state_dict(weights)
     rate = 1.5e-3

@@ -11,7 +11,9 @@ import torch
 from torchvision.models import resnet18
 
 from sonomask.checkpoints import folder as weights
-from sonomask.checkpoints.convert import convert, convert_state, load_backbone, read_checkpoint, recognise
+from sonomask.checkpoints.backbones import load_backbone
+from sonomask.checkpoints.convert import convert, convert_state, recognise
+from sonomask.checkpoints.files import read_checkpoint
 from sonomask.cli.main import main
 from sonomask.data.tree import write_tree
 from sonomask.errors import WeightsError

@@ -1,46 +1,35 @@
-"""What every system of the comparison promises."""
+"""What every net of the catalogue promises (found by its record), and what single ones do."""
+
+from typing import get_args
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from sonomask.checkpoints.folder import load, save
-from sonomask.models.catalog import create_model
+from sonomask.checkpoints.backbones import NAMES
+from sonomask.checkpoints.folder import BUILT_IN, CONFIG, built_in, load, save
+from sonomask.checkpoints.published import readers
+from sonomask.data.avsbench import SUBSETS
+from sonomask.metrics import PROTOCOLS, SEMANTIC_PROTOCOLS
+from sonomask.models.catalog import create_model, record_of, records
 from sonomask.models.nets.pixels_that_sound import sparse_correlation
 from sonomask.models.nets.sst import grid_mask, positions, strided_mask
 from sonomask.models.nets.two_stage import components
+from sonomask.models.parts.net import PartName
 from sonomask.models.parts.towers import heat_logits
+from sonomask.safe_reading.config import check_config, read_config
 from sonomask.structures import Batch
 
-SMALL = {
-    "lvs": {},
-    "mssl": {"labels": ["dog", "cat", "car"]},
-    "3dc_resnet50": {"depth": 18, "width": 16},
-    "sst_resnet50": {"width": 48, "layers": 2},
-    "igan_resnet50": {"backbone": "resnet18"},
-    "lgvt_swin_b_224": {"backbone": "swin_tiny_patch4_window7_224", "size": 64},
-    "two_stage_maskrcnn": {
-        "detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "side": 64, "audio": "light", "score": 0.05
-    },
-    "avsegformer_resnet50": {
-        "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0
-    },
-    "combo_resnet50": {
-        "backbone": "resnet18", "audio": "light", "maskige": False, "width": 32, "queries": 8, "depth": 1, "layers": 4,
-        "audio_hidden": 32, "points": 64,
-    },
-    "vct_swin_b": {
-        "backbone": "resnet18", "size": 64, "maskige": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
-        "layers": 5, "audio_hidden": 32, "points": 64,
-    },
-    "pixels_that_sound": {"refine": False},
-}  # fmt: skip
-TRAINED = [n for n in SMALL if n != "pixels_that_sound"]
+RECORDS = records()
+PRESETS = {net: next(iter(record.presets)) for net, record in RECORDS.items()}
+TRAINED = [net for net, record in RECORDS.items() if record.needs_weights]
+OF_PRESET = {preset: record.small for record in RECORDS.values() for preset in record.presets}
 
 
 def build(name, **more):
     torch.manual_seed(0)
-    return create_model(name, **{**SMALL[name], **more})
+    preset = PRESETS.get(name, name)
+    return create_model(preset, **{**OF_PRESET[preset], **more})
 
 
 def batch(b=2, t=3, size=64):
@@ -58,7 +47,7 @@ def batch(b=2, t=3, size=64):
     )
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_net_scores_every_pixel_and_zeroes_frames_that_do_not_exist(name):
     model, clips = build(name).eval(), batch()
     valid = torch.tensor([[True, True, False], [True, True, True]])
@@ -69,7 +58,7 @@ def test_a_net_scores_every_pixel_and_zeroes_frames_that_do_not_exist(name):
     assert (logits[~valid] == 0).all()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_batch_of_two_equals_two_of_one_and_two_calls_are_equal(name):
     model, clips = build(name).eval(), batch()
     with torch.inference_mode():
@@ -80,16 +69,28 @@ def test_a_batch_of_two_equals_two_of_one_and_two_calls_are_equal(name):
     torch.testing.assert_close(whole.sigmoid(), one.sigmoid(), atol=1e-3, rtol=0)
 
 
+def sure_of_classes(model):
+    """Or stage 2 of MSSL counts no pair."""
+    torch.nn.init.uniform_(model.class_audio.weight, 0, 0.1)
+    torch.nn.init.uniform_(model.class_image.weight, 0, 0.1)
+
+
+def one_detection(model):
+    """One thing is detected in every frame."""
+    model.detect = lambda frames: ((frames[:, :1] > 0).float(), torch.ones(len(frames), 1))
+
+
+PREPARED = {"mssl": ({"stage": 2}, sure_of_classes), "two_stage": ({}, one_detection)}
+"""What the gradients of some nets need besides random weights."""
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_reach_every_weight_that_is_trained_each_in_a_place_of_its_own(name):
-    more = {"stage": 2} if name == "mssl" else {}
+    more, prepare = PREPARED.get(name, ({}, None))
     model, clips = build(name, **more).train(), batch(b=3)
     model.started()
-    if name == "mssl":  # sure of its classes, or stage 2 counts no pair
-        torch.nn.init.uniform_(model.class_audio.weight, 0, 0.1)
-        torch.nn.init.uniform_(model.class_image.weight, 0, 0.1)
-    if name == "two_stage_maskrcnn":  # one thing is detected in every frame
-        model.detect = lambda frames: ((frames[:, :1] > 0).float(), torch.ones(len(frames), 1))
+    if prepare is not None:
+        prepare(model)
     clips = Batch(**{**vars(clips), "categories": ("dog", "car", "cat")})
     terms = model.objective(clips)
     if terms is None:
@@ -98,11 +99,65 @@ def test_gradients_reach_every_weight_that_is_trained_each_in_a_place_of_its_own
     silent = [
         n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
     ]
-    kept = ("two_stage_maskrcnn", "avsegformer_resnet50", "combo_resnet50")
-    unused = ("audio.",) if name in kept else ()  # its batch norms need no gradient when kept
+    unused = (f"{model.parts.audio}.",) if model.keeps_audio else ()  # its batch norms need no gradient when kept
     assert [n for n in silent if not n.startswith(unused)] == []
     places = [p.grad.data_ptr() for p in model.parameters() if p.grad is not None]
     assert len(set(places)) == len(places)  # or what is gathered over batches would add up in one place
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_frame_alone_silence_and_half_precision_are_finite(name):
+    model, clips = build(name).eval(), batch(b=1, t=1)
+    silence = torch.full_like(clips.logmel, 0.01).log()
+    with torch.inference_mode():
+        assert torch.isfinite(model(clips.images, silence).logits).all()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.isfinite(model(clips.images, clips.logmel).logits.float()).all()
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_parts_that_a_net_declares_are_there(name):
+    model = build(name)
+    for part in get_args(PartName):
+        found = model.part(part)
+        assert (found is None) == (getattr(model.parts, part) is None)
+        assert found is None or next(found.parameters(), None) is not None
+    for place in model.recomputable:
+        model.get_submodule(place).set_grad_checkpointing()
+    assert model.pretrained_names in NAMES
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_tells_what_is_true(name):
+    record = RECORDS[name]
+    assert record.purpose
+    assert record.paper
+    assert set(record.readers) <= set(readers())
+    assert bool(record.readers) <= bool(record.licences)
+    protocols = PROTOCOLS | SEMANTIC_PROTOCOLS
+    for figure in record.figures:
+        assert figure.preset in record.presets
+        assert figure.data in SUBSETS
+        assert figure.protocol in protocols
+        assert 0 < figure.miou < 100
+        assert 0 < figure.fscore < 100
+        assert figure.source
+        assert "remember" not in figure.source
+    for fields in (record.config, record.semantic):
+        check_config(fields)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_an_unknown_option_is_refused_in_one_line(name):
+    with pytest.raises(ValueError, match="nonsense") as refused:
+        build(name, nonsense=1)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_built_in_model_has_a_licence_in_its_record():
+    for name in built_in():
+        config = read_config(BUILT_IN / name / CONFIG)
+        assert name in record_of(config.name).licences
 
 
 @pytest.mark.parametrize("name", ["igan_resnet50", "lgvt_swin_b_224"])
@@ -141,7 +196,7 @@ def test_a_still_clip_through_inflated_weights_gives_what_the_picture_gives():
     torch.manual_seed(0)
     flat = resnet50(weights=None).eval()
     model = create_model("3dc_resnet50", depthwise=False, width=8).eval()
-    model.encoder.inflate(flat.state_dict())
+    model.encoder.load_state_dict(model.encoder.inflated(flat.state_dict()))
     clip = torch.randn(1, 3, 1, 64, 64).expand(-1, -1, 9, -1, -1)
     with torch.no_grad():
         x = flat.maxpool(flat.bn1(flat.conv1(clip[:, :, 0])).relu())
@@ -239,9 +294,7 @@ def test_pixels_that_sound_marks_what_moves_as_the_sound_swells_and_nothing_in_s
     assert (silent < 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["lvs", "mssl", "igan_resnet50", "lgvt_swin_b_224", "two_stage_maskrcnn", "avsegformer_resnet50"]
-)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_saved_model_comes_back_with_the_same_answers(name, tmp_path):
     model, clips = build(name).eval(), batch(b=1)
     save(model, tmp_path / "model")

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sonomask.benchmark.rows import PAPER, ROWS, Row
+from sonomask.benchmark.rows import ROWS, Row
 from sonomask.checkpoints.folder import load
-from sonomask.models.catalog import WITHOUT_WEIGHTS
 from sonomask.models.nets.lgvt import LGVT
 from sonomask.models.nets.two_stage import TwoStage
 from sonomask.models.parts.net import Net
@@ -58,7 +57,9 @@ class Plan:
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """The seeds of a row."""
-        once = name in WITHOUT_WEIGHTS or (self.repeated is not None and name not in self.repeated)
+        once = (name in ROWS and not ROWS[name].needs_weights) or (
+            self.repeated is not None and name not in self.repeated
+        )
         return self.seeds[:1] if once else self.seeds
 
     def folder_of(self, name: str, subset: str, seed: int) -> Path:
@@ -109,7 +110,7 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
 
 def trained(plan: Plan, name: str, subset: str, seed: int | None = None) -> Net | None:
     """The network of a row that was run, with the first seed unless told; None if it was not."""
-    if name in WITHOUT_WEIGHTS or name not in ROWS:
+    if name not in ROWS or not ROWS[name].needs_weights:
         return load(name, plan.device)
     folder = plan.folder_of(name, subset, plan.seeds[0] if seed is None else seed)
     best = folder / f"stage{len(ROWS[name].stages)}" / "best"
@@ -147,7 +148,7 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
 
 def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path) -> Net:
     """Train the stages of a row, one after the other; or load what needs no training."""
-    if name not in ROWS or name in WITHOUT_WEIGHTS:
+    if name not in ROWS or not row.needs_weights:
         return load(name, plan.device)
     start: Path | None = None
     for number, stage in enumerate(row.stages):
@@ -261,12 +262,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         runs = [r for r in results if (r["subset"], r["name"]) == (subset, name)]
         row = ROWS.get(name) or Row("given", name, Path(name).name)
         miou = [100 * r["miou"] for r in runs]
-        paper = row.published.get(subset)
+        paper = row.published(subset) if name in ROWS else None
         mean = {key: statistics.mean(r[key] for r in runs) for key in ("fscore", "parameters", "gmacs", "fps")}
         spread = f"{max(miou) - min(miou):.1f}" if len(runs) > 1 else ""
         values = (row.group, row.label, subset.upper(), str(len(runs)), f"{statistics.mean(miou):.1f}", spread,
                   f"{100 * mean['fscore']:.1f}", f"{mean['parameters']:.1f}", f"{mean['gmacs']:.2f}", f"{mean['fps']:.1f}",
-                  f"{paper[0]:.1f}" if paper else "", f"{paper[1]:.1f}" if paper else "")  # fmt: skip
+                  f"{paper.miou:.1f}" if paper else "", f"{paper.fscore:.1f}" if paper else "")  # fmt: skip
         lines.append(dict(zip(COLUMNS, values, strict=True)))
         if "oracle" in runs[0]:
             best = statistics.mean(100 * r["oracle"] for r in runs)
@@ -293,7 +294,7 @@ def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str)
         "protocol: avsbench (sigmoid above ½, IoU a mean over frames; F: the maximum of the mean curve, β² = 0.3)",
         f"hardware: {hardware(plan.device)}, torch {torch.__version__}; seeds {', '.join(map(str, plan.seeds))}",
         "frames/s: clips of five seconds of noise, one at a time, all rows one after the other when the table was written",
-        f"published columns: AVSBench, full-size networks; not our figures. {PAPER}.",
+        f"published columns: AVSBench, full-size networks; not our figures. {_sources(results)}",
     ]  # fmt: skip
     body = "".join("| " + " | ".join(line.values()) + " |\n" for line in lines)
     _write(plan.out / "table.md", head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n")
@@ -304,6 +305,12 @@ def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str)
     tex = [r"\begin{tabular}{lll" + "r" * (len(COLUMNS) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
            r"\bottomrule", r"\end{tabular}"]  # fmt: skip
     _write(plan.out / "table.tex", "\n".join([*(f"% {f}" for f in facts), *tex]) + "\n")
+
+
+def _sources(results: Sequence[Mapping[str, Any]]) -> str:
+    """Where the published figures of a table were read."""
+    figures = [ROWS[r["name"]].published(r["subset"]) for r in results if r["name"] in ROWS]
+    return "; ".join(dict.fromkeys(f"{f.preset}: {f.source}" for f in figures if f is not None)) or "None is known."
 
 
 def _write(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sonomask.checkpoints.layout import build_for
 from sonomask.errors import WeightsError
-from sonomask.models.catalog import WITHOUT_WEIGHTS, create_model
+from sonomask.models.catalog import create_model, list_models, record_of
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import read_config, write_config
 from sonomask.workspace import atomic_path
@@ -99,7 +99,7 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     Raises:
         WeightsError: There is no such model, or its files are not what they should be.
     """
-    if str(source) in WITHOUT_WEIGHTS:
+    if str(source) in list_models() and not record_of(str(source)).needs_weights:
         return create_model(str(source)).to(device).eval()
     folder = _find(str(source))
     config, tensors = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)

@@ -20,20 +20,7 @@ from torch import Tensor, nn
 from sonomask.audio.logmel import FFT_SIZE, HOP, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
 from sonomask.models.parts.net import Net
 
-__all__ = ["Frontend", "Graph", "example", "plain_padding", "reason_against"]
-
-REASONS = {
-    "TwoStage": "its detector keeps a varying number of boxes, and its choice runs outside of torch",
-    "PixelsThatSound": "its cut runs in OpenCV, and it has no weights to carry",
-    "IGAN": "it takes gradients of its own energy while it predicts (Langevin sampling)",
-    "LGVT": "it draws its latent samples with a generator of its own, which no graph can hold",
-}
-"""Networks that no graph can hold, by class."""
-
-
-def reason_against(model: nn.Module) -> str | None:
-    """Why a network can't be exported; None if it can."""
-    return next((REASONS[c.__name__] for c in type(model).__mro__ if c.__name__ in REASONS), None)
+__all__ = ["Frontend", "Graph", "example", "plain_padding"]
 
 
 class Frontend(nn.Module):

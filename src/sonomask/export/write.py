@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
-from sonomask.export.graph import Frontend, Graph, example, plain_padding, reason_against
+from sonomask.export.graph import Frontend, Graph, example, plain_padding
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import write_config
 from sonomask.workspace import atomic_path
@@ -87,9 +87,10 @@ def export(
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     model = model.cpu().eval()
-    reason = reason_against(model)
-    if reason is not None:
-        raise WeightsError(f"{model.config.name} can't be exported: {reason}. Export one of the `avs_…` networks.")
+    if model.not_exported:
+        raise WeightsError(
+            f"{model.config.name} can't be exported: {model.not_exported}. Export one of the `avs_…` networks."
+        )
     if overwrite and Path(out).exists() and not (Path(out) / CONFIG).is_file():
         raise WeightsError(f"{out} exists and is not a model. Give another folder.")
     graph = Graph(model, Frontend() if frontend == "included" and model.config.listens else None).eval()

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sonomask.models.optimize import Autocast
+from sonomask.models.parts.net import Net
+
 __all__ = ["Watch"]
 
 
@@ -19,15 +22,14 @@ class Watch:
     no such map: adding sound to a picture attends to nothing.
 
     Args:
-        model: Any; its `fusion` is looked at if it has one.
+        model: Any; only levels of fusion that attend to sound (`Net.attending`) have a map.
 
     Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, equations 1 to 4.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        levels: Any = getattr(model, "fusion", ())
-        able = (fuse for fuse in levels if getattr(fuse, "keys", "visual") != "visual" and hasattr(fuse, "match"))
-        self.fuse: nn.Module | None = next(able, None)
+        levels = model.attending() if isinstance(model, Net | Autocast) else []
+        self.fuse: nn.Module | None = next(iter(levels), None)
         self.alpha: list[Tensor] = []
         self.hook: Any = None
 

@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sonomask.models.nets.avs import AVS
 from sonomask.models.nets.world import World
 from sonomask.models.parts.net import Net
+from sonomask.models.parts.tpavi import FusionLevel
 from sonomask.structures import Output
 
 
@@ -72,6 +73,10 @@ class Autocast(nn.Module):
         with torch.autocast(images.device.type, self.dtype):
             output, past = self._streaming().step(images, *args, **kwargs)
         return replace(output, logits=output.logits.float()), past
+
+    def attending(self) -> list[FusionLevel]:
+        """As the model's."""
+        return self.model.attending() if isinstance(self.model, Net) else []
 
     def _streaming(self) -> AVS | World:
         if not isinstance(self.model, AVS | World):

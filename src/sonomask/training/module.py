@@ -9,13 +9,23 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from sonomask.checkpoints.convert import load_backbone, read_checkpoint, split_pca
+from sonomask.checkpoints.backbones import load_backbone
+from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
 from sonomask.errors import DatasetError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
 from sonomask.models.catalog import create_model
+from sonomask.models.parts.net import PartName
 from sonomask.structures import Batch, Output
+
+PART_OPTIONS: dict[str, tuple[PartName, float]] = {
+    "backbone_rate": ("backbone", 1.0),
+    "freeze_backbone": ("backbone", 0),
+    "audio_rate": ("audio", 1.0),
+    "adversary_rate": ("adversary", 1.0),
+}
+"""Options that act on a part of the model, and the values at which they do nothing."""
 
 
 class AVSModule(LightningModule):
@@ -93,56 +103,79 @@ class AVSModule(LightningModule):
         self.save_hyperparameters()
         self.hp: Any = self.hparams
         self.model: Any = create_model(model, **(options or {}))
+        self._check_parts()
         if backbone_weights:
             load_backbone(self.model, backbone_weights)
-        if audio_weights and self._ear() is not None:
-            own = self._ear().state_dict()  # VCT's VGGish ends before the embeddings
-            heard = split_pca(read_checkpoint(audio_weights))[0]
-            heard = {k: v for k, v in heard.items() if k in own or not k.startswith("embeddings.")}
-            fill(self._ear(), heard, source=audio_weights)
+        encoder = self.model.part("audio")
+        if audio_weights and encoder is not None:
+            own = encoder.state_dict()  # VCT's VGGish ends before the embeddings
+            given = split_pca(read_checkpoint(audio_weights))[0]
+            given = {k: v for k, v in given.items() if k in own or not k.startswith("embeddings.")}
+            fill(encoder, given, source=audio_weights)
         if init_from:
             put = fill_agreeing if init_part else fill
             put(self.model, load(init_from).state_dict(), source=init_from)
         self.model.started()
         if checkpoint_backbone:
-            _recompute(self.model.backbone)
+            self._recompute()
         if channels_last:
             for weight in self.model.parameters():
                 if weight.ndim == 4:  # torch refuses a whole model that has 3-D convolutions
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        self.still = self._ear() if freeze_audio and self.model.keeps_audio else None
-        if self.still is not None:
-            self.still.requires_grad_(requires_grad=False)
+        self.frozen_audio = encoder if freeze_audio and self.model.keeps_audio else None
+        if self.frozen_audio is not None:
+            self.frozen_audio.requires_grad_(requires_grad=False)
         self.run = torch.compile(self.model) if compile else self.model
         self.scores = metrics_of(self.model.config, protocols)
 
-    def _ear(self) -> Any:
-        return getattr(self.model, "audio", None)
+    def _check_parts(self) -> None:
+        """Refuse an option for a part that the model has not.
+
+        Raises:
+            ValueError: Names the option and the parts that the model has.
+        """
+        for option, (part, default) in PART_OPTIONS.items():
+            if self.hp[option] != default:
+                self.model.needed_part(part, option)
+        if self.hp.checkpoint_backbone and not self.model.recomputable:
+            raise ValueError(
+                f"`checkpoint_backbone`: {self.model.config.name} has no network whose activations can be recomputed. "
+                "Leave the option out."
+            )
+
+    def _recompute(self) -> None:
+        """Keep no activations of the pictures' networks for the backward pass."""
+        for place in self.model.recomputable:
+            net = self.model.get_submodule(place)
+            net.set_grad_checkpointing()
+            for layer in net.modules():  # before timm 1.0.31 a ReLU by itself overwrote what is needed to recompute
+                if isinstance(layer, nn.ReLU):
+                    layer.inplace = False
 
     def forward(self, batch: Batch) -> Output:
         """The model's output for a batch."""
         return self.run(**batch.inputs(self.model.config))
 
     def on_train_start(self) -> None:
-        """Keep still what is to be; a run that goes on in the middle of an epoch has no start of that epoch.
+        """Freeze what is to stay as it is; a run that resumes in the middle of an epoch has no start of that epoch.
 
         Whoever uses the model later gives each frame the sound that it had here.
         """
-        self._keep_still()
+        self._freeze()
         pairing = getattr(self.trainer.datamodule, "pairing", None)  # type: ignore[attr-defined]
         if pairing is not None:
             self.model.config = replace(self.model.config, pairing=pairing)
 
     def on_train_epoch_start(self) -> None:
-        """Again, since validation may have changed it."""
-        self._keep_still()
+        """Freeze again, since validation may have changed the mode."""
+        self._freeze()
 
-    def _keep_still(self) -> None:
+    def _freeze(self) -> None:
         for module in self.model.modules():
             if self.hp.freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        if self.still is not None:
-            self.still.eval()
+        if self.frozen_audio is not None:
+            self.frozen_audio.eval()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the frozen backbone's gradients away: Adam then leaves its weights alone, their decay included.
@@ -150,7 +183,7 @@ class AVSModule(LightningModule):
         `requires_grad` would save time, but several processes must agree on which gradients there are.
         """
         if self.current_epoch < self.hp.freeze_backbone:
-            for weight in self.model.backbone.parameters():
+            for weight in self.model.part("backbone").parameters():
                 weight.grad = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -262,10 +295,10 @@ class AVSModule(LightningModule):
         """Adam as in the reference, and its schedule."""
         wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
         rate, decay = self.hp.learning_rate, self.hp.weight_decay
-        rates = {"backbone": self.hp.backbone_rate, "audio": self.hp.audio_rate, "adversary": self.hp.adversary_rate}
-        for part, scale in rates.items():
-            if scale != 1 and getattr(self.model, part) is not None:
-                own = {id(p) for p in getattr(self.model, part).parameters()}
+        for part in ("backbone", "audio", "adversary"):
+            scale = self.hp[f"{part}_rate"]
+            if scale != 1:
+                own = {id(p) for p in self.model.part(part).parameters()}
                 wanted = wanted if isinstance(wanted[0], dict) else [{"params": wanted}]
                 apart = [p for p in wanted[0]["params"] if id(p) in own]
                 wanted[0]["params"] = [p for p in wanted[0]["params"] if id(p) not in own]
@@ -289,12 +322,3 @@ class AVSModule(LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _recompute(backbone: Any) -> None:
-    """Keep no activations of the pictures' networks for the way back."""
-    for net in getattr(backbone, "nets", None) or [backbone.net]:
-        net.set_grad_checkpointing()
-        for layer in net.modules():  # before timm 1.0.31 a ReLU by itself overwrote what is needed to recompute
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = False

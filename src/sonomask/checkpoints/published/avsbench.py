@@ -1,13 +1,11 @@
 """The model of S4, MS3 and AVSS of "Audio-Visual Segmentation" (Zhou et al., ECCV 2022): `model.state_dict()`."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from sonomask.checkpoints.published.layout import Layout, Names, backbone, dead_branch, level
-
-Fusion = Literal["tpavi", "visual", "both", "none"]
+from sonomask.checkpoints.published.layout import NO_HINTS, Hints, Layout, Names, backbone, dead_branch, level
 
 NAMES: Names = (
     *backbone(r"resnet\.", r"encoder_backbone\."),
@@ -34,21 +32,15 @@ DEAD = (
 FLAT = r"^fusion\.\d\.(theta|phi|g|out)\.weight$"  # 1×1×1 convolutions there, 1×1 here
 
 
-def recognise(tensors: Mapping[str, Tensor], *, fusion: Fusion = "tpavi", listens: bool = False) -> Layout | None:
-    """What the file is; None if it is no model of AVSBench.
-
-    Args:
-        tensors: Of the file.
-        fusion: What it was trained with; the file does not tell, since every flag shares the same weights.
-        listens: Whether the model is to have an audio encoder, which the file has not.
-    """
+def recognise(tensors: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Layout | None:
+    """What the file is; None if it is no model of AVSBench."""
     last = tensors.get("output_conv.4.weight")
     resnet = "resnet.conv1.weight" in tensors
     if last is None or not (resnet or "encoder_backbone.patch_embed1.proj.weight" in tensors):
         return None
     stages = tuple(i for i in range(4) if f"tpavi_b{i + 1}.theta.weight" in tensors)
-    fusion = fusion if stages else "none"
-    options: dict[str, Any] = {"fusion": fusion, "stages": stages, "audio": "vggish" if listens else None}
+    fusion = hints.fusion if stages else "none"
+    options: dict[str, Any] = {"fusion": fusion, "stages": stages, "audio": "vggish" if hints.listens else None}
     if len(last) > 1:
         options["num_classes"] = len(last)
     name = f"{'avss' if len(last) > 1 else 'avs'}_{'resnet50' if resnet else 'pvt_v2_b5'}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sonomask.checkpoints.published.layout import Layout, Names, backbone, dead_branch
+from sonomask.checkpoints.published.layout import NO_HINTS, Hints, Layout, Names, backbone, dead_branch
 
 _NORMS = {"1": "self_norm", "2": "cross_norm", "3": "norm"}
 
@@ -39,7 +39,7 @@ DEAD = (
 )
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> Layout | None:
+def recognise(tensors: Mapping[str, Tensor], _: Hints = NO_HINTS) -> Layout | None:
     """What the file is; None if it is no AVSegFormer.
 
     S4's and MS3's files have the same keys and shapes, and the same use; AVSS's has 71 classes.

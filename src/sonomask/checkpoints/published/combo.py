@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sonomask.checkpoints.published.layout import Layout, Names
+from sonomask.checkpoints.published.layout import NO_HINTS, Hints, Layout, Names
 
 _BACKBONE = r"^(backbone\.(?:frames|maskige))\."
 
@@ -124,7 +124,7 @@ SWIN = "backbone.layers.0.blocks.0.norm1.weight"
 QUERIES = "sem_seg_head.predictor.query_feat.weight"
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> Layout | None:
+def recognise(tensors: Mapping[str, Tensor], _: Hints = NO_HINTS) -> Layout | None:
     """What the file is; None if it is neither COMBO nor VCT.
 
     S4's and MS3's files of COMBO have the same keys and shapes, and the same use; of VCT S4's has prototypes, MS3's none.

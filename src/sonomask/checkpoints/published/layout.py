@@ -3,12 +3,31 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Name = str | Callable[[re.Match[str]], str]
 Names = tuple[tuple[str, Name], ...]
+
+
+Fusion = Literal["tpavi", "visual", "both", "none"]
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the user knows of a file and the file does not tell.
+
+    Attributes:
+        fusion: What AVSBench's model was trained with; every flag shares the same weights.
+        listens: Whether AVSBench's model is to have an audio encoder, which its file has not.
+    """
+
+    fusion: Fusion = "tpavi"
+    listens: bool = False
+
+
+NO_HINTS = Hints()
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,12 @@ class Layout:
     derived: str | None = None
     listens: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    def kept(self, network: nn.Module) -> dict[str, Tensor]:
+        """The network's own tensors that the file need not hold."""
+        if self.derived is None:
+            return {}
+        return {key: value for key, value in network.state_dict().items() if re.search(self.derived, key)}
 
     def rename(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The same tensors under our names, without the dead ones."""

@@ -1,16 +1,22 @@
 """The model of "Audio-Visual Segmentation" (Zhou et al., ECCV 2022), figure 4."""
 
-from collections.abc import Sequence
-from typing import Any, overload
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast, overload
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.parts.aspp import DilatedSum
+from sonomask.models.parts.backbone import LEVELS, Backbone
 from sonomask.models.parts.causal import Past, Traces, per_level
-from sonomask.models.parts.net import Net
-from sonomask.models.parts.tpavi import TPAVI
+from sonomask.models.parts.decoder import Decoder
+from sonomask.models.parts.encoders import audio_encoder
+from sonomask.models.parts.net import Net, Parts
+from sonomask.models.parts.tpavi import FUSIONS, TPAVI, Add, Fusion, FusionLevel, Pass
+from sonomask.models.record import Figure, ModelRecord
 from sonomask.structures import ModelConfig, Output
 
 
@@ -33,13 +39,18 @@ class AVS(Net):
     Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022.
     """
 
+    keeps_audio = True
+    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.net")
+    pretrained_names = "timm"
+    recomputable = ("backbone.net",)
+
     def __init__(
         self,
         *,
         backbone: nn.Module,
         audio: nn.Module | None,
         aspp: Sequence[nn.Module],
-        fusion: Sequence[nn.Module],
+        fusion: Sequence[FusionLevel],
         decoder: nn.Module,
         config: ModelConfig,
         fold: int | None = None,
@@ -49,11 +60,14 @@ class AVS(Net):
         self.aspp, self.fusion = nn.ModuleList(aspp), nn.ModuleList(fusion)
         self.config, self.fold = config, fold
 
-    keeps_audio = True
+    @property
+    def levels(self) -> list[FusionLevel]:
+        """The levels of fusion, fine to coarse."""
+        return cast("list[FusionLevel]", list(self.fusion))
 
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.backbone.net
+    def attending(self) -> list[FusionLevel]:
+        """The levels at which pixels attend to sound."""
+        return [level for level in self.levels if level.attends]
 
     def forward(
         self,
@@ -146,12 +160,9 @@ class AVS(Net):
             raise ValueError(f"`time`: expected more than {latest}, that of the step before, got {time}.")
         sound = self.hear(None if logmel is None else logmel[:, None])
         maps = self._see(images[:, None], None)
-        own: Traces = tuple(
-            fuse.remember(x, sound) if isinstance(fuse, TPAVI) else None
-            for fuse, x in zip(self.fusion, maps, strict=True)
-        )
-        levels = zip(self.fusion, maps, per_level([*past.before(time), own]), strict=True)
-        fused = [F.relu(_recall(fuse, x, sound, traces)) for fuse, x, traces in levels]
+        own: Traces = tuple(fuse.remember(x, sound) for fuse, x in zip(self.levels, maps, strict=True))
+        levels = zip(self.levels, maps, per_level([*past.before(time), own]), strict=True)
+        fused = [F.relu(fuse.recall(x, sound, traces)) for fuse, x, traces in levels]
         logits: Tensor = self.decoder([x[:, 0] for x in fused], size=tuple(images.shape[-2:]))
         return Output(logits[:, None]), past.add(time, own)
 
@@ -165,15 +176,12 @@ class AVS(Net):
         """Per level the paper's attention map α, pixels by seconds of sound; None where a level has none."""
         sound = _gate(self.hear(logmel), valid)
         return tuple(
-            _attention(fuse, x, sound) if getattr(fuse, "keys", "visual") != "visual" else None
-            for fuse, x in zip(self.fusion, self._see(images, valid), strict=True)
+            fuse.attention(x, sound) if fuse.attends else None
+            for fuse, x in zip(self.levels, self._see(images, valid), strict=True)
         )
 
     def _match(self, maps: Sequence[Tensor], sound: Tensor | None) -> tuple[Tensor | None, ...]:
-        return tuple(
-            fuse.match(x, sound) if getattr(fuse, "keys", "visual") != "visual" else None  # type: ignore[operator]
-            for fuse, x in zip(self.fusion, maps, strict=True)
-        )
+        return tuple(fuse.match(x, sound) if fuse.attends else None for fuse, x in zip(self.levels, maps, strict=True))
 
     def _see(self, images: Tensor, valid: Tensor | None) -> list[Tensor]:
         if images.ndim != 5 or images.shape[2] != 3:
@@ -210,16 +218,6 @@ def _in_pieces(fuse: nn.Module, seconds: int, x: Tensor, sound: Tensor | None) -
     return maps.reshape(x.shape), None if heard is None else heard.reshape(*x.shape[:2], heard.shape[-1])
 
 
-def _recall(fuse: nn.Module, x: Tensor, sound: Tensor | None, traces: Sequence[Any]) -> Tensor:
-    """Fusion of one frame with its past; what has none looks at its own second alone."""
-    fused: Tensor = fuse.recall(x, traces) if isinstance(fuse, TPAVI) else fuse(x, sound)[0]
-    return fused
-
-
-def _attention(fuse: Any, x: Tensor, sound: Tensor | None) -> Tensor:
-    return fuse.attention(x, sound)
-
-
 @overload
 def _gate(x: Tensor, valid: Tensor | None) -> Tensor: ...
 @overload
@@ -231,3 +229,111 @@ def _gate(x: Tensor | None, valid: Tensor | None) -> Tensor | None:
     if x is None or valid is None:
         return x
     return x * valid.to(x.dtype).reshape(*valid.shape, *[1] * (x.ndim - 2))
+
+
+def build(
+    *,
+    config: ModelConfig,
+    backbone: str,
+    backbone_options: Mapping[str, Any] | None = None,
+    audio: Literal["vggish", "light", "efficient"] | None = "vggish",
+    sound_channels: int = 128,
+    fusion: Fusion = "tpavi",
+    stages: Sequence[int] = (0, 1, 2, 3),
+    align_bias: bool = True,
+    width: int = 256,
+    dilations: Sequence[int] = (3, 6, 12, 18),
+    start: float = 0.0,
+    num_classes: int = 1,
+    fold: int | None = None,
+    fine: bool = True,
+) -> AVS:
+    """Put the parts together.
+
+    Args:
+        config: Travels with the model; `listens` is filled in.
+        backbone: timm name of a network with four feature levels.
+        backbone_options: Further arguments for timm.
+        audio: Audio encoder; None for a model that is given embeddings (`decode`).
+        sound_channels: D, channels of the audio embedding.
+        fusion: "tpavi" (pixels attend to sound), "visual" (pixels to pixels), "both", "add" (the sound is mapped and
+            added), "none".
+        stages: Levels at which fusion happens, 0 is the finest.
+        align_bias: Whether TPAVI's map of the sound has a bias.
+        width: Channels of the fusion and the decoder.
+        dilations: Of the branches at each level.
+        start: How strongly fusion acts at first, see `tpavi`.
+        num_classes: K; 1 for a mask.
+        fold: Seconds that fusion sees together; None for the whole clip.
+        fine: Whether the decoder works at full size at its end, see `decoder`.
+
+    Raises:
+        ValueError: An option has no such value.
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"`fusion`: expected one of {', '.join(FUSIONS)}, got {fusion!r}.")
+    if not set(stages) <= set(range(LEVELS)):
+        raise ValueError(f"`stages`: expected numbers from 0 to {LEVELS - 1}, got {tuple(stages)}.")
+    listens = fusion in ("tpavi", "both", "add") and bool(stages)
+    picture = Backbone(backbone, backbone_options)
+
+    def fuse(level: int) -> FusionLevel:
+        if level not in stages or fusion == "none":
+            return Pass()
+        if fusion == "add":
+            return Add(width, sound_channels, start=start)
+        return TPAVI(width, sound_channels, keys=fusion, align_bias=align_bias, start=start)
+
+    return AVS(
+        backbone=picture,
+        audio=audio_encoder(audio, sound_channels) if listens else None,
+        aspp=[DilatedSum(channels, width, dilations) for channels in picture.channels],
+        fusion=[fuse(level) for level in range(LEVELS)],
+        decoder=Decoder(width, num_classes, LEVELS, fine=fine),
+        config=replace(config, listens=listens),
+        fold=fold,
+    )
+
+
+_PVT = {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}}
+_SEMANTIC = {"num_classes": 71, "align_bias": False, "fold": 5}
+_SMALL = {"audio": "efficient", "dilations": (1, 3, 6), "fold": 1, "start": 10.0}
+_RESNET = "repeated in the README of CAVP (Chen et al., CVPR 2024)"
+_PVT_FIGURES = "repeated in the README of Stepping-Stones (Ma et al., ECCV 2024)"
+RECORD = ModelRecord(
+    build=build,
+    presets={
+        "avs_resnet50": {"backbone": "resnet50"},
+        "avs_pvt_v2_b5": _PVT,
+        "avss_resnet50": {"backbone": "resnet50", **_SEMANTIC},
+        "avss_pvt_v2_b5": {**_PVT, **_SEMANTIC},
+        "avs_mini": {"backbone": "mobilenetv4_conv_small", "audio": "light", "width": 64, "dilations": (1, 3, 6)},
+        "avs_lite": {
+            **_SMALL,
+            "backbone": "mobilenetv2_100",
+            "backbone_options": {"pad_type": "same"},  # TensorFlow's, where its COCO weights come from
+            "width": 64,
+            "stages": (2, 3),
+            "fine": False,
+        },
+        "avs_base": {**_SMALL, "backbone": "pvt_v2_b2", "width": 128},
+    },
+    purpose="marks what sounds: pixels attend to sound (TPAVI); `avss_…` tells 71 classes apart",
+    paper="Zhou et al., ECCV 2022",
+    semantic={"clip_length": 10, "protocol": "avss"},
+    small={"backbone": "resnet18", "audio": "light", "width": 32, "dilations": (1, 3)},
+    readers=("avsbench",),
+    licences={
+        "the authors' files": "none stated (the code is Apache-2.0)",
+        "avs_lite.real": "research and demonstration only: parts of its training data forbid commercial use",
+        "avs_mini.synthetic": "Apache-2.0",
+    },
+    figures=(
+        Figure("avs_resnet50", "s4", 72.79, 84.8, "avsbench", _RESNET),
+        Figure("avs_resnet50", "ms3", 47.88, 57.8, "avsbench", _RESNET),
+        Figure("avss_resnet50", "avss", 20.18, 25.2, "avss", _RESNET),
+        Figure("avs_pvt_v2_b5", "s4", 78.7, 87.9, "avsbench", _PVT_FIGURES),
+        Figure("avs_pvt_v2_b5", "ms3", 54.0, 64.5, "avsbench", _PVT_FIGURES),
+        Figure("avss_pvt_v2_b5", "avss", 29.8, 35.2, "avss", _PVT_FIGURES),
+    ),
+)

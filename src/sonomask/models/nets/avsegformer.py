@@ -1,17 +1,21 @@
 """AVSegFormer: queries that have heard the sound look at the picture, and mix their maps into one mask."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.audio.vggish import VGGish
 from sonomask.losses.masks import cross_entropy, dice_of_squares
+from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.deformable import DeformableEncoder
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.encoders import audio_encoder
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.transformer import DecoderLayer
+from sonomask.models.record import Figure, ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 MIX = 0.1  # weight of the auxiliary loss
@@ -46,6 +50,9 @@ class AVSegFormer(Net):
     """
 
     keeps_audio = True
+    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.net")
+    pretrained_names = "timm"
+    recomputable = ("backbone.net",)
 
     def __init__(
         self,
@@ -93,10 +100,6 @@ class AVSegFormer(Net):
             for weight in part.parameters():
                 if weight.ndim > 1:
                     nn.init.xavier_uniform_(weight)
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.backbone.net
 
     def forward(
         self,
@@ -254,3 +257,43 @@ def _conv(inside: int, out: int, kernel: int) -> nn.Sequential:
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def build(
+    *,
+    config: ModelConfig,
+    backbone: str,
+    backbone_options: Mapping[str, Any] | None = None,
+    audio: Literal["vggish", "light"] | None = "vggish",
+    **numbers: Any,
+) -> AVSegFormer:
+    """The net with backbone and audio encoder by name; `numbers` are further arguments of `AVSegFormer`."""
+    encoder = audio_encoder(audio, numbers.get("sound_channels", VGGish.channels))
+    return AVSegFormer(backbone=Backbone(backbone, backbone_options), audio=encoder, config=config, **numbers)
+
+
+_README = "README of vvvb-github/AVSegFormer"
+RECORD = ModelRecord(
+    build=build,
+    presets={
+        "avsegformer_resnet50": {"backbone": "resnet50"},
+        "avsegformer_pvt_v2_b5": {"backbone": "pvt_v2_b5", "backbone_options": {"drop_path_rate": 0.1}},
+    },
+    purpose="marks what sounds, each frame by itself; runs its authors' files",
+    paper="Gao et al., AAAI 2024",
+    config={"protocol": "batch2", "image_size": (512, 512)},
+    semantic={"protocol": "avss", "image_size": (224, 224), "clip_length": 10},
+    small={
+        "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0,
+    },
+    readers=("avsegformer",),
+    licences={"the authors' files": "none stated; ask the authors before you pass them on"},
+    figures=(
+        Figure("avsegformer_resnet50", "s4", 76.38, 86.7, "batch2", _README),
+        Figure("avsegformer_resnet50", "ms3", 53.81, 65.6, "batch2", _README),
+        Figure("avsegformer_resnet50", "avss", 26.58, 31.5, "avss", _README),
+        Figure("avsegformer_pvt_v2_b5", "s4", 83.06, 90.5, "batch2", _README),
+        Figure("avsegformer_pvt_v2_b5", "ms3", 61.33, 73.0, "batch2", _README),
+        Figure("avsegformer_pvt_v2_b5", "avss", 37.31, 42.8, "avss", _README),
+    ),
+)  # fmt: skip

@@ -1,20 +1,21 @@
 """The model of "Cooperation Does Matter" (COMBO, Yang et al., CVPR 2024), figure 2."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sonomask.audio.light import LightEncoder
 from sonomask.audio.vggish import VGGish
 from sonomask.losses.sets import consistency, set_loss
 from sonomask.models.parts.deformable import DeformableEncoder, sine_position
+from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.pixel_decoder import PixelDecoder
 from sonomask.models.parts.siamese import encoder
+from sonomask.models.record import Figure, ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 CONSISTENCY = 10.0
@@ -52,6 +53,7 @@ class COMBO(Net):
     """
 
     keeps_audio = True
+    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.frames.net")
 
     def __init__(
         self,
@@ -78,9 +80,10 @@ class COMBO(Net):
             if value not in known:
                 raise ValueError(f"`{name}`: expected {' or '.join(known)}, got {value!r}.")
         self.backbone = encoder(backbone, size=config.image_size[0], drop_path=drop_path, maskige=maskige)
+        self.pretrained_names, self.recomputable = self.backbone.file_names, self.backbone.places("backbone")
         attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
         self.pixels = PixelDecoder(self.backbone.channels, attention, width)
-        self.audio = None if audio is None else VGGish() if audio == "vggish" else LightEncoder(VGGish.channels)
+        self.audio = audio_encoder(audio)
         self.fusion = BilateralFusion(width) if fusion == "bilateral" else Shift(width)
         self.listen = nn.Sequential(
             nn.Linear(VGGish.channels, audio_hidden), nn.ReLU(), nn.Linear(audio_hidden, audio_hidden), nn.ReLU(),
@@ -90,9 +93,9 @@ class COMBO(Net):
         self.decoder = MaskDecoder(self.classes, queries=queries, width=width, hidden=8 * width, layers=layers)
         self.config, self.audio_queries, self.points = replace(config, maskige=maskige), audio_queries, points
 
-    def picture_net(self) -> Any:
-        """The network of the frames."""
-        return self.backbone.frames.net
+    def after_pretrained(self) -> None:
+        """Start the network of the maskiges from that of the frames."""
+        self.backbone.pair()
 
     def forward(
         self,
@@ -230,3 +233,31 @@ class BilateralFusion(Shift):
 
     def _split(self, x: Float[Tensor, "N S C"]) -> Float[Tensor, "N M S _d"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+_README = "README of yannqi/COMBO-AVS"
+RECORD = ModelRecord(
+    build=COMBO,
+    presets={
+        "combo_pvt_v2_b5": {"backbone": "pvt_v2_b5", "drop_path": 0.1},
+        "combo_resnet50": {"backbone": "resnet50"},
+    },
+    purpose="marks what sounds from frame and maskige; runs its authors' files",
+    paper="Yang et al., CVPR 2024",
+    config={"protocol": "combo"},
+    semantic={"protocol": "avss_unpadded", "clip_length": 10},
+    small={
+        "backbone": "resnet18", "audio": "light", "maskige": False, "width": 32, "queries": 8, "depth": 1, "layers": 4,
+        "audio_hidden": 32, "points": 64,
+    },
+    readers=("combo",),
+    licences={"the authors' files": "none stated (the code is Apache-2.0)"},
+    figures=(
+        Figure("combo_resnet50", "s4", 81.7, 90.1, "combo", _README),
+        Figure("combo_resnet50", "ms3", 54.5, 66.6, "combo", _README),
+        Figure("combo_resnet50", "avss", 33.3, 37.3, "avss_unpadded", _README),
+        Figure("combo_pvt_v2_b5", "s4", 84.7, 91.9, "combo", _README),
+        Figure("combo_pvt_v2_b5", "ms3", 59.2, 71.2, "combo", _README),
+        Figure("combo_pvt_v2_b5", "avss", 42.1, 46.1, "avss_unpadded", _README),
+    ),
+)  # fmt: skip

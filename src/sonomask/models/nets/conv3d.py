@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig, Output
 
 DEPTHS = {18: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -24,12 +25,15 @@ class Conv3D(Net):
         config: Travels with the model; images come normalised by its mean and std and are brought to the reference's.
         depth: 50, 101 or 152; 18 is a small one for tests and laptops.
         depthwise: Channel-separated 3×3×3 as in the reference; False has full kernels, which ImageNet weights fill
-            exactly (`inflate`).
+            exactly (`Encoder3D.inflated`).
         width: Channels of the decoder.
         channels: Of the logits: 1, or 2 as the reference, where the second minus the first is ours.
 
     Source: Mahadevan et al., "Making a case for 3D convolutions for object segmentation in videos", BMVC 2020.
     """
+
+    parts = Parts(backbone="encoder", pretrained="encoder")
+    pretrained_names = "inflated"
 
     def __init__(
         self, *, config: ModelConfig, depth: int = 50, depthwise: bool = True, width: int = 256, channels: int = 1
@@ -42,10 +46,6 @@ class Conv3D(Net):
         self.refine = nn.ModuleList(Refine3D(c, width) for c in (1024, 512, 256))
         self.head = nn.Conv3d(width, channels, 3, padding=1)
         self.config, self.channels = config, channels
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.encoder
 
     def forward(
         self,
@@ -121,14 +121,14 @@ class Encoder3D(nn.Module):
             maps.append(x)
         return maps
 
-    def inflate(self, flat: Mapping[str, Tensor]) -> None:
-        """Start from a picture network, torchvision's ResNet of the same depth.
+    def inflated(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of a picture network, torchvision's ResNet of the same depth, for this one.
 
         A kernel is repeated along time and divided by its length, so that a still clip gives what the picture gives (but
         at the ends, where the padding is zero). A channel-separated kernel takes the mean over its input channels, which
         is a start and no equality.
         """
-        own = self.state_dict()
+        own: dict[str, Tensor] = self.state_dict()
         for key, value in own.items():
             source = flat.get(key)
             if source is None:
@@ -139,7 +139,7 @@ class Encoder3D(nn.Module):
                 length = value.shape[2]
                 source = source[:, :, None].expand(-1, -1, length, -1, -1) / length
             own[key] = source
-        self.load_state_dict(own)
+        return own
 
 
 class Context(nn.Module):
@@ -178,3 +178,13 @@ class Refine3D(nn.Module):
         s = s + self.skip2(self.skip1(s.relu()).relu())
         m = s + F.interpolate(path, s.shape[-3:], mode="trilinear", align_corners=False)
         return m + self.merge2(self.merge1(m.relu()).relu())
+
+
+RECORD = ModelRecord(
+    build=Conv3D,
+    presets={"3dc_resnet50": {"depth": 50}, "3dc_resnet152": {"depth": 152}},
+    purpose="marks moving objects; does not listen",
+    paper="Mahadevan et al., BMVC 2020",
+    config={"listens": False},
+    small={"depth": 18, "width": 16},
+)

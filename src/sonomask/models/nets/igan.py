@@ -1,7 +1,5 @@
 """iGAN: salient objects by a generator with a latent, inferred by Langevin steps, and a discriminator."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -12,7 +10,8 @@ from sonomask.losses.masks import structure
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.latent import ChannelAttention, LatentInjection, langevin, still_latent
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 LATENT = 18
@@ -40,6 +39,11 @@ class IGAN(Net):
     the paper's; the released trainer climbs the energy, and detaches the map that should fool the discriminator.
     """
 
+    parts = Parts(backbone="backbone", adversary="adversary", pretrained="backbone.net")
+    pretrained_names = "timm"
+    recomputable = ("backbone.net",)
+    not_exported = "it takes gradients of its own energy while it predicts (Langevin sampling)"
+
     def __init__(
         self, *, config: ModelConfig, backbone: str = "resnet50", samples: int = 0, adversarial: float = 0.1
     ) -> None:
@@ -51,10 +55,6 @@ class IGAN(Net):
         self.head = DilatedSum(4 * WIDTH, 1, bias=False)
         self.adversary = Discriminator()
         self.config, self.samples, self.adversarial = config, samples, adversarial
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.backbone.net
 
     def forward(
         self,
@@ -139,3 +139,13 @@ def _reduce(channels: int) -> nn.Module:
     for kernel, before in ((1, channels), (3, WIDTH), (3, WIDTH)):
         layers += [nn.Conv2d(before, WIDTH, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(WIDTH)]
     return nn.Sequential(*layers)
+
+
+RECORD = ModelRecord(
+    build=IGAN,
+    presets={"igan_resnet50": {"backbone": "resnet50"}},
+    purpose="marks what stands out; does not listen",
+    paper="Mao et al.",
+    config={"listens": False},
+    small={"backbone": "resnet18"},
+)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from sonomask.losses.masks import structure
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.latent import ChannelAttention, LatentInjection, langevin, still_latent
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 LATENT = 32
@@ -43,6 +44,9 @@ class LGVT(Net):
     prediction", NeurIPS 2021. The 30 M parameters that the reference never uses are left out.
     """
 
+    parts = Parts(backbone="encoder", adversary="adversary", pretrained="encoder")
+    not_exported = "it draws its latent samples with a generator of its own, which no graph can hold"
+
     def __init__(
         self,
         *,
@@ -68,10 +72,6 @@ class LGVT(Net):
         self.widen = nn.ModuleList(DilatedSum(WIDTH * n, 1 if n == 5 else WIDTH, DILATIONS) for n in (2, 3, 4, 5))
         self.adversary = nn.Sequential(nn.Linear(LATENT, 60), nn.GELU(), nn.Linear(60, 60), nn.GELU(), nn.Linear(60, 1))
         self.config, self.samples = config, samples
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.encoder
 
     def forward(
         self,
@@ -165,3 +165,16 @@ class LGVT(Net):
 
 def _resize(x: Tensor, size: Any) -> Tensor:
     return x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+RECORD = ModelRecord(
+    build=LGVT,
+    presets={
+        "lgvt_swin_b_224": {"backbone": "swin_base_patch4_window7_224"},
+        "lgvt_swin_b_384": {"backbone": "swin_base_patch4_window12_384"},
+    },
+    purpose="marks what stands out; does not listen",
+    paper="Zhang et al., NeurIPS 2021",
+    config={"listens": False},
+    small={"backbone": "swin_tiny_patch4_window7_224", "size": 64},
+)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
+from sonomask.models.record import ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 
@@ -34,6 +35,8 @@ class LVS(Net):
     by -99 to remove it; here it is -∞.
     """
 
+    parts = Parts(backbone="image", audio="audio", pretrained="image.net")
+
     def __init__(
         self,
         *,
@@ -56,10 +59,6 @@ class LVS(Net):
         seen = F.normalize(self.image(images), dim=1)
         heard = F.normalize(self.audio(sound).amax((2, 3)), dim=1)
         return torch.einsum("nchw,mc->nmhw", seen, heard)
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.image.net
 
     def forward(
         self,
@@ -104,3 +103,11 @@ class LVS(Net):
             truth = (batch.masks[rows, chosen][labelled] > 0).float()
             terms["supervised"] = self.supervision * F.binary_cross_entropy_with_logits(score[:, 0], truth)
         return terms
+
+
+RECORD = ModelRecord(
+    build=LVS,
+    presets={"lvs": {}},
+    purpose="localises what sounds, learned without masks",
+    paper="Chen et al., CVPR 2021",
+)

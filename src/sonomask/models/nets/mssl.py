@@ -2,15 +2,16 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
+from sonomask.models.record import ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 SURE = 0.3  # probability from which a class counts as present
@@ -34,6 +35,8 @@ class MSSL(Net):
     Source: Qian et al., "Multiple sound sources localization from coarse to fine", ECCV 2020, and its simplified code.
     """
 
+    parts = Parts(backbone="image", audio="audio", pretrained="image.net")
+
     def __init__(
         self, *, config: ModelConfig, labels: Sequence[str] = (), classes: int = 7, stage: Literal[1, 2] = 1
     ) -> None:
@@ -47,10 +50,6 @@ class MSSL(Net):
         self.class_image, self.class_audio = (nn.Conv2d(512, count, 1, bias=False) for _ in range(2))
         self.project_image, self.project_audio = (_projection() for _ in range(2))
         self._tagger: list[nn.Module] = []  # in a list, so that it is no part of the model's weights
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.image.net
 
     def forward(
         self,
@@ -171,3 +170,12 @@ def distances(
 
     lack = (FAR - (squared + 1e-12).sqrt()).clamp(min=0).square()  # the root's gradient is infinite at 0
     return mean(squared, counts * same), mean(lack, counts * (1 - same)), counts
+
+
+RECORD = ModelRecord(
+    build=MSSL,
+    presets={"mssl": {}},
+    purpose="localises what sounds from classes of both senses, learned without masks",
+    paper="Qian et al., ECCV 2020",
+    small={"labels": ["dog", "cat", "car"]},
+)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES
 from sonomask.errors import MissingExtraError
 from sonomask.models.parts.net import Net, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig, Output
 
 CELL = 8  # pixels of a side of a cell in which motion is summed
@@ -35,6 +36,8 @@ class PixelsThatSound(Net):
     Source: Kidron, Schechner, Elad, "Pixels that sound", CVPR 2005. There the ℓ₁ problem has exact equality and wavelet
     coefficients; the penalty and w ≥ 0 (motion with sound, not against it) keep noise of real video from deciding.
     """
+
+    not_exported = "its cut runs in OpenCV, and it has no weights to carry"
 
     def __init__(self, *, config: ModelConfig, sparsity: float = 0.15, refine: bool = True) -> None:
         super().__init__()
@@ -138,3 +141,14 @@ def _grab_cut(picture: Float[Tensor, "3 H W"], heat: Float[Tensor, "H W"]) -> Fl
         return heat
     inside = torch.from_numpy(np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))).to(heat.device)
     return torch.where(inside, heat.clamp(min=0.51), heat.clamp(max=0.49))
+
+
+RECORD = ModelRecord(
+    build=PixelsThatSound,
+    presets={"pixels_that_sound": {}},
+    purpose="marks what moves as the sound swells; needs no weights",
+    paper="Kidron et al., CVPR 2005",
+    config={"pairing": "centre", "dense": True},
+    small={"refine": False},
+    needs_weights=False,
+)

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig, Output
 
 BASE = 100.0  # of the sinusoids
@@ -39,6 +40,8 @@ class SST(Net):
     model nor weights were published; layers, widths and decoder are ours.
     """
 
+    parts = Parts(backbone="net", pretrained="net")
+
     def __init__(
         self, *, config: ModelConfig, backbone: str = "resnet50", width: int = 256, layers: int = 3, heads: int = 8,
         attention: Literal["grid", "strided"] = "grid", affinity: bool = False,
@@ -58,10 +61,6 @@ class SST(Net):
         self.coarse = nn.Sequential(_conv(2 * width + heads * affinity, width))
         self.decode = nn.Sequential(_conv(width + 48, width), _conv(width, width), nn.Conv2d(width, 1, 1))
         self.config, self.heads, self.affinity, self.sees = config, heads, affinity, MASKS[attention]
-
-    def picture_net(self) -> Any:
-        """The network of the pictures."""
-        return self.net
 
     def forward(
         self,
@@ -176,3 +175,13 @@ def positions(t: int, h: int, w: int, width: int) -> Float[Tensor, "t h w C"]:
 def _conv(before: int, width: int) -> nn.Module:
     groups = math.gcd(32, width)
     return nn.Sequential(nn.Conv2d(before, width, 3, padding=1, bias=False), nn.GroupNorm(groups, width), nn.ReLU())
+
+
+RECORD = ModelRecord(
+    build=SST,
+    presets={"sst_resnet50": {"backbone": "resnet50"}, "sst_resnet101": {"backbone": "resnet101"}},
+    purpose="marks moving objects; does not listen",
+    paper="Duke et al., CVPR 2021",
+    config={"listens": False},
+    small={"width": 48, "layers": 2},
+)

@@ -13,7 +13,9 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn, maskrc
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from sonomask.models.parts.backbone import Backbone
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.encoders import audio_encoder
+from sonomask.models.parts.net import Net, Parts, gate
+from sonomask.models.record import ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 SOUNDS = 0.5  # a proposal counts as sounding from this IoU with the truth …
@@ -46,6 +48,9 @@ class TwoStage(Net):
     """
 
     keeps_audio = True
+    parts = Parts(backbone="backbone", audio="audio", pretrained="detector")
+    recomputable = ("backbone.net",)
+    not_exported = "its detector keeps a varying number of boxes, and its choice runs outside of torch"
 
     def __init__(
         self, *, config: ModelConfig, audio: nn.Module, detector: str = "maskrcnn_resnet50_fpn_v2",
@@ -61,10 +66,6 @@ class TwoStage(Net):
         self.see = nn.Linear(sum(self.backbone.channels[2:]) + 2, width)
         self.choose = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 1))
         self.config, self.score, self.most, self.stage, self.cache = config, score, most, stage, cache
-
-    def picture_net(self) -> Any:
-        """The detector, whose COCO weights matter most."""
-        return self.detector
 
     def train(self, mode: bool = True) -> "TwoStage":
         """Training mode; the detector stays as it is unless it is trained."""
@@ -232,3 +233,23 @@ def _detector(name: str, side: int) -> nn.Module:
             box_batch_size_per_image=64, **few,
         )  # fmt: skip
     raise ValueError(f"`detector`: expected maskrcnn_resnet50_fpn, …_v2 or maskrcnn_resnet18_fpn, got {name!r}.")
+
+
+def build(*, config: ModelConfig, audio: Literal["vggish", "light"] = "vggish", **options: Any) -> TwoStage:
+    """The net with an audio encoder by name; `options` are further arguments of `TwoStage`."""
+    encoder: Any = audio_encoder(audio)
+    return TwoStage(config=config, audio=encoder, **options)
+
+
+RECORD = ModelRecord(
+    build=build,
+    presets={
+        "two_stage_maskrcnn": {"detector": "maskrcnn_resnet50_fpn"},
+        "two_stage_maskrcnn_v2": {"detector": "maskrcnn_resnet50_fpn_v2"},
+    },
+    purpose="detects things, then lets the sound choose among them",
+    paper="the two-stage baseline of Zhou et al., ECCV 2022, rebuilt",
+    small={
+        "detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "side": 64, "audio": "light", "score": 0.05,
+    },
+)  # fmt: skip

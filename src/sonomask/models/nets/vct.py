@@ -13,10 +13,11 @@ from sonomask.audio.vggish import VGGish
 from sonomask.losses.sets import set_loss
 from sonomask.models.parts.deformable import DeformableEncoder
 from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.pixel_decoder import PixelDecoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.parts.transformer import Attention
+from sonomask.models.record import Figure, ModelRecord
 from sonomask.structures import Batch, ModelConfig, Output
 
 SOUND = 512
@@ -52,6 +53,7 @@ class VCT(Net):
     """
 
     keeps_audio = True
+    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.frames.net")
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class VCT(Net):
                 f"`categories`: expected one name for each of {prototypes} prototypes, got {len(categories)}."
             )
         self.backbone = encoder(backbone, size=size, drop_path=drop_path, maskige=maskige)
+        self.pretrained_names, self.recomputable = self.backbone.file_names, self.backbone.places("backbone")
         attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
         self.pixels = PixelDecoder(self.backbone.channels, attention, width)
         self.audio = VGGish(embed=False)
@@ -93,9 +96,9 @@ class VCT(Net):
         self.config = replace(config, maskige=maskige, image_size=(size, size))
         self.side, self.categories, self.points = size, tuple(categories), points
 
-    def picture_net(self) -> Any:
-        """The network of the frames."""
-        return self.backbone.frames.net
+    def after_pretrained(self) -> None:
+        """Start the network of the maskiges from that of the frames."""
+        self.backbone.pair()
 
     def forward(
         self,
@@ -259,3 +262,25 @@ class Telling(nn.Module):
         sound = F.normalize(self.sound(heard.mean((2, 3))), dim=-1)
         kind = F.normalize(self.kind(prototypes), dim=-1)
         return F.binary_cross_entropy_with_logits(self.scale.exp() * sound @ kind.mT, kinds)
+
+
+_README = "README of spyflying/VCT_AVS"
+RECORD = ModelRecord(
+    build=VCT,
+    presets={"vct_swin_b": {"backbone": "swin_base_patch4_window12_384", "size": 384}},
+    purpose="marks what sounds from frame and maskige by queries from the picture; runs its authors' files",
+    paper="Huang et al., CVPR 2025",
+    config={"protocol": "combo", "image_size": (384, 384), "score_size": (224, 224)},
+    semantic={"protocol": "avss_unpadded", "clip_length": 10},
+    small={
+        "backbone": "resnet18", "size": 64, "maskige": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
+        "layers": 5, "audio_hidden": 32, "points": 64,
+    },
+    readers=("combo",),
+    licences={"the authors' files": "none stated (the code is Apache-2.0)"},
+    figures=(
+        Figure("vct_swin_b", "s4", 86.2, 93.4, "combo", _README),
+        Figure("vct_swin_b", "ms3", 67.6, 81.4, "combo", _README),
+        Figure("vct_swin_b", "avss", 52.5, 56.9, "avss_unpadded", _README),
+    ),
+)  # fmt: skip

@@ -15,8 +15,9 @@ from sonomask.audio.audioset import names
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.models.parts.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
-from sonomask.models.parts.net import Net, gate
+from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
+from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig, Output
 
 __all__ = ["World"]
@@ -54,6 +55,9 @@ class World(Net):
         width: Channels of the scene readers' pyramids.
         rank: Of the convolutions at the pyramids' finest level, 0 for full ones.
     """
+
+    parts = Parts(backbone="readers", audio="audio")
+    keeps_audio = True
 
     table: Tensor
     music: Tensor
@@ -208,3 +212,23 @@ def _upper_tenth(values: Float[Tensor, "N P"], salience: Float[Tensor, "N P"]) -
 
 def _logit(p: Tensor) -> Tensor:
     return torch.logit(p, eps=1e-4)
+
+
+_LICENCE = "research and demonstration only: some of its training pictures forbid commercial use"
+RECORD = ModelRecord(
+    build=World,
+    presets={"world": {}, "world_duo": {"evidence": (0, 60)}},
+    purpose="marks the named things in sight that make the named sounds; made for real videos",
+    paper="this project",
+    config={
+        "image_size": (320, 320),
+        "sizing": "inside",
+        "mean": (127 / 255,) * 3,
+        "std": (128 / 255,) * 3,
+        "clip_length": 1,
+        "pairing": "centre",
+        "dense": True,
+        "recurrent": True,
+    },
+    licences={"world.real": _LICENCE, "world_duo.real": _LICENCE},
+)

@@ -23,6 +23,8 @@ class Backbone(nn.Module):
         ValueError: timm does not know the model or would fetch it, an option names a file, or it has fewer than four levels.
     """
 
+    file_names = "timm"  # whose names a file of ImageNet weights has
+
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         check_source(name)

@@ -1,11 +1,33 @@
 """What every model of the catalogue is."""
 
-from typing import Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import ClassVar, Literal, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.models.parts.tpavi import FusionLevel
 from sonomask.structures import Batch, ModelConfig, Output
+
+PartName = Literal["backbone", "audio", "adversary", "pretrained"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where a net keeps the parts that training and loading treat apart, as paths of submodules; None for a part it lacks.
+
+    Attributes:
+        backbone: What sees the pictures.
+        audio: What encodes the sound.
+        adversary: What is trained against the rest.
+        pretrained: The network that a file of ImageNet's or COCO's weights fills.
+    """
+
+    backbone: str | None = None
+    audio: str | None = None
+    adversary: str | None = None
+    pretrained: str | None = None
 
 
 class Net(nn.Module):
@@ -13,11 +35,39 @@ class Net(nn.Module):
 
     Attributes:
         config: What a user of its weights must know.
+        parts: Where the parts lie that training and loading treat apart.
+        pretrained_names: Whose names the file for the part "pretrained" has, see `checkpoints.backbones`.
+        recomputable: Where the networks of timm lie whose activations can be recomputed in the backward pass.
         keeps_audio: Whether training leaves the audio encoder alone unless told.
+        not_exported: Why no exported graph can hold the net; "" if one can.
     """
 
     config: ModelConfig
-    keeps_audio = False
+    parts: ClassVar[Parts] = Parts()
+    pretrained_names: str = "torchvision"
+    recomputable: tuple[str, ...] = ()
+    keeps_audio: ClassVar[bool] = False
+    not_exported: ClassVar[str] = ""
+
+    def part(self, name: PartName) -> nn.Module | None:
+        """A part by its name in `parts`; None if the net has none, or was built without."""
+        path = getattr(self.parts, name)
+        found: nn.Module | None = attrgetter(path)(self) if path else None
+        return found
+
+    def needed_part(self, name: PartName, option: str) -> nn.Module:
+        """A part that an option wants.
+
+        Raises:
+            ValueError: The net has no such part; names the option.
+        """
+        found = self.part(name)
+        if found is None:
+            has = ", ".join(n for n in get_args(PartName) if self.part(n) is not None) or "none"
+            raise ValueError(
+                f"`{option}`: {self.config.name} has no part {name!r} (its parts: {has}). Leave the option out."
+            )
+        return found
 
     def forward(
         self,
@@ -35,9 +85,12 @@ class Net(nn.Module):
     def started(self) -> None:
         """Called once in training, after weights were loaded."""
 
-    def picture_net(self) -> Any:
-        """The part that ImageNet weights fill, with the names of their file."""
-        raise ValueError(f"{self.config.name} has no backbone to fill. Leave out `backbone_weights`.")
+    def attending(self) -> list[FusionLevel]:
+        """The levels of fusion at which pixels attend to sound; none but for nets with TPAVI."""
+        return []
+
+    def after_pretrained(self) -> None:
+        """Called once the part "pretrained" was filled from a file."""
 
 
 def gate(logits: Float[Tensor, "B T K H W"], valid: Bool[Tensor, "B T"] | None) -> Tensor:

@@ -49,6 +49,16 @@ class Siamese(nn.Module):
         return [x + gate(y) * y for x, y, gate in zip(maps, seconds, self.gates, strict=True)]
 
     @property
+    def file_names(self) -> str:
+        """Whose names a file of ImageNet weights for the networks has."""
+        names: str = self.frames.file_names
+        return names
+
+    def places(self, room: str) -> tuple[str, ...]:
+        """Where the networks lie in a net that holds this as `room`."""
+        return (f"{room}.frames.net", f"{room}.maskige.net")[: 1 if self.maskige is None else 2]
+
+    @property
     def nets(self) -> list[Any]:
         """The networks of the frames and, if there are two, of the maskige."""
         return [part.net for part in (self.frames, self.maskige) if part is not None]
@@ -82,6 +92,8 @@ class Swin(nn.Module):
         size: Side of the pictures.
         drop_path: Share of blocks that training leaves out.
     """
+
+    file_names = "swin"
 
     def __init__(self, name: str, size: int, drop_path: float = 0.0) -> None:
         super().__init__()

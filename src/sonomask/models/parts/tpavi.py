@@ -45,7 +45,36 @@ class Trace(NamedTuple):
     product: Float[Tensor, "B inner inner"] | None
 
 
-class TPAVI(nn.Module):
+class FusionLevel(nn.Module):
+    """A level at which sound may meet the picture: (map, sound) to (map, sound as the level saw it).
+
+    Attributes:
+        attends: Whether pixels attend to sound here, so that `attention` and `match` have an answer.
+    """
+
+    attends: bool = False
+
+    def remember(self, x: Float[Tensor, "B 1 C h w"], sound: Float[Tensor, "B 1 D"] | None) -> Trace | None:
+        """The trace of one second; None from a level that looks at each second alone."""
+        return None
+
+    def recall(
+        self, x: Float[Tensor, "B 1 C h w"], sound: Float[Tensor, "B 1 D"] | None, traces: Sequence[Trace | None]
+    ) -> Float[Tensor, "B 1 C h w"]:
+        """The map of one second after fusion with the seconds of these traces, among them its own."""
+        fused: Tensor = self(x, sound)[0]
+        return fused
+
+    def attention(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> Float[Tensor, "B T h w T"]:
+        """α of a level that attends to sound."""
+        raise NotImplementedError
+
+    def match(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> Float[Tensor, "B T h w"]:
+        """N·α between each pixel and its own second, of a level that attends to sound."""
+        raise NotImplementedError
+
+
+class TPAVI(FusionLevel):
     """Pixels attend to seconds of sound, to pixels, or to both.
 
     Args:
@@ -70,7 +99,7 @@ class TPAVI(nn.Module):
     ) -> None:
         super().__init__()
         inner = inner or channels // 2
-        self.keys = keys
+        self.keys, self.attends = keys, keys != "visual"
         self.align = nn.Linear(sound, channels, bias=align_bias)
         self.theta = nn.Conv2d(channels, inner, 1)
         self.phi = nn.Conv2d(channels, inner, 1)
@@ -93,9 +122,12 @@ class TPAVI(nn.Module):
         """The trace of one second."""
         return self._trace(_pixels(x), None if self.keys == "visual" else self.align(_present(sound)))
 
-    def recall(self, x: Float[Tensor, "B 1 C h w"], traces: Sequence[Trace]) -> Float[Tensor, "B 1 C h w"]:
+    def recall(
+        self, x: Float[Tensor, "B 1 C h w"], sound: Float[Tensor, "B 1 D"] | None, traces: Sequence[Trace | None]
+    ) -> Float[Tensor, "B 1 C h w"]:
         """The map after fusion with the seconds of these traces, among them its own: its part of the whole clip's."""
-        keys, values, products = ([x for x in column if x is not None] for column in zip(*traces, strict=True))
+        kept = [trace for trace in traces if trace is not None]
+        keys, values, products = ([x for x in column if x is not None] for column in zip(*kept, strict=True))
         joined = Trace(
             torch.cat(keys, 1) if keys else None,
             torch.cat(values, 1) if values else None,
@@ -123,15 +155,17 @@ class TPAVI(nn.Module):
         b, t, c, h, w = x.shape
         return z.reshape(b, t, h, w, c).permute(0, 1, 4, 2, 3)
 
-    def attention(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w T"]:
+    def attention(
+        self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"] | None
+    ) -> Float[Tensor, "B T h w T"]:
         """The paper's α: how much each pixel takes from each second of sound; any sign, no fixed sum."""
-        query, offset = self._queries(self._key(self.align(sound)))
+        query, offset = self._queries(self._key(self.align(_present(sound))))
         scores = torch.einsum("btchw,bsc->bthws", x, query) + offset[:, None, None, None]
         return scores / (x.shape[1] * x.shape[3] * x.shape[4])
 
-    def match(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"]) -> Float[Tensor, "B T h w"]:
+    def match(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"] | None) -> Float[Tensor, "B T h w"]:
         """θ(x)·φ(a_t) of each pixel with the sound of its own second t: `attention` there, times N."""
-        query, offset = self._queries(self._key(self.align(sound)))
+        query, offset = self._queries(self._key(self.align(_present(sound))))
         return torch.einsum("btchw,btc->bthw", x, query) + offset[..., None, None]
 
     def _key(self, aligned: Tensor) -> Float[Tensor, "B T inner"]:
@@ -185,7 +219,7 @@ class TPAVI(nn.Module):
         return self.norm(torch.baddbmm(pixels + constant[:, None], scores, right))
 
 
-class Add(nn.Module):
+class Add(FusionLevel):
     """The paper's "A+V addition": the sound, linearly mapped, is added to every pixel of its second.
 
     Args:
@@ -208,7 +242,7 @@ class Add(nn.Module):
         return x + aligned[..., None, None], aligned
 
 
-class Pass(nn.Module):
+class Pass(FusionLevel):
     """No fusion: the map goes through unheard."""
 
     def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:

