@@ -32,14 +32,14 @@ def test_every_name_of_the_face_can_be_used():
 def test_importing_the_package_and_its_help_loads_nothing_heavy():
     code = (
         "import sys, sonomask, sonomask.cli.main; "
-        "print([m for m in ('torch', 'av', 'timm', 'lightning', 'torchmetrics', 'gradio', 'ray') if m in sys.modules])"
+        "print([m for m in ('torch', 'av', 'timm', 'lightning', 'torchmetrics', 'fastapi', 'ray') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_segmenting_needs_no_extra():
-    extras = ["lightning", "torchmetrics", "tensorboard", "gradio", "ray", "onnx"]
+    extras = ["lightning", "torchmetrics", "tensorboard", "fastapi", "ray", "onnx"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({extras!r})); "
         "import sonomask; sonomask.Segmenter(sonomask.load('avs_mini.synthetic'))"

@@ -1,26 +1,45 @@
+"""The queue: turns, places, and an end on every way out."""
+
 import threading
 import time
 
 import pytest
 
 from sonomask.errors import MediaError
-from sonomask.server.jobs import Limits, QueueFullError, Runner, UnknownJobError, Wish
+from sonomask.server.jobs import Runner, Wish
+from sonomask.server.limits import Limits
+from sonomask.server.problems import BusyError, UnknownError
 
 WISH = Wish("any")
 
 
 def wait(job):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while not job.over and time.monotonic() < end:
         time.sleep(0.01)
     return job
 
 
 @pytest.fixture
-def upload(tmp_path):
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"0123456789")
-    return path
+def start(tmp_path):
+    """Makes runners, and closes them."""
+    made = []
+
+    def make(work, limits=None, **options):
+        folder = tmp_path / f"server{len(made)}"
+        folder.mkdir()
+        made.append(Runner(work, folder, limits, **options))
+        return made[-1]
+
+    yield make
+    for runner in made:
+        runner.close()
+
+
+def submit(runner, name="clip.mp4", *, client="a", session="one", data=b"0123456789"):
+    with runner.store.receive(name, session=session, client=client) as (upload, write):
+        write(data)
+    return runner.submit(upload, WISH)
 
 
 @pytest.fixture
@@ -38,131 +57,274 @@ def endless():
     return work
 
 
+@pytest.fixture
+def stuck():
+    """Work that hangs and hears nothing, until the test is over."""
+    over, started = threading.Event(), threading.Event()
+
+    def work(job):
+        if job.name == "stuck":
+            started.set()
+            over.wait(60)
+
+    work.started = started
+    yield work
+    over.set()
+
+
 def copy(job):
     job.files["copy"] = job.folder / "copy"
     job.files["copy"].write_bytes(job.source.read_bytes())
 
 
-def test_a_job_runs_and_gives_its_files(upload):
-    with Runner(copy) as runner:
-        job = wait(runner.submit(upload, WISH))
-        assert (job.state, job.done, job.files["copy"].read_bytes()) == ("done", 1.0, b"0123456789")
+def test_a_job_runs_and_gives_its_files(start):
+    job = wait(submit(start(copy)))
+    assert (job.state, job.done, job.files["copy"].read_bytes()) == ("done", 1.0, b"0123456789")
 
 
-def test_jobs_run_in_the_order_of_their_coming(upload):
+def test_jobs_of_a_client_run_in_the_order_of_their_coming(start):
     order = []
-    with Runner(lambda job: order.append(job.name)) as runner:
-        jobs = [runner.submit(upload, WISH, f"{i}") for i in range(5)]
-        for job in jobs:
-            wait(job)
+    runner = start(lambda job: order.append(job.name))
+    for job in [submit(runner, f"{i}") for i in range(5)]:
+        wait(job)
     assert order == ["0", "1", "2", "3", "4"]
 
 
-def test_a_full_queue_takes_no_more(upload, endless):
-    with Runner(endless, Limits(queue=2)) as runner:
-        runner.submit(upload, WISH)
-        runner.submit(upload, WISH)
-        with pytest.raises(QueueFullError, match="All 2 places are taken"):
-            runner.submit(upload, WISH)
+def test_clients_take_turns(start, endless):
+    runner = start(endless)
+    first = submit(runner, "first")
+    assert endless.started.wait(20)
+    many, one = [submit(runner, f"a{i}") for i in range(3)], submit(runner, "b", client="b")
+    assert runner.ahead(one) == 2  # the one that runs and one of the many
+    assert [runner.ahead(job) for job in many] == [1, 3, 4]
+    runner.cancel(first)
 
 
-def test_a_running_job_can_be_cancelled_and_leaves_nothing(upload, endless):
-    with Runner(endless) as runner:
-        job = runner.submit(upload, WISH)
-        assert endless.started.wait(20)
+def test_a_full_queue_takes_no_more(start, endless):
+    runner = start(endless, Limits(queue=2))
+    submit(runner)
+    submit(runner, client="b")
+    with pytest.raises(BusyError, match="All 2 places in the queue are taken"):
+        submit(runner, client="c")
+
+
+def test_one_client_can_not_take_all_places(start, endless):
+    runner = start(endless, Limits(queue_client=2))
+    submit(runner)
+    submit(runner)
+    with pytest.raises(BusyError, match="You have 2 videos in the queue"):
+        submit(runner)
+    assert submit(runner, client="b").state == "queued"
+
+
+def test_a_running_job_can_be_cancelled_and_leaves_nothing(start, endless):
+    runner = start(endless)
+    job = submit(runner)
+    assert endless.started.wait(20)
+    runner.cancel(job)
+    assert wait(job).state == "cancelled"
+    assert not job.folder.exists()
+    assert job.upload.users == 0
+
+
+def test_cancelling_ends_the_job_s_child_at_once(start):
+    killed = threading.Event()
+
+    def work(job):
+        job.on_stop(killed.set)
+        assert killed.wait(30)
+        raise MediaError("its decoder was killed")
+
+    runner = start(work)
+    job = submit(runner)
+    while job.state == "queued":
+        time.sleep(0.01)
+    runner.cancel(job)
+    assert wait(job).state == "cancelled"
+    assert job.error is None
+
+
+def test_a_place_is_taken_until_the_work_has_ended(start):
+    go = threading.Event()
+    runner = start(lambda _: go.wait(30), Limits(queue=1))
+    job = submit(runner)
+    while job.state == "queued":
+        time.sleep(0.01)
+    runner.remove(job)
+    with pytest.raises(BusyError):
+        submit(runner)
+    go.set()
+    wait(job)
+    assert submit(runner).state in ("queued", "running")
+
+
+def test_a_waiting_job_can_be_cancelled_and_never_runs(start, endless):
+    runner = start(endless)
+    first, second = (submit(runner) for _ in range(2))
+    assert endless.started.wait(20)
+    runner.cancel(second)
+    assert (second.state, second.folder.exists()) == ("cancelled", False)
+    runner.cancel(first)
+    wait(first)
+    assert runner.busy == 0
+
+
+@pytest.mark.parametrize("limits", [Limits(work=0.3, grace=0.3), Limits(grace=0.3)], ids=["too long", "cancelled"])
+def test_work_that_hangs_gives_its_place_to_the_next(start, stuck, limits):
+    runner = start(stuck, limits)
+    job = submit(runner, "stuck")
+    assert stuck.started.wait(20)
+    if limits.work > 1:
         runner.cancel(job)
-        assert wait(job).state == "cancelled"
-        assert not job.folder.exists()
+    assert wait(job).state in ("failed", "cancelled")
+    assert wait(submit(runner, "next")).state == "done"
+    assert runner.busy == 0
 
 
-def test_a_waiting_job_can_be_cancelled_and_never_runs(upload, endless):
-    with Runner(endless) as runner:
-        first, second = (runner.submit(upload, WISH) for _ in range(2))
-        assert runner.ahead(second) == 1
-        runner.cancel(second)
-        runner.cancel(first)
-        wait(first)
-        assert (second.state, second.folder.exists(), runner.busy) == ("cancelled", False, 0)
+def test_a_job_that_takes_too_long_fails_and_says_so(start, endless):
+    job = wait(submit(start(endless, Limits(work=0.05))))
+    assert job.state == "failed"
+    assert job.error == "Not finished after 0 s, the limit. Use a lower rate, or a shorter part."
 
 
-def test_a_job_that_takes_too_long_fails_and_says_so(upload, endless):
-    with Runner(endless, Limits(work=0.05)) as runner:
-        job = wait(runner.submit(upload, WISH))
-        assert (job.state, job.error) == ("failed", "Not finished after 0 s, the limit. Use a lower rate, or cut it.")
-
-
-def test_a_job_that_fills_the_disk_fails_and_says_so(upload):
+def test_a_job_that_fills_the_disk_fails_and_says_so(start):
     def work(job):
         (job.folder / "large").write_bytes(bytes(1000))
         job.report(1, 2)
 
-    with Runner(work, Limits(disk=500)) as runner:
-        assert "Choose fewer formats" in wait(runner.submit(upload, WISH)).error
+    assert "Choose fewer formats" in wait(submit(start(work, Limits(job_bytes=500)))).error
 
 
-def test_a_known_error_is_one_line_without_a_path_of_this_machine(upload):
+@pytest.mark.parametrize(
+    "error", [MediaError("no"), MemoryError(), SystemExit(), KeyboardInterrupt(), OSError(28, "full")]
+)
+def test_whatever_ends_the_work_the_place_is_given_back(start, error, caplog):
+    def work(job):
+        if job.name == "bad":
+            raise error
+
+    runner = start(work, Limits(queue=2))
+    bad, good = submit(runner, "bad"), submit(runner, "good")
+    assert (wait(bad).state, wait(good).state, runner.busy) == ("failed", "done", 0)
+    assert bad.upload.users == 0
+    assert not bad.folder.exists()
+    caplog.clear()
+
+
+def test_a_known_error_is_one_line_without_a_path_of_this_machine(start):
     def work(job):
         raise MediaError(f"{job.source}: has no sound\nstream.")
 
-    with Runner(work) as runner:
-        assert wait(runner.submit(upload, WISH)).error == "clip.mp4: has no sound stream."
+    assert wait(submit(start(work))).error == "clip.mp4: has no sound stream."
 
 
-def test_an_unforeseen_error_tells_a_stranger_nothing_and_the_next_job_runs(upload, caplog):
-    def work(job):
-        if job.name == "bad":
-            raise RuntimeError("secret")
+def test_an_unforeseen_error_tells_a_stranger_nothing(start, caplog):
+    def work(_):
+        raise RuntimeError("secret")
 
-    with Runner(work) as runner:
-        bad, good = runner.submit(upload, WISH, "bad"), runner.submit(upload, WISH, "good")
-        assert (wait(bad).state, wait(good).state) == ("failed", "done")
-        assert "secret" not in bad.error
+    bad = wait(submit(start(work)))
+    assert bad.state == "failed"
+    assert "secret" not in bad.error
     assert "secret" in caplog.text
 
 
-def test_an_upload_that_is_too_large_is_refused(upload):
-    with Runner(copy, Limits(bytes=5)) as runner, pytest.raises(ValueError, match="the limit"):
-        runner.submit(upload, WISH)
+def test_failed_jobs_push_nobody_s_results_out(start):
+    def work(job):
+        if job.name == "bad":
+            raise MediaError("bad")
+        copy(job)
+
+    runner = start(work, Limits(kept=2, queue_client=100))
+    good = [wait(submit(runner, client="b")) for _ in range(2)]
+    for _ in range(25):
+        wait(submit(runner, "bad", client="a"))
+    runner.sweep()
+    assert [runner.job(job.id).state for job in good] == ["done", "done"]
 
 
-def test_an_ended_job_is_removed_after_its_time(upload):
-    with Runner(copy, Limits(keep=0.1)) as runner:
-        job = wait(runner.submit(upload, WISH))
-        time.sleep(0.15)
-        with pytest.raises(UnknownJobError, match="Submit the video again"):
-            runner.job(job.id)
-        runner.sweep()
-        assert not job.folder.exists()
+def test_a_client_s_oldest_results_go_first_and_nobody_else_s(start):
+    runner = start(copy, Limits(kept=2))
+    other = wait(submit(runner, client="b"))
+    own = [wait(submit(runner)) for _ in range(4)]
+    runner.sweep()
+    assert [job.folder.exists() for job in own] == [False, False, True, True]
+    assert other.folder.exists()
 
 
-def test_the_oldest_ended_job_goes_when_there_are_too_many(upload):
-    with Runner(copy, Limits(kept=2)) as runner:
-        jobs = [wait(runner.submit(upload, WISH)) for _ in range(3)]
-        runner.sweep()
-        assert [job.folder.exists() for job in jobs] == [False, True, True]
+def test_results_have_a_limit_by_client_and_in_all(start):
+    def work(job):
+        (job.folder / "large").write_bytes(bytes(1000))
+
+    runner = start(work, Limits(results_client=2500, results=3500))
+    first = wait(submit(runner, client="b"))
+    own = [wait(submit(runner)) for _ in range(3)]
+    runner.sweep()
+    assert [job.folder.exists() for job in (first, *own)] == [True, False, True, True]
+    more = wait(submit(runner, client="c"))
+    runner.sweep()
+    assert [job.folder.exists() for job in (first, *own, more)] == [True, False, False, True, True]
 
 
-def test_removing_a_running_job_removes_its_folder_once_it_has_noticed(upload, endless):
-    with Runner(endless) as runner:
-        job = runner.submit(upload, WISH)
-        assert endless.started.wait(20)
-        runner.remove(job)
-        wait(job)
-        with pytest.raises(UnknownJobError):
-            runner.job(job.id)
-        assert not job.folder.exists()
+def test_an_ended_job_is_removed_after_its_time(start):
+    runner = start(copy, Limits(keep=0.3))
+    job = wait(submit(runner))
+    time.sleep(0.35)
+    with pytest.raises(UnknownError, match="Submit the video again"):
+        runner.job(job.id)
+    runner.sweep()
+    assert not job.folder.exists()
+    assert runner.store.uploads == {}
 
 
-def test_closing_stops_everything_and_removes_all_folders(upload, endless):
-    runner = Runner(endless)
-    jobs = [runner.submit(upload, WISH) for _ in range(2)]
+def test_a_job_of_a_server_before_this_one_is_known_as_such(start):
+    before, after = start(copy), start(copy)
+    with pytest.raises(UnknownError, match="restarted"):
+        after.job(submit(before).id)
+    with pytest.raises(UnknownError, match="no such job"):
+        after.job("nonsense")
+
+
+def test_a_session_sees_its_own_jobs_the_newest_first(start):
+    runner = start(copy)
+    jobs = [submit(runner, session="one"), submit(runner, session="two"), submit(runner, session="one")]
+    submit(runner, session=None)
+    assert runner.of("one") == [jobs[2], jobs[0]]
+    assert runner.of(None) == []
+
+
+def test_removing_a_running_job_removes_its_folder_once_its_work_has_ended(start, endless):
+    runner = start(endless)
+    job = submit(runner)
+    assert endless.started.wait(20)
+    runner.remove(job)
+    wait(job)
+    with pytest.raises(UnknownError):
+        runner.job(job.id)
+    assert not job.folder.exists()
+
+
+def test_closing_stops_everything_and_removes_all_folders(start, endless):
+    runner = start(endless)
+    jobs = [submit(runner) for _ in range(2)]
     runner.close()
     assert [job.state for job in jobs] == ["cancelled", "cancelled"]
     assert not runner.folder.exists()
 
 
-def test_ids_can_not_be_guessed_and_names_are_no_paths(upload):
-    with Runner(copy) as runner:
-        jobs = [runner.submit(upload, WISH, "../../etc/passwd") for _ in range(2)]
-        assert jobs[0].id != jobs[1].id
-        assert all(len(job.id) >= 20 and job.name == "passwd" and job.source.parent == job.folder for job in jobs)
+def test_the_time_left_is_told_from_the_work_that_is_done(start):
+    seen = []
+
+    def work(job):
+        time.sleep(0.2)
+        job.report(1, 2)
+        seen.append(job.left)
+
+    wait(submit(start(work)))
+    assert seen[0] == pytest.approx(0.2, rel=0.9)
+
+
+def test_ids_can_not_be_guessed(start):
+    runner = start(copy)
+    jobs = [submit(runner) for _ in range(2)]
+    assert jobs[0].id != jobs[1].id
+    assert all(len(job.id) >= 24 for job in jobs)

@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -29,7 +30,7 @@ def view(clip, tmp_path):
     return make
 
 
-def test_each_mask_is_a_map_whose_channels_are_source_probability_and_attention(view, tmp_path):
+def test_each_mask_is_a_map_whose_channels_are_track_probability_and_attention(view, tmp_path):
     about = view([masks(0.5), masks(1.5)])
     strip = np.asarray(Image.open(tmp_path / "view" / "maps0.png"))
     assert strip.shape == (2 * 96, 128, 3)
@@ -38,23 +39,25 @@ def test_each_mask_is_a_map_whose_channels_are_source_probability_and_attention(
     np.testing.assert_array_equal(strip[10, 120], [0, 0, 128])
 
 
-def test_the_curves_are_the_masks_areas_and_presence(view):
-    about = view([masks(0.5), masks(1.5, left=0.1)])
-    assert about["times"] == [0.5, 1.5]
-    assert about["presence"] == [0.25, 0.25]
-    assert [(s["name"], s["area"]) for s in about["sources"]] == [("source 1", [0.5, 0.0])]
+def test_the_rows_tell_who_sounds_when(view):
+    about = view([masks(0.5), masks(1.5, left=0.1), masks(2.5)])
+    assert about["times"] == [0.5, 1.5, 2.5]
+    assert about["presence"] == [0.25, 0.25, 0.25]
+    (source,) = about["sources"]
+    assert (source["name"], source["area"], source["tracks"]) == ("Source 1", [0.5, 0.0, 0.5], [1])
+    assert source["spans"] == [[0.0, 1.0], [2.0, pytest.approx(about["duration"])]]
 
 
-def test_a_source_that_sounds_again_keeps_its_colour(view):
+def test_a_source_that_sounds_again_keeps_its_row(view):
     about = view([masks(0.5), masks(1.0, left=0.0), masks(2.8)])
-    assert [source["id"] for source in about["sources"]] == [1]
+    assert [source["tracks"] for source in about["sources"]] == [[1]]
 
 
 def test_classes_name_the_sources(view):
     labels = torch.zeros(1, 96, 128, dtype=torch.uint8)
     labels[:, :, :64] = 2
     about = view([masks(0.5, labels=labels)], classes=("background", "dog", "cat"))
-    assert [source["name"] for source in about["sources"]] == ["cat 1"]
+    assert [source["name"] for source in about["sources"]] == ["Cat"]
 
 
 def test_the_copy_has_every_frame_and_the_sound(view, clip, tmp_path):
@@ -64,6 +67,7 @@ def test_the_copy_has_every_frame_and_the_sound(view, clip, tmp_path):
         assert copy.info.has_audio
     assert about["duration"] == pytest.approx(3.0, abs=0.2)
     assert about["sound"]["seconds"] == pytest.approx(3.0, abs=0.2)
+    assert about["fps"] == 8.0
     assert max(about["sound"]["peak"]) > 0.01
 
 
@@ -77,3 +81,13 @@ def test_it_ends_when_it_is_told_to(view):
 
     with pytest.raises(InterruptedError):
         view([masks(0.5)], check=check)
+
+
+def test_a_glance_shows_the_masks_while_it_works(view, monkeypatch):
+    monkeypatch.setattr("sonomask.server.view.GLANCE", 0.0)
+    seen = []
+    view([masks(0.5)], glance=seen.append)
+    picture = np.asarray(Image.open(io.BytesIO(seen[0])).convert("RGB")).astype(int)
+    assert picture.shape == (96, 128, 3)
+    warm = picture[..., 0] - picture[..., 2]  # the first source is orange
+    assert warm[:, :60].mean() > warm[:, 68:].mean() + 40

@@ -8,35 +8,58 @@ from typing import Annotated
 
 from sonomask.cli.shared import needs
 
+GIB = 2**30
+
 
 def serve(
     models: Annotated[
         Sequence[str], "built-in names, folders or hub repositories to offer; all built-in ones unless given"
     ] = (),
-    host: Annotated[str, "address to listen at; 0.0.0.0 lets everyone in who reaches this machine"] = "127.0.0.1",
-    port: Annotated[int, "port"] = 7860,
+    host: Annotated[str, "address to listen at; others than loopback ask for a token"] = "127.0.0.1",
+    port: Annotated[int, "port; 0 for a free one"] = 7860,
+    token: Annotated[
+        str | None, "what each request must bring; a random one is made and printed for addresses other than loopback"
+    ] = None,
+    allowed_hosts: Annotated[Sequence[str], "names under which a proxy or a name server shows it"] = (),
+    root_path: Annotated[str, "path under which a proxy shows it, such as /sonomask"] = "",
+    proxies: Annotated[Sequence[str], "addresses of proxies whose X-Forwarded headers are believed"] = (),
+    unsafe_decoding: Annotated[
+        bool, "serve other addresses than loopback even where the decoder's sandbox is missing"
+    ] = False,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     max_mb: Annotated[int, "largest upload, in MB"] = 200,
-    max_seconds: Annotated[float, "longest video"] = 300.0,
-    queue: Annotated[int, "videos that may upload, wait or run at once"] = 8,
-    keep_minutes: Annotated[float, "results are removed after so long"] = 60.0,
+    max_seconds: Annotated[float, "longest part of a video that a job reads"] = 300.0,
+    max_rate: Annotated[float, "masks per second at most"] = 120.0,
+    max_masks: Annotated[int, "masks of a job at most"] = 100_000,
+    queue: Annotated[int, "videos that may wait or run at once"] = 32,
+    queue_client: Annotated[int, "the same, of one client"] = 8,
+    client_gib: Annotated[float, "uploads of one client, in GiB"] = 2.0,
+    total_gib: Annotated[float, "all uploads, in GiB"] = 20.0,
+    keep_hours: Annotated[float, "uploads and results are removed after so long"] = 48.0,
+    connections: Annotated[int, "connections at once"] = 256,
+    connections_client: Annotated[int, "the same, of one client"] = 16,
 ) -> int:
     """Serve the page and the REST service on this machine."""
-    with needs("The page", "demo"):
-        from sonomask.server.jobs import Limits
+    with needs("The server", "serve"):
+        from sonomask.server.limits import Limits
+        from sonomask.server.serve import Door
         from sonomask.server.serve import serve as run
     from sonomask.api import DEFAULT_MODEL
     from sonomask.checkpoints.folder import built_in
 
+    limits = Limits(
+        bytes=max_mb << 20, seconds=max_seconds, rate=max_rate, masks=max_masks, queue=queue, queue_client=queue_client,
+        uploads_client=round(client_gib * GIB), uploads=round(total_gib * GIB), keep=3600 * keep_hours,
+        connections=connections, connections_client=connections_client,
+    )  # fmt: skip
+    door = Door(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding)
     names = list(models) or sorted(built_in(), key=lambda name: name != DEFAULT_MODEL)
-    limits = Limits(bytes=max_mb << 20, seconds=max_seconds, queue=queue, keep=60 * keep_minutes)
-    offered = {Path(name).name: name for name in names}
-    run(offered, host=host, port=port, device=device, limits=limits, told=_tell)
+    run({Path(name).name: name for name in names}, door, device=device, limits=limits, told=_tell)
     return 0
 
 
-def _tell(address: str) -> None:
-    print(f"sonomask: {address}  (Ctrl-C stops it)", flush=True)
+def _tell(line: str) -> None:
+    print(f"sonomask: {line}{'  (Ctrl-C stops it)' if line.startswith('http') else ''}", flush=True)
 
 
 VERBS = (serve,)

@@ -1,169 +1,70 @@
 """A bounded queue of jobs, each with a folder of its own, a time limit and an end.
 
-    new ─▶ uploading ─ start ─▶ queued ─▶ running ─▶ done
-                │                  │          ├────▶ failed      (the reason in one line)
-                └──────────────────┴──────────┴────▶ cancelled
-    each ended job is forgotten, and its folder removed, after a time
+    submit ─▶ queued ─▶ running ─▶ done
+                 │         ├─────▶ failed      (the reason in one line)
+                 └─────────┴─────▶ cancelled
 
-Knows nothing of web servers: what a job does is a function that is handed in.
+A job's place belongs to the runner from `submit` to `_end`, which is reached on every way out. The watchdog ends what was
+cancelled or took too long: it kills the job's child processes, and if the work still does not end, gives up its thread and
+starts another. Clients take turns. Knows nothing of web servers: what a job does is a function that is handed in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import queue
 import secrets
 import shutil
-import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from sonomask.errors import SonomaskError
+from sonomask.server.job import Job, State, Stopped, Wish
+from sonomask.server.limits import Limits
+from sonomask.server.problems import BusyError, UnknownError
+from sonomask.server.store import Store, Upload, clean_name
 
-__all__ = ["Job", "Limits", "QueueFullError", "Runner", "State", "Stopped", "UnknownJobError", "Wish"]
+__all__ = ["Job", "Runner", "Stopped", "Wish"]
 
-State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
+RECORDS = 50  # failed and cancelled jobs of a client that are remembered
+BEAT = 0.2  # seconds between two looks of the watchdog
+SWEEP = 5.0  # seconds between two sweeps
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a stranger's job may cost.
-
-    Attributes:
-        bytes: Of an upload.
-        seconds: Of a video.
-        pixels: Of a frame.
-        queue: Jobs that upload, wait or run at once.
-        work: Seconds that a job may run, and an upload may take.
-        silence: Seconds that an upload may pause.
-        pace: Bytes a second that an upload must have on the whole, after as long a pause.
-        disk: Bytes of a job's folder.
-        keep: Seconds until an ended job and its files are removed.
-        kept: Ended jobs; beyond that the oldest is removed early.
-    """
-
-    bytes: int = 200 * 2**20
-    seconds: float = 300.0
-    pixels: int = 4096 * 2304
-    queue: int = 8
-    work: float = 1800.0
-    silence: float = 20.0
-    pace: float = 16_384.0
-    disk: int = 4 * 2**30
-    keep: float = 3600.0
-    kept: int = 20
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What to do with a video, as `sonomask.segment` takes it."""
-
-    model: str
-    rate: float | Literal["native", "avsbench"] = 5.0
-    threshold: float | None = None
-    min_presence: float = 0.0
-    formats: tuple[str, ...] = ("overlay",)
-
-
-class QueueFullError(SonomaskError):
-    """The queue has no place."""
-
-
-class UnknownJobError(SonomaskError):
-    """There is no such job, or no longer."""
-
-
-class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end
-    """Raised inside a job that must end."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One video on its way.
-
-    Attributes:
-        id: Opaque and not to be guessed; whoever has it has the job.
-        folder: Its files; removed with it.
-        name: The upload's, for people to read; never used as a path.
-        wish: What to do.
-        limits: What it may cost.
-        state: Where it is.
-        done: Share of the work, 0 to 1.
-        error: Why it failed.
-        warnings: What could not be read.
-        files: What it made, by format.
-    """
-
-    id: str
-    folder: Path
-    name: str
-    wish: Wish
-    limits: Limits
-    state: State = "uploading"
-    done: float = 0.0
-    error: str | None = None
-    warnings: tuple[str, ...] = ()
-    files: dict[str, Path] = field(default_factory=dict)
-    ended: float | None = None
-    deadline: float = float("inf")
-    measured: float = 0.0
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def source(self) -> Path:
-        """Where the upload lies. Its suffix says nothing: the content tells what it is."""
-        return self.folder / "upload"
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in ("done", "failed", "cancelled")
-
-    def report(self, seconds: float, total: float | None) -> None:
-        """Note how far the work is; the place where a job notices that it must end.
-
-        Raises:
-            Stopped: It was cancelled.
-            ValueError: It is beyond a limit.
-        """
-        if total:
-            self.done = min(1.0, max(self.done, seconds / total))
-        if self.stop.is_set():
-            raise Stopped
-        now = time.monotonic()
-        if now > self.deadline:
-            raise ValueError(f"Not finished after {self.limits.work:.0f} s, the limit. Use a lower rate, or cut it.")
-        if now > self.measured + 1:
-            self.measured = now
-            size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-            if size > self.limits.disk:
-                raise ValueError(f"Results beyond {self.limits.disk} bytes, the limit. Choose fewer formats.")
-
-
 class Runner:
-    """Does jobs in order; use it in a `with` block.
+    """Does jobs in turn; use it in a `with` block.
 
     Args:
         work: What a job does: reads `job.source`, fills `job.files`, calls `job.report`.
+        folder: Exists, and belongs to this server alone; uploads and results go there, and it is removed at the end.
         limits: What jobs may cost.
         workers: Jobs at once.
     """
 
-    def __init__(self, work: Callable[[Job], None], limits: Limits | None = None, workers: int = 1) -> None:
-        self.work, self.limits = work, limits or Limits()
-        self.folder = Path(tempfile.mkdtemp(prefix="sonomask-jobs-"))
+    def __init__(
+        self, work: Callable[[Job], None], folder: Path, limits: Limits | None = None, *, workers: int = 1
+    ) -> None:
+        self.work, self.folder, self.limits = work, folder, limits or Limits()
+        for name in ("uploads", "jobs"):
+            (folder / name).mkdir(mode=0o700)
+        self.store = Store(folder / "uploads", self.limits)
+        self.boot = secrets.token_hex(4)  # begins each id, so that an id of a server before this one is known as such
         self.jobs: dict[str, Job] = {}
-        self.lock = threading.Lock()
-        self.waiting: queue.Queue[Job | None] = queue.Queue()
-        self.threads = [threading.Thread(target=self._loop, name=f"job-{i}", daemon=True) for i in range(workers)]
-        for thread in self.threads:
-            thread.start()
+        self.rubbish: deque[Path] = deque()  # folders to remove
+        self.turns: list[str] = []  # clients, the one served longest ago first
+        self.bell = threading.Condition(threading.RLock())
+        self.closed = False
+        self.swept = time.monotonic()
+        self.threads: dict[threading.Thread, Job | None] = {}
+        for _ in range(workers):
+            self._hire()
+        self.watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self.watchdog.start()
 
     def __enter__(self) -> Runner:
         return self
@@ -172,136 +73,236 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Cancel what is there, wait for the running job to notice, remove all folders."""
+        """Cancel everything, wait a little for running jobs to end, remove all files."""
+        with self.bell:
+            if self.closed:
+                return
+            self.closed = True
+            self.bell.notify_all()
         for job in list(self.jobs.values()):
-            job.stop.set()
-        for _ in self.threads:
-            self.waiting.put(None)
-        for thread in self.threads:
-            thread.join(timeout=30)
+            self.cancel(job)
+        end = time.monotonic() + self.limits.grace
+        for thread in list(self.threads):
+            thread.join(max(0.0, end - time.monotonic()))
+        self.watchdog.join(1)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def new(self, wish: Wish, name: str = "video") -> Job:
-        """A place in the queue, for an upload to `job.source`; then `start` it, or `remove` it.
+    def submit(self, upload: Upload, wish: Wish, *, name: str | None = None) -> Job:
+        """A job that reads an upload, in the queue.
 
         Raises:
-            QueueFullError: There is none.
+            BusyError: The queue is full, or the client has its share of it.
+            UnknownError: The upload was removed meanwhile.
         """
-        self.sweep()
-        with self.lock:
-            if self.busy >= self.limits.queue:
-                raise QueueFullError(f"All {self.limits.queue} places are taken. Try again in a minute.")
-            job_id = secrets.token_urlsafe(16)
-            job = Job(job_id, self.folder / job_id, Path(name).name[:80] or "video", wish, self.limits)
-            job.folder.mkdir(mode=0o700)
+        with self.bell:
+            waiting = [job for job in self.jobs.values() if not job.over]
+            own = sum(job.client == upload.client for job in waiting)
+            if self.closed or len(waiting) >= self.limits.queue:
+                raise BusyError(f"All {self.limits.queue} places in the queue are taken. Try again in a minute.")
+            if own >= self.limits.queue_client:
+                raise BusyError(f"You have {own} videos in the queue, the most for one client. Wait for one to end.")
+            if shutil.disk_usage(self.folder).free < self.limits.spare:
+                raise BusyError("The server's disk is full. Try again later.")
+            source = self.store.take(upload)
+            job_id = f"{self.boot}-{secrets.token_urlsafe(16)}"
+            job = Job(job_id, self.folder / "jobs" / job_id, clean_name(name or upload.name), wish, self.limits, source,
+                      session=upload.session, client=upload.client, upload=upload)  # fmt: skip
+            try:
+                job.folder.mkdir(mode=0o700)
+            except OSError as error:
+                self.store.give_back(upload)
+                raise BusyError("The server's disk is full. Try again later.") from error
             self.jobs[job_id] = job
-        return job
-
-    def start(self, job: Job) -> None:
-        """Let an uploaded job take its turn."""
-        job.state = "queued"
-        self.waiting.put(job)
-
-    def submit(self, source: Path, wish: Wish, name: str | None = None) -> Job:
-        """A job with a copy of a file that is here already.
-
-        Raises:
-            QueueFullError: There is no place.
-            ValueError: The file is too large.
-        """
-        if source.stat().st_size > self.limits.bytes:
-            raise ValueError(f"The file has more than {self.limits.bytes >> 20} MB, the limit. Cut it first.")
-        job = self.new(wish, name or source.name)
-        shutil.copyfile(source, job.source)
-        self.start(job)
+            if upload.client not in self.turns:
+                self.turns.append(upload.client)
+            self.bell.notify()
         return job
 
     @property
     def busy(self) -> int:
-        """Jobs that upload, wait or run."""
-        return sum(not job.over for job in self.jobs.values())
+        """Jobs that wait or run."""
+        return sum(not job.over for job in list(self.jobs.values()))
 
     def job(self, job_id: str) -> Job:
         """The job of that id.
 
         Raises:
-            UnknownJobError: There is none, or no longer.
+            UnknownError: There is none, or no longer.
         """
         job = self.jobs.get(job_id)
-        if job is None or self._expired(job):
-            raise UnknownJobError("No such job, or its time is over. Submit the video again.")
-        return job
+        if job is not None and not self._expired(job):
+            return job
+        if "-" in job_id[:9] and not job_id.startswith(f"{self.boot}-"):
+            raise UnknownError(
+                "The server was restarted since, and this job is gone. Submit the video again.", "restart"
+            )
+        raise UnknownError("There is no such job, or it was removed. Submit the video again.")
+
+    def of(self, session: str | None) -> list[Job]:
+        """The jobs of a session, the newest first; none without a session."""
+        own = [job for job in list(self.jobs.values()) if job.session == session and not self._expired(job)]
+        return own[::-1] if session is not None else []
 
     def ahead(self, job: Job) -> int:
-        """How many run or wait before a job."""
-        ids = [one.id for one in self.jobs.values() if one.state in ("queued", "running")]
-        return ids.index(job.id) if job.id in ids else 0
+        """Jobs that run or will run before a waiting one."""
+        if job.state != "queued":
+            return 0
+        with self.bell:
+            running = sum(one.state == "running" for one in self.jobs.values())
+            return running + self._order().index(job) if job in self._order() else running
 
     def cancel(self, job: Job) -> None:
-        """Stop a job wherever it is; a running one ends at its next `report`."""
-        job.stop.set()
-        with self.lock:
-            if job.state in ("uploading", "queued"):
+        """Stop a job wherever it is: a waiting one at once, a running one when its work has ended."""
+        job.halt()
+        with self.bell:
+            if job.state == "queued":
                 self._end(job, "cancelled")
 
     def remove(self, job: Job) -> None:
-        """Cancel a job and forget it; its files go now, or when it notices."""
+        """Cancel a job and forget it; its files go now, or when its work has ended."""
+        job.removed = True
         self.cancel(job)
-        self.jobs.pop(job.id, None)
-        if job.over:
-            shutil.rmtree(job.folder, ignore_errors=True)
+        with self.bell:
+            if job.over:
+                self._forget(job)
+        self._tidy()
 
     def sweep(self) -> None:
-        """Remove what has been kept long enough."""
-        ended = sorted(
-            (job for job in list(self.jobs.values()) if job.ended is not None), key=lambda job: job.ended or 0
-        )
-        spare = len(ended) - self.limits.kept
-        for place, job in enumerate(ended):
-            if place < spare or self._expired(job):
-                self.remove(job)
+        """Remove what has been kept long enough, and what is beyond a client's share, its oldest first."""
+        now = time.monotonic()
+        self.store.sweep(now)
+        with self.bell:
+            ended = sorted((job for job in self.jobs.values() if job.over), key=lambda job: job.ended or 0)
+            for job in [job for job in ended if self._expired(job)]:
+                self._forget(job)
+            for client in {job.client for job in ended}:
+                own = [job for job in ended if job.client == client and job.id in self.jobs]
+                self._trim([job for job in own if job.state == "done"], self.limits.kept, self.limits.results_client)
+                self._trim([job for job in own if job.state != "done"], RECORDS, 0)
+            while sum(job.size for job in self.jobs.values()) > self.limits.results:
+                done = [job for job in ended if job.state == "done" and job.id in self.jobs]
+                used = {job.client: sum(one.size for one in done if one.client == job.client) for job in done}
+                most = max(used, key=used.__getitem__)
+                self._forget(next(job for job in done if job.client == most))
+        self._tidy()
+
+    def _trim(self, jobs: list[Job], count: int, size: int) -> None:
+        """Forget the first of these until so many, with so many bytes, are left; the last one stays."""
+        while len(jobs) > 1 and (len(jobs) > count or sum(job.size for job in jobs) > size > 0):
+            self._forget(jobs.pop(0))
+
+    def _forget(self, job: Job) -> None:
+        """Its files go with the next `_tidy`: many files take long, and others wait for the lock."""
+        self.jobs.pop(job.id, None)
+        self.rubbish.append(job.folder)
+
+    def _tidy(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                shutil.rmtree(self.rubbish.popleft(), ignore_errors=True)
 
     def _expired(self, job: Job) -> bool:
         return job.ended is not None and time.monotonic() > job.ended + self.limits.keep
 
+    # ---- the threads ------------------------------------------------------------------------------------------------
+
+    def _hire(self) -> None:
+        thread = threading.Thread(target=self._loop, name="job", daemon=True)
+        self.threads[thread] = None
+        thread.start()
+
+    def _order(self) -> list[Job]:
+        """The waiting jobs in the order in which they will run: the first of each client, then the second of each."""
+        queues: dict[str, list[Job]] = {client: [] for client in self.turns}
+        for job in self.jobs.values():
+            if job.state == "queued":
+                queues[job.client].append(job)
+        rounds = max(map(len, queues.values()), default=0)
+        return [queue[i] for i in range(rounds) for queue in queues.values() if i < len(queue)]
+
+    def _next(self) -> Job | None:
+        """The next job, now running; None when the runner is closed or this thread was given up."""
+        with self.bell:
+            while not self.closed and threading.current_thread() in self.threads:
+                waiting = self._order()
+                if waiting:
+                    job = waiting[0]
+                    self.turns.remove(job.client)
+                    if any(one.client == job.client for one in waiting[1:]):
+                        self.turns.append(job.client)
+                    job.begin()
+                    self.threads[threading.current_thread()] = job
+                    return job
+                self.bell.wait(30)
+        return None
+
     def _loop(self) -> None:
-        while True:
+        while (job := self._next()) is not None:
+            state: State = "failed"
             try:
-                job = self.waiting.get(timeout=min(30.0, self.limits.keep))
-            except queue.Empty:
-                self.sweep()
-                continue
-            if job is None:
+                self.work(job)
+                state = "done"
+            except Stopped:
+                pass
+            except (SonomaskError, ValueError, OSError) as error:
+                job.error = self._plain(job, error)
+            except BaseException:
+                logger.exception("job %s", job.id)
+                job.error = "An error that was not foreseen; the server's log has it."
+            finally:
+                with self.bell:
+                    if threading.current_thread() in self.threads:
+                        self.threads[threading.current_thread()] = None
+                    self._end(job, state)
+
+    def _end(self, job: Job, state: State) -> None:
+        """The one place where a job gives its place back; may be called again."""
+        failed = job.stop.is_set() or state != "done"
+        if failed and not job.over:
+            shutil.rmtree(job.folder, ignore_errors=True)
+        with self.bell:
+            if job.over:
                 return
-            with self.lock:
-                if job.over or job.stop.is_set():
-                    self._end(job, "cancelled")
+            if failed:
+                job.files.clear()
+                state = "failed" if job.late or not job.stop.is_set() else "cancelled"
+            if job.late:
+                job.error = (
+                    f"Not finished after {self.limits.work:.0f} s, the limit. Use a lower rate, or a shorter part."
+                )
+            elif state == "cancelled":
+                job.error = None
+            job.end(state)
+            if job.upload is not None:
+                self.store.give_back(job.upload)
+            if job.removed:
+                self._forget(job)
+        self._tidy()
+
+    def _watch(self) -> None:
+        """End jobs that were stopped or are late, also where their work hangs."""
+        while True:
+            with self.bell:
+                if self.closed and not any(job is not None for job in self.threads.values()):
+                    return
+            time.sleep(BEAT)
+            now = time.monotonic()
+            for thread, job in list(self.threads.items()):
+                if job is None or job.over:
                     continue
-                job.state, job.deadline = "running", time.monotonic() + self.limits.work
-            self._run(job)
-
-    def _run(self, job: Job) -> None:
-        state: State = "failed"
-        try:
-            self.work(job)
-            job.done, state = 1.0, "done"
-        except Stopped:
-            state = "cancelled"
-        except (SonomaskError, ValueError, OSError) as error:
-            job.error = self._plain(job, error)
-        except Exception:
-            logger.exception("job %s", job.id)
-            job.error = "An error that is not foreseen; the server's log has it."
-        with self.lock:
-            self._end(job, state)
-        if job.id not in self.jobs:
-            shutil.rmtree(job.folder, ignore_errors=True)
-
-    @staticmethod
-    def _end(job: Job, state: State) -> None:
-        job.state, job.ended = state, time.monotonic()
-        if state != "done":
-            shutil.rmtree(job.folder, ignore_errors=True)
+                if now > job.deadline:
+                    job.late = True
+                    job.halt()
+                if job.halted is not None and now > job.halted + self.limits.grace:
+                    logger.error("job %s hangs; its thread is given up", job.id)
+                    with self.bell:
+                        self.threads.pop(thread, None)
+                        self._end(job, "failed")
+                    if not self.closed:
+                        self._hire()
+            if now > self.swept + SWEEP:
+                self.swept = now
+                self.sweep()
 
     def _plain(self, job: Job, error: BaseException) -> str:
         """One line that shows no path of this machine."""

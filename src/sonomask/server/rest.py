@@ -1,177 +1,207 @@
-"""The REST service: submit, poll, fetch, delete; described by OpenAPI at `/v1/openapi.json`.
+"""The REST service, described by OpenAPI at `/v1/openapi.json`. The page is a client of it like any other.
 
-A video is the body of the request itself, so it is counted and written as it comes. Only a body that says what it is
-(`Content-Type: video/…`) is taken: a page of another site can't send that without asking first, and is never allowed.
+POST /v1/uploads   the video, as the body     → an upload with its id
+POST /v1/jobs      which upload, what to do   → a job; then poll it, or listen to its events, and fetch its files
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from sonomask import __version__
+from sonomask.errors import MediaError
 from sonomask.outputs.formats import FORMATS
-from sonomask.server.jobs import Job, Limits, QueueFullError, Runner, State, UnknownJobError, Wish
-from sonomask.server.work import check_wish
+from sonomask.server import results
+from sonomask.server.answers import RESPONSES, install, known_options, state_of
+from sonomask.server.guard import client_of, cookies_of
+from sonomask.server.jobs import Runner
+from sonomask.server.limits import Limits
+from sonomask.server.problems import InvalidError, Problem, TooLargeError
+from sonomask.server.schemas import About, FormatAbout, Health, JobRequest, JobState, ModelAbout, UploadState
+from sonomask.server.store import Upload
+from sonomask.server.work import check_wish, look
 
-__all__ = ["About", "JobState", "build"]
+__all__ = ["Service", "build"]
 
-HERE = Path(__file__).parent
-PLAYER = {"player.html": "text/html", "player.js": "text/javascript", "player.css": "text/css"}
-VIEW = re.compile(r"view\.json|preview\.mp4|maps\d{1,5}\.png")
+KINDS = ("application/octet-stream", "video/", "audio/")
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("video/*", "audio/*")},
+        "description": "The video itself.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+LOOKS = 2  # uploads that are looked into at once
+SESSION = "sonomask_session"
 
 
-class JobState(BaseModel):
-    """A job as a client sees it."""
+class SlowError(Problem):
+    """An upload came too slowly."""
 
-    id: str = Field(description="Opaque; whoever has it has the job.")
-    name: str = Field(description="Of the upload.")
-    state: State
-    done: float = Field(description="Share of the work, 0 to 1.")
-    ahead: int = Field(description="Jobs before it in the queue.")
-    error: str | None = Field(description="Why it failed, in one line.")
-    warnings: list[str]
-    files: dict[str, str] = Field(description="Address of each result, by format; a folder comes as a zip.")
-    player: str | None = Field(description="Address of a page that shows the result.")
+    status = 408
 
 
-class About(BaseModel):
-    """What this service offers and allows."""
+class KindError(Problem):
+    """A body is of another kind."""
 
-    version: str
-    models: list[str]
-    formats: list[str]
-    max_bytes: int
-    max_seconds: float
-    queue: int
-    keep_seconds: float
+    status = 415
 
 
-class Health(BaseModel):
-    """Whether the service works, and how busy it is."""
+@dataclass
+class Service:
+    """What the routes work with.
 
-    status: Literal["ok"] = "ok"
-    busy: int
-    queue: int
-
-
-class Fault(BaseModel):
-    """What was wrong, in one line."""
-
-    detail: str
-
-
-def build(runner: Runner, models: Sequence[str]) -> FastAPI:
-    """The service.
-
-    Args:
+    Attributes:
         runner: Does the jobs; closed with the service.
-        models: Names that are offered, the first by default.
+        models: What each model that is offered is, in a line; the first is taken where a job names none.
+        look: What a video is.
+        warnings: What whoever runs the server should know.
     """
+
+    runner: Runner
+    models: Mapping[str, str]
+    look: Callable[[Path, Limits], dict[str, Any]] = look
+    warnings: tuple[str, ...] = ()
+    looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS))
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def limits(self) -> Limits:
+        """Those of its jobs."""
+        return self.runner.limits
+
+
+def build(service: Service) -> FastAPI:
+    """The service as an ASGI application, without the guard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(runner.close)
+        await asyncio.to_thread(service.runner.close)
 
     app = FastAPI(
         title="sonomask", version=__version__, description="Marks the pixels of what makes the sound in a video.",
         openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan,
+        generate_unique_id_function=_operation,
     )  # fmt: skip
-    for router in (_service(runner, list(models)), _jobs(runner, list(models)), _results(runner)):
-        app.include_router(router, prefix="/v1")
-    app.add_exception_handler(UnknownJobError, _fault(404))
-    app.add_exception_handler(QueueFullError, _fault(503, {"Retry-After": "60"}))
-    app.add_exception_handler(ValueError, _fault(422))
-
+    for router in (_about(service), _uploads(service), _jobs(service), results.router(service)):
+        app.include_router(router, prefix="/v1", dependencies=[Depends(known_options)])
+    install(app)
     return app
 
 
-def _fault(status: int, headers: dict[str, str] | None = None) -> Any:
-    def answer(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": " ".join(str(error).split())}, status, headers)
-
-    return answer
+def _operation(route: APIRoute) -> str:
+    return route.name
 
 
-def _service(runner: Runner, models: list[str]) -> APIRouter:
-    router = APIRouter(tags=["service"])
+def session_of(request: Request) -> str | None:
+    """Whose a request is, by its cookie; None for a program without."""
+    given = cookies_of(request.headers.get("cookie", "")).get(SESSION, "")
+    return given if 16 <= len(given) <= 100 else None
+
+
+Session = Annotated[str | None, Depends(session_of)]
+
+
+def _about(service: Service) -> APIRouter:
+    router, limits = APIRouter(tags=["service"], responses=RESPONSES), service.limits
 
     @router.get("/health")
     async def health() -> Health:
         """Whether the service works, and how busy it is."""
-        return Health(busy=runner.busy, queue=runner.limits.queue)
+        return Health(busy=service.runner.busy, queue=limits.queue)
 
     @router.get("/about")
     async def about() -> About:
         """What is offered and allowed."""
-        limits = runner.limits
         return About(
-            version=__version__, models=models, formats=list(FORMATS), max_bytes=limits.bytes,
-            max_seconds=limits.seconds, queue=limits.queue, keep_seconds=limits.keep,
+            version=__version__, boot=service.runner.boot,
+            models=[ModelAbout(name=name, about=text) for name, text in service.models.items()],
+            formats=[FormatAbout(name=name, suffix=row.suffix, about=row.what) for name, row in FORMATS.items()],
+            max_bytes=limits.bytes, max_seconds=limits.seconds, max_rate=limits.rate, max_masks=limits.masks,
+            queue=limits.queue, keep_seconds=limits.keep, warnings=list(service.warnings),
         )  # fmt: skip
 
     return router
 
 
-def _jobs(runner: Runner, models: list[str]) -> APIRouter:
-    router = APIRouter(tags=["jobs"], responses={404: {"model": Fault}})
+def _uploads(service: Service) -> APIRouter:
+    router, store = APIRouter(tags=["uploads"], responses=RESPONSES), service.runner.store
 
-    @router.post(
-        "/jobs",
-        status_code=202,
-        openapi_extra=BODY,
-        responses={code: {"model": Fault} for code in (408, 411, 413, 415, 503)},
-    )
-    async def submit(
+    @router.post("/uploads", status_code=201, openapi_extra=BODY)
+    async def upload(
         request: Request,
-        response: Response,
-        model: Annotated[str, Query(description="One of /v1/about.")] = models[0],
-        rate: Annotated[float | Literal["native", "avsbench"], Query(description="Masks per second.")] = 5.0,
-        threshold: Annotated[float | None, Query(ge=0, le=1, description="The model's own unless given.")] = None,
-        min_presence: Annotated[float, Query(ge=0, le=1, description="Empty masks below it.")] = 0.0,
-        formats: Annotated[list[str] | None, Query(description="Of /v1/about; repeat for several.")] = None,
-        name: Annotated[str, Query(max_length=200, description="What to call the results.")] = "video",
-    ) -> JobState:
-        """Submit a video, the body of the request; then poll the job."""
-        wish = Wish(model, rate, threshold, min_presence, tuple(formats or ["overlay"]))
-        check_wish(wish, models)
-        _check_head(request, runner.limits)
-        job = runner.new(wish, name)
+        session: Session,
+        name: Annotated[str, Query(max_length=200, description="What to call it.")] = "video",
+    ) -> UploadState:
+        """Send a video, the body of the request."""
+        _check_head(request, service.limits)
+        with store.receive(name, session=session, client=client_of(request.scope)) as (fresh, write):
+            await _receive(request, write, service.limits)
         try:
-            async with asyncio.timeout(runner.limits.work):
-                await _receive(request, job)
-        except BaseException as error:
-            runner.remove(job)
-            if isinstance(error, TimeoutError):
-                raise HTTPException(408, "The upload came too slowly. Try again.") from error
-            if isinstance(error, ClientDisconnect):  # nobody reads the answer, but the log stays free of tracebacks
-                raise HTTPException(400, "The upload broke off.") from error
+            async with service.looks:
+                fresh.facts = await asyncio.to_thread(service.look, fresh.path, service.limits)
+        except (MediaError, ValueError) as error:
+            store.remove(fresh)
+            raise InvalidError(str(error).replace(str(fresh.path), fresh.name), "upload") from error
+        except BaseException:
+            store.remove(fresh)
             raise
-        runner.start(job)
-        response.headers["Location"] = f"/v1/jobs/{job.id}"
-        return _state(runner, job)
+        return _upload_state(fresh)
+
+    @router.get("/uploads/{upload_id}")
+    async def get_upload(upload_id: str, session: Session) -> UploadState:
+        """What an upload is."""
+        return _upload_state(store.find(upload_id, session))
+
+    @router.delete("/uploads/{upload_id}", status_code=204)
+    async def delete_upload(upload_id: str, session: Session) -> None:
+        """Remove an upload; jobs that read it go on."""
+        await asyncio.to_thread(store.remove, store.find(upload_id, session))
+
+    return router
+
+
+def _jobs(service: Service) -> APIRouter:
+    router, runner = APIRouter(tags=["jobs"], responses=RESPONSES), service.runner
+
+    @router.post("/jobs", status_code=202)
+    async def submit(job_request: JobRequest, request: Request, response: Response, session: Session) -> JobState:
+        """Have an upload segmented; then poll the job, or listen to its events."""
+        wish = job_request.wish(next(iter(service.models)))
+        check_wish(wish, list(service.models), service.limits)
+        upload = runner.store.find(job_request.upload, session)
+        _check_part(wish.start, upload)
+        job = runner.submit(upload, wish, name=job_request.name)
+        state = state_of(runner, job, request)
+        response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
+        return state
+
+    @router.get("/jobs")
+    async def list_jobs(request: Request, session: Session) -> list[JobState]:
+        """The jobs of this session (its cookie), the newest first."""
+        return [state_of(runner, job, request) for job in runner.of(session)]
 
     @router.get("/jobs/{job_id}")
-    async def poll(job_id: str) -> JobState:
+    async def poll(job_id: str, request: Request) -> JobState:
         """Where a job is."""
-        return _state(runner, runner.job(job_id))
+        return state_of(runner, runner.job(job_id), request)
+
+    @router.post("/jobs/{job_id}/cancel")
+    async def cancel(job_id: str, request: Request) -> JobState:
+        """Stop a job; it stays in the list."""
+        job = runner.job(job_id)
+        await asyncio.to_thread(runner.cancel, job)
+        return state_of(runner, job, request)
 
     @router.delete("/jobs/{job_id}", status_code=204)
     async def delete(job_id: str) -> None:
@@ -181,73 +211,55 @@ def _jobs(runner: Runner, models: list[str]) -> APIRouter:
     return router
 
 
-def _results(runner: Runner) -> APIRouter:
-    router = APIRouter(tags=["jobs"], responses={404: {"model": Fault}})
-
-    @router.get("/jobs/{job_id}/files/{format}", response_class=FileResponse, responses={409: {"model": Fault}})
-    async def fetch(job_id: str, format: str) -> FileResponse:  # noqa: A002
-        """A result of a finished job."""
-        job = runner.job(job_id)
-        if job.state != "done":
-            raise HTTPException(409, f"The job is {job.state}, not done.")
-        if format not in job.files:
-            raise HTTPException(404, f"This job has {', '.join(job.files)}, not {format[:40]!r}.")
-        file = job.files[format]
-        return FileResponse(file, filename=Path(job.name).stem + file.name.removeprefix("result"))
-
-    @router.get("/jobs/{job_id}/view/{part}", include_in_schema=False)
-    async def view(job_id: str, part: str) -> FileResponse:
-        """A piece of the player; of a job only names that the player asks for."""
-        job = runner.job(job_id)
-        if part in PLAYER:
-            return FileResponse(HERE / part, media_type=PLAYER[part], headers={"Cache-Control": "no-cache"})
-        if job.state != "done" or not VIEW.fullmatch(part) or not (job.folder / "view" / part).is_file():
-            raise HTTPException(404, "There is no such part.")
-        return FileResponse(job.folder / "view" / part, headers={"Cache-Control": "private, max-age=3600"})
-
-    return router
+def _check_part(start: float, upload: Upload) -> None:
+    duration = upload.facts.get("duration")
+    if duration is not None and start >= duration:
+        raise InvalidError(f"`start`: the video has {duration:.1f} s, so there is nothing at {start:g} s.", "start")
 
 
 def _check_head(request: Request, limits: Limits) -> None:
     kind = request.headers.get("content-type", "")
-    if not kind.startswith(("video/", "audio/")):
-        raise HTTPException(415, "Expected the video as the body, with Content-Type: video/mp4 or the like.")
+    if not kind.startswith(KINDS):
+        raise KindError(
+            "Expected the video as the body, with Content-Type: application/octet-stream, video/… or audio/…."
+        )
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > limits.bytes:
-        raise HTTPException(413, f"The video has more than {limits.bytes >> 20} MB, the limit. Cut it first.")
+        raise TooLargeError(
+            f"The video has more than {limits.bytes / 2**20:.0f} MB, the limit. Cut it first.", "upload"
+        )
 
 
-async def _receive(request: Request, job: Job) -> None:
-    """Write the body as it comes, as long as it is within the limit and keeps coming.
+async def _receive(request: Request, write: Callable[[bytes], None], limits: Limits) -> None:
+    """Write the body as it comes, as long as it is within the limits and keeps coming.
 
     Raises:
-        HTTPException: It is too large, or empty.
-        TimeoutError: It comes too slowly: whoever does so keeps others from the queue.
+        TooLargeError: It is.
+        BusyError: There is no room for it now.
+        InvalidError: It is empty, or broke off.
+        SlowError: It comes too slowly.
     """
-    size, limits, began = 0, job.limits, asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    size, began = 0, clock()
     pieces = aiter(request.stream())
-    with job.source.open("wb") as file:
-        while True:
-            async with asyncio.timeout(limits.silence):
-                chunk = await anext(pieces, None)
-            if chunk is None:
-                break
-            size += len(chunk)
-            if size < limits.pace * (asyncio.get_running_loop().time() - began - limits.silence):
-                raise TimeoutError
-            if size > job.limits.bytes:
-                raise HTTPException(
-                    413, f"The video has more than {job.limits.bytes >> 20} MB, the limit. Cut it first."
-                )
-            await asyncio.to_thread(file.write, chunk)
+    try:
+        async with asyncio.timeout(limits.work):
+            while True:
+                async with asyncio.timeout(limits.silence):
+                    chunk = await anext(pieces, None)
+                if chunk is None:
+                    break
+                size += len(chunk)
+                if size < limits.pace * (clock() - began - limits.silence):
+                    raise TimeoutError
+                await asyncio.to_thread(write, chunk)
+    except TimeoutError as error:
+        raise SlowError("The upload came too slowly. Try again.", "upload") from error
+    except ClientDisconnect as error:  # nobody reads the answer, but the log stays free of tracebacks
+        raise InvalidError("The upload broke off.", "upload") from error
     if not size:
-        raise HTTPException(422, "The body is empty. Send the video as the body.")
+        raise InvalidError("The body is empty. Send the video as the body.", "upload")
 
 
-def _state(runner: Runner, job: Job) -> JobState:
-    here = f"/v1/jobs/{quote(job.id)}"
-    return JobState(
-        id=job.id, name=job.name, state=job.state, done=job.done, ahead=runner.ahead(job), error=job.error,
-        warnings=list(job.warnings), files={name: f"{here}/files/{name}" for name in job.files},
-        player=f"{here}/view/player.html" if job.state == "done" else None,
-    )  # fmt: skip
+def _upload_state(upload: Upload) -> UploadState:
+    return UploadState(id=upload.id, name=upload.name, bytes=upload.size, **upload.facts)

@@ -1,73 +1,223 @@
-"""Puts page, REST service and guard together and runs them."""
+"""Puts pages, REST service and guard together and runs them."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
+import secrets
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import gradio as gr
 import uvicorn
 
-from sonomask.server import page, rest
-from sonomask.server.guard import Guard
-from sonomask.server.jobs import Limits, Runner
-from sonomask.server.patience import Patient
+from sonomask.media.sandbox.confine import landlock_version
+from sonomask.server import rest
+from sonomask.server.guard import LOCAL, Access, Guard
+from sonomask.server.jobs import Runner
+from sonomask.server.limits import Limits
+from sonomask.server.patience import patient
+from sonomask.server.site import add_pages
 from sonomask.server.work import Segment
+from sonomask.workspace import workspace
 
-__all__ = ["application", "example", "serve"]
+__all__ = ["Door", "application", "bind", "serve"]
 
-LOCAL = ("localhost", "127.0.0.1", "::1")
+GRACEFUL = 3  # seconds that answers under way have to end
+AT_MOST = 9.0  # seconds from a signal to the end, whatever hangs
+SHORTEST_TOKEN = 16
+UNSAFE = (
+    "Videos are decoded without a full sandbox on this system (Landlock of Linux 5.13 or later is missing): a video made for "
+    "that purpose could take over the server."
+)
 
 
-def example() -> Path | None:
-    """The clip that came with the package, or lies beside it in a checkout."""
-    places = (Path(__file__).with_name("three_things.mp4"), Path(__file__).parents[3] / "examples" / "three_things.mp4")
-    return next((place for place in places if place.is_file()), None)
+@dataclass(frozen=True)
+class Door:
+    """Where the server listens and whom it lets in.
+
+    Attributes:
+        host: Address to listen at.
+        port: Port; 0 for a free one.
+        token: That each request must bring; None makes a random one for addresses other than loopback.
+        allowed_hosts: Names under which it is reached besides its address, such as that of a proxy.
+        root_path: Path under which a proxy shows it.
+        proxies: Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+        unsafe_decoding: Whether to serve other addresses than loopback where the decoder's sandbox is missing.
+    """
+
+    host: str = LOCAL[1]
+    port: int = 7860
+    token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
+    proxies: tuple[str, ...] = ()
+    unsafe_decoding: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"`port`: expected 0 to 65535, got {self.port}.")
+        if self.token is not None and (
+            len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or " " in self.token
+        ):
+            raise ValueError(f"`token`: expected {SHORTEST_TOKEN} letters, digits or signs or more, without spaces.")
+        if self.root_path and not (self.root_path.startswith("/") and self.root_path.strip("/")):
+            raise ValueError(f"`root_path`: expected a path such as /sonomask, got {self.root_path!r}.")
+        for host in self.allowed_hosts:
+            if "/" in host or "*" in host or not host:
+                raise ValueError(f"`allowed_hosts`: expected names such as media.example.org, got {host!r}.")
+
+    @property
+    def private(self) -> bool:
+        """Whether only this machine can reach it, and no proxy shows it to others."""
+        return is_loopback(self.host) and not self.allowed_hosts
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all addresses of the machine."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+    def access(self) -> Access:
+        """Who may come in, with a token made where one is needed."""
+        token = self.token or (None if is_loopback(self.host) else secrets.token_urlsafe(24))
+        own = socket.gethostname() if self.everywhere else self.host
+        return Access((*LOCAL, own, *self.allowed_hosts), self.everywhere, token, self.allowed_hosts,
+                      self.root_path.rstrip("/"))  # fmt: skip
 
 
-def application(runner: Runner, models: Mapping[str, str], hosts: tuple[str, ...] | None = LOCAL) -> Any:
+def is_loopback(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def sandboxed() -> bool:
+    """Whether the decoder's child process can be kept from files and network here."""
+    return landlock_version() > 0
+
+
+def application(runner: Runner, models: Mapping[str, str], access: Access | None = None) -> Guard:
     """The whole as an ASGI application.
 
     Args:
         runner: Does the jobs.
-        models: What `load` takes, by the name that is offered.
-        hosts: Names under which it is reached; None for any.
+        models: What each model that is offered is, in a line.
+        access: Who may come in; whoever is on this machine unless given.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(runner.folder / "page")
-    clip, drawn = example(), "avs_mini.synthetic"
-    examples = [[str(clip), drawn, "5"]] if clip is not None and drawn in models else []
-    blocks = page.build(runner, list(models), examples)
-    blocks.queue(max_size=4 * runner.limits.queue)
-    app = gr.mount_gradio_app(
-        rest.build(runner, list(models)), blocks, path="/", max_file_size=runner.limits.bytes, footer_links=[],
-        theme=page.theme(), css=page.CSS, ssr_mode=False, show_error=False, enable_monitoring=False,
-    )  # fmt: skip
-    return Guard(app, hosts)
+    service = rest.Service(runner, models, warnings=() if sandboxed() else (UNSAFE,))
+    app = rest.build(service)
+    add_pages(app)
+    return Guard(app, access, runner.limits, ending=service.ending)
 
 
-def serve(
-    models: Mapping[str, str], *, host: str, port: int, device: str, limits: Limits, told: Callable[[str], None]
-) -> None:
-    """Serve until stopped; `told` gets the address once the model is loaded.
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
 
     Raises:
-        ValueError: There is no such model or device, or the address is not free.
+        ValueError: There is no such address, or it is taken.
     """
-    work = Segment(models, device)
-    work.model(next(iter(models)))  # a wrong name is told now, and the first visitor need not wait
-    everywhere = _is_everywhere(host)
-    told(f"http://{'127.0.0.1' if everywhere else host}:{port}")
-    with Runner(work, limits) as runner:
-        app = application(runner, models, None if everywhere else (*LOCAL, host))
-        uvicorn.run(app, host=host, port=port, http=Patient, log_level="warning", timeout_graceful_shutdown=3)
-
-
-def _is_everywhere(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"Can't listen at {host}, port {port} ({reason}). Give another --host or --port.") from error
+    made.listen(128)
+    return made
+
+
+class _Server(uvicorn.Server):
+    """Ends its event streams at once when it is told to end, and itself in any case."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        if not self.should_exit:
+            last = threading.Timer(AT_MOST, os._exit, [128 + sig])
+            last.daemon = True
+            last.start()
+        app: Any = self.config.app
+        app.ending.set()
+        super().handle_exit(sig, frame)
+
+
+def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits, told: Callable[[str], None]) -> None:
+    """Serve until stopped; `told` gets the address once the model is loaded, and what else should be known.
+
+    Args:
+        models: What `load` takes, by the name that is offered.
+        door: Where to listen, whom to let in.
+        device: "auto", "cpu", "cuda" or "mps".
+        limits: What strangers may use.
+        told: Takes a line.
+
+    Raises:
+        ValueError: There is no such model or device, the address is not free, or it is not safe to serve it.
+    """
+    if not sandboxed():
+        if not door.private and not door.unsafe_decoding:
+            raise ValueError(f"{UNSAFE} Serve 127.0.0.1 only, or give --unsafe-decoding.")
+        told(UNSAFE)
+    access = door.access()
+    with bind(door.host, door.port) as listening:
+        work = Segment(models, device)
+        abouts = {name: about(work, name) for name in models}  # a wrong name is told now, and nobody need wait later
+        with _folder() as folder, Runner(work, folder, limits) as runner:
+            app = application(runner, abouts, access)
+            told(_link(door, listening.getsockname()[1], access.token))
+            config = uvicorn.Config(
+                app, http=patient(limits, door.proxies), ws="none", log_level="warning", server_header=False,
+                timeout_graceful_shutdown=GRACEFUL, proxy_headers=bool(door.proxies),
+                forwarded_allow_ips=list(door.proxies),
+            )  # fmt: skip
+            _Server(config).run(sockets=[listening])
+
+
+def about(work: Segment, name: str) -> str:
+    """What a model is, in a line."""
+    text = " ".join(str(work.model(name).config.about).split())
+    first = text.split(". ")[0].rstrip(".")
+    return f"{first}." if first else f"A model of the kind {work.model(name).config.name}."
+
+
+def _link(door: Door, port: int, token: str | None) -> str:
+    host = socket.gethostname() if door.everywhere else door.host
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}"
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder of this server alone, in one of this user's; what servers left that were killed is swept."""
+    parent = _own_folder()
+    try:
+        with workspace(parent / "server") as folder:
+            inner = folder / "files"
+            inner.mkdir(mode=0o700)
+            yield inner
+    finally:
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _own_folder() -> Path:
+    """A folder that nobody else can write to; another's of that name is not used."""
+    if not hasattr(os, "getuid"):
+        return Path(tempfile.gettempdir()) / "sonomask-server"
+    path = Path(tempfile.gettempdir()) / f"sonomask-server-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    facts = path.lstat()
+    if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077:
+        return path
+    return Path(tempfile.mkdtemp(prefix="sonomask-server-"))

@@ -2,32 +2,34 @@
 
 The maps are PNG strips, `ROWS` frames below one another, whose channels are
 
-    red    the source's number, 0 where nothing sounds, 255 for all beyond 254
+    red    the track's number, 0 where nothing sounds, 255 for all beyond 254
     green  the probability
     blue   the attention map, where the model has one
 
-so that the browser can switch views and hide sources by itself, without asking again.
+so that the browser can switch views and hide sources by itself, without asking again. Which tracks are one source is told in
+`view.json` (`sonomask.server.sources`).
 """
 
 from __future__ import annotations
 
+import io
 import json
+import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.tracks import Tracker
+from sonomask.server.sources import Sources
 from sonomask.structures import Masks
-from sonomask.visualise.style import class_colours
+from sonomask.visualise.style import COLOURS
 
 __all__ = ["write_view"]
 
@@ -37,9 +39,10 @@ ROWS = 25  # maps in a strip
 RATE = 12.0  # maps a second at most; the eye wants no more, and a phone must load them
 BLOCK = 0.02  # seconds of a column of the waveform
 COLUMNS = 1200
-MANY = 255  # the number that all later sources share
+MANY = 255  # the number that all later tracks share
 MEMORY = 60.0  # seconds: what falls silent and sounds again at its place keeps its colour
 LEVELS = 8  # step of the probability's grey values: fewer compress better
+GLANCE = 0.7  # seconds between two previews
 
 
 @contextmanager
@@ -50,6 +53,7 @@ def write_view(
     classes: tuple[str, ...] = (),
     threshold: float = 0.5,
     check: Callable[[], None] = lambda: None,
+    glance: Callable[[bytes], None] | None = None,
 ) -> Iterator[Callable[[Masks], None]]:
     """Takes `Masks` in order; at a clean exit `folder` has `view.json`, `preview.mp4` and the strips.
 
@@ -59,6 +63,7 @@ def write_view(
         classes: Of a semantic model.
         threshold: That the masks were made with, for the legend of the heat map.
         check: Called often; may raise to end.
+        glance: Called now and then with a JPEG of the newest picture with its masks.
     """
     folder.mkdir()
     info = reader.info
@@ -78,28 +83,39 @@ def write_view(
                 pending = next(frames, None)
             return pending
 
+        shown = clock.monotonic()
+
         def write(masks: Masks) -> None:
+            nonlocal shown
             view.add(masks)
-            copy_until(masks.times[-1])
+            frame = copy_until(masks.times[-1])
+            if glance is not None and frame is not None and clock.monotonic() >= shown + GLANCE:
+                shown = clock.monotonic()
+                glance(view.glance(frame.image))
 
         yield write
         copy_until(float("inf"))
-    facts = {"width": size[1], "height": size[0], "threshold": threshold, "sound": _curve(reader, check)}
+    facts = {
+        "width": size[1],
+        "height": size[0],
+        "fps": round(float(info.fps), 4),
+        "threshold": threshold,
+        "sound": _curve(reader, check),
+    }
     view.finish(facts)
 
 
 class _View:
-    """Gathers maps into strips and areas into curves."""
+    """Gathers maps into strips and regions into sources."""
 
     def __init__(self, folder: Path, size: tuple[int, int], classes: tuple[str, ...]) -> None:
         self.folder, self.size, self.classes = folder, size, classes
-        self.tracker = Tracker(memory=MEMORY)
+        self.tracker, self.sources = Tracker(memory=MEMORY), Sources(size)
         self.rows: list[UInt8[np.ndarray, "h w 3"]] = []
+        self.latest: UInt8[np.ndarray, "h w 3"] | None = None
         self.strips, self.end = 0, 0.0
         self.times: list[float] = []
         self.presence: list[float] = []
-        self.areas: list[dict[int, float]] = []
-        self.names: dict[int, str] = {}
         self.attention = False
 
     def add(self, masks: Masks) -> None:
@@ -109,7 +125,8 @@ class _View:
             self.times.append(round(time, 4))
             if masks.presence is not None:
                 self.presence.append(round(masks.presence[i], 4))
-            self.rows.append(self._map(masks, i, time))
+            self.latest = self._map(masks, i, time)
+            self.rows.append(self.latest)
             if len(self.rows) == ROWS:
                 self._flush()
 
@@ -117,23 +134,26 @@ class _View:
         probability = _scale(masks.probability[i], self.size)
         labels = _labels(masks, i, probability, self.size)
         picture = np.zeros((*self.size, 3), np.uint8)
-        areas: dict[int, float] = {}
         for region in self.tracker.update(time, labels, probability):
             number = min(region.id, MANY)
             picture[region.view][region.mask, 0] = number
-            areas[number] = areas.get(number, 0.0) + region.area / labels.size
-            self.names.setdefault(number, self._name(number, region.label))
+            share = region.area / labels.size
+            self.sources.add(len(self.times) - 1, number, region.label, region.mask, region.box[:2], share)
         picture[..., 1] = np.minimum(255, np.round(probability * 255 / LEVELS) * LEVELS)
         if masks.attention is not None:
             self.attention = True
             picture[..., 2] = np.round(_scale(masks.attention[i], self.size) * 255 / LEVELS).clip(max=31) * LEVELS
-        self.areas.append(areas)
         return picture
 
-    def _name(self, number: int, label: int) -> str:
-        if number == MANY:
-            return "others"
-        return f"{self.classes[label]} {number}" if label < len(self.classes) else f"source {number}"
+    def glance(self, image: UInt8[np.ndarray, "H W 3"]) -> bytes:
+        """A JPEG of a picture with the newest masks on it."""
+        small = np.asarray(Image.fromarray(image).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
+        numbers = np.zeros(self.size, np.uint8) if self.latest is None else self.latest[..., 0]
+        colour = COLOURS[(numbers.astype(int) - 1) % len(COLOURS)]
+        blended = np.where(numbers[..., None] > 0, 0.55 * small + 0.45 * colour, 0.6 * small)
+        store = io.BytesIO()
+        Image.fromarray(blended.astype(np.uint8)).save(store, "JPEG", quality=80)
+        return store.getvalue()
 
     def _flush(self) -> None:
         if self.rows:
@@ -142,24 +162,15 @@ class _View:
 
     def finish(self, facts: dict[str, Any]) -> None:
         self._flush()
-        colours = class_colours(MANY + 1).tolist()
-        sources = [
-            {
-                "id": number,
-                "name": self.names[number],
-                "colour": colours[number],
-                "area": [round(areas.get(number, 0.0), 5) for areas in self.areas],
-            }
-            for number in sorted(self.names)
-        ]
+        end = round(max(self.end, *self.times, 0.0), 3) if self.times else self.end
         about = {
             **facts,
-            "duration": round(max(self.end, *self.times, 0.0), 3) if self.times else self.end,
+            "duration": end,
             "map": {"width": self.size[1], "height": self.size[0], "rows": ROWS, "strips": self.strips},
             "times": self.times,
             "presence": self.presence or None,
             "attention": self.attention,
-            "sources": sources,
+            "sources": self.sources.describe(self.times, end, self.classes),
         }
         (self.folder / "view.json").write_text(json.dumps(about, separators=(",", ":")), encoding="utf-8")
 
@@ -170,14 +181,16 @@ def _fit(height: int, width: int, side: int, which: Callable[[int, int], int]) -
     return tuple(max(2, round(n * scale / 2) * 2) for n in (height, width))  # type: ignore[return-value]
 
 
-def _scale(values: Tensor, size: tuple[int, int]) -> np.ndarray:
-    return F.interpolate(values[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0].numpy()
+def _scale(values: Any, size: tuple[int, int]) -> np.ndarray:
+    picture = Image.fromarray(np.asarray(values, np.float32))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _labels(masks: Masks, i: int, probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if masks.labels is None:
         return probability > masks.threshold
-    return F.interpolate(masks.labels[i][None, None], size, mode="nearest")[0, 0].numpy()
+    picture = Image.fromarray(np.asarray(masks.labels[i], np.uint8))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def _curve(reader: VideoReader, check: Callable[[], None]) -> dict[str, Any] | None:

@@ -1,48 +1,65 @@
-"""What a job does: masks of an upload, the files that were wished for, and what the player shows."""
+"""What a job does: masks of an upload, the files that were asked for, and what the player shows."""
 
 from __future__ import annotations
 
-import shutil
 import threading
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from sonomask.api import class_names, load_fast, write_masks
-from sonomask.inference.segmenter import Segmenter
-from sonomask.media.opening import Limits as MediaLimits
-from sonomask.media.sandbox.reader import Cage, SandboxedReader
 from sonomask.outputs.formats import FORMATS, paths_of
 from sonomask.request import Request, check_rate
-from sonomask.server.jobs import Job, Limits, Wish
+from sonomask.server.job import Job, Wish
+from sonomask.server.limits import Limits
+from sonomask.server.problems import InvalidError
+from sonomask.server.reading import open_upload
 from sonomask.server.view import write_view
+from sonomask.structures import Masks
 
-__all__ = ["Segment", "check_wish", "open_upload"]
+__all__ = ["Segment", "check_wish", "look"]
 
 
-def open_upload(path: Path, limits: Limits) -> SandboxedReader:
-    """The one place where a stranger's video is opened, and that in a child process without rights.
+def check_wish(wish: Wish, models: Sequence[str], limits: Limits) -> None:
+    """Make sure that nothing but what is offered is asked for; a model is never a path or an address.
+
+    Raises:
+        InvalidError: It is.
+    """
+    if wish.model not in models:
+        raise InvalidError(f"`model`: expected one of {', '.join(models)}, got {wish.model[:80]!r}.", "model")
+    if not wish.formats or not set(wish.formats) <= set(FORMATS):
+        given = ", ".join(wish.formats)[:80] or "none"
+        raise InvalidError(f"`formats`: expected some of {', '.join(FORMATS)}, got {given}.", "formats")
+    try:
+        check_rate(wish.rate, most=limits.rate)
+        Request(wish.rate, wish.threshold, wish.min_presence)
+    except ValueError as error:
+        name = re.match(r"`(\w+)`", str(error))
+        raise InvalidError(str(error), name and name[1]) from error
+    if not 0 <= wish.start < float("inf"):
+        raise InvalidError(f"`start`: expected seconds from 0 on, got {wish.start}.", "start")
+    if wish.end is not None and not wish.end > wish.start:
+        raise InvalidError(f"`end`: expected more than `start` ({wish.start:g} s), got {wish.end:g} s.", "end")
+    length = float("inf") if wish.end is None else wish.end - wish.start
+    if length != float("inf") and length > limits.seconds + 0.5:
+        raise InvalidError(
+            f"`end`: the part has {length:.0f} s, and the limit is {limits.seconds:.0f} s. Choose a shorter part.",
+            "end",
+        )
+
+
+def look(path: Path, limits: Limits) -> dict[str, Any]:
+    """What a video is, read by the guarded child.
 
     Raises:
         MediaError: It is no video, or beyond a limit.
     """
-    return SandboxedReader(path, MediaLimits(pixels=limits.pixels, seconds=limits.seconds), Cage(cpu=int(limits.work)))
-
-
-def check_wish(wish: Wish, models: Sequence[str]) -> None:
-    """Make sure that nothing but what is offered is asked for; a model is never a path or an address.
-
-    Raises:
-        ValueError: It is.
-    """
-    if wish.model not in models:
-        raise ValueError(f"`model`: expected one of {', '.join(models)}, got {wish.model!r}.")
-    if not wish.formats or not set(wish.formats) <= set(FORMATS):
-        raise ValueError(f"`formats`: expected some of {', '.join(FORMATS)}, got {', '.join(wish.formats) or 'none'}.")
-    check_rate(wish.rate, most=60)
-    Request(wish.rate, wish.threshold, wish.min_presence)
+    with open_upload(path, limits) as reader:
+        info = reader.info
+        return {
+            "width": info.width, "height": info.height, "fps": round(float(info.fps), 3),
+            "duration": None if info.duration is None else round(info.duration, 3), "has_audio": info.has_audio,
+        }  # fmt: skip
 
 
 class Segment:
@@ -55,11 +72,13 @@ class Segment:
 
     def __init__(self, models: Mapping[str, str], device: str = "auto") -> None:
         self.models, self.device = dict(models), device
-        self.loaded: dict[str, nn.Module] = {}
+        self.loaded: dict[str, Any] = {}
         self.lock = threading.Lock()
 
-    def model(self, name: str) -> nn.Module:
+    def model(self, name: str) -> Any:
         """The model of that name, loaded once."""
+        from sonomask.api import load_fast
+
         with self.lock:
             if name not in self.loaded:
                 self.loaded[name] = load_fast(self.models[name], self.device)
@@ -70,34 +89,43 @@ class Segment:
 
         Raises:
             MediaError: The video can't be read.
-            ValueError: A wish can't be met, or a limit is passed.
+            ValueError: What was asked for is beyond a limit or not in the video.
         """
+        from sonomask.api import write_masks
+        from sonomask.inference.segmenter import Segmenter
+
         wish = job.wish
         request = Request(wish.rate, wish.threshold, wish.min_presence, self.device, attention=True)
         segmenter = Segmenter(self.model(wish.model), request)
         paths = paths_of(job.folder / "result", wish.formats)  # type: ignore[arg-type]
-        with open_upload(job.source, job.limits) as reader:
+        reader = open_upload(job.source, job.limits, wish)
+        with reader:
+            job.on_stop(reader.kill)
             total = reader.info.duration
             with write_view(
-                job.folder / "view", reader, classes=class_names(segmenter.config), threshold=segmenter.threshold,
-                check=lambda: job.report(0, None),
+                job.folder / "view", reader, classes=segmenter.config.class_names, threshold=segmenter.threshold,
+                check=lambda: job.report(0, None), glance=job.show,
             ) as show:  # fmt: skip
                 result = write_masks(
-                    segmenter, reader, paths, source=job.name, sinks=[show],
+                    segmenter, reader, paths, source=job.name, sinks=[show, _counter(job.limits.masks)],
                     progress=lambda seconds, _: job.report(0.97 * seconds, total),
                 )  # fmt: skip
         job.warnings = result.warnings
-        job.files = {name: _one_file(path) for name, path in paths.items()}
+        job.files = dict(paths)  # type: ignore[arg-type]
 
 
-def _one_file(path: Path) -> Path:
-    """The file itself, or a zip of the folder."""
-    if path.is_file():
-        return path
-    packed = path.with_name(path.name + ".zip")
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                archive.write(file, f"{path.name}/{file.relative_to(path).as_posix()}")
-    shutil.rmtree(path)
-    return packed
+def _counter(most: int) -> Callable[[Masks], None]:
+    """A sink that ends a job with more masks than the limit.
+
+    Raises:
+        ValueError: There are more.
+    """
+    made = 0
+
+    def count(masks: Masks) -> None:
+        nonlocal made
+        made += len(masks)
+        if made > most:
+            raise ValueError(f"More than {most} masks, the limit. Choose fewer per second, or a shorter part.")
+
+    return count

@@ -1,0 +1,169 @@
+"""One job: what is asked, where it is, how far."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sonomask.server.limits import Limits
+from sonomask.server.store import Upload
+
+__all__ = ["Job", "State", "Stopped", "Wish"]
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to do with a video.
+
+    Attributes:
+        model: One of those offered.
+        rate: Masks per second.
+        threshold: Probability above which a pixel is masked; the model's own if None.
+        min_presence: Presence score below which a frame gets an empty mask.
+        formats: Files to make.
+        start: Second at which the part of the video begins.
+        end: Second at which it ends; that of the video if None.
+    """
+
+    model: str
+    rate: float | Literal["native", "avsbench"] = 5.0
+    threshold: float | None = None
+    min_presence: float = 0.0
+    formats: tuple[str, ...] = ("overlay",)
+    start: float = 0.0
+    end: float | None = None
+
+
+class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end
+    """Raised inside a job that must end."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One video on its way.
+
+    Attributes:
+        id: Opaque and not to be guessed; whoever has it has the job.
+        folder: Its files; removed with it.
+        name: For people to read; never part of a path.
+        wish: What to do.
+        limits: What it may cost.
+        source: The upload.
+        session: Whose it is; None for a program without cookies.
+        client: Address that it counts for.
+        state: Where it is.
+        done: Share of the work, 0 to 1.
+        error: Why it failed.
+        warnings: What could not be read.
+        files: What it made, by format.
+        size: Bytes of its files.
+        preview: JPEG of the newest picture with its masks, and how many there were.
+        halted: When it was told to end.
+        late: Whether it took too long.
+    """
+
+    id: str
+    folder: Path
+    name: str
+    wish: Wish
+    limits: Limits
+    source: Path
+    session: str | None = None
+    client: str = ""
+    upload: Upload | None = None
+    state: State = "queued"
+    done: float = 0.0
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
+    size: int = 0
+    preview: tuple[int, bytes] = (0, b"")
+    submitted: float = field(default_factory=time.time)
+    began: float | None = None
+    ended: float | None = None
+    deadline: float = float("inf")
+    halted: float | None = None
+    late: bool = False
+    removed: bool = False
+    measured: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+    stoppers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ("done", "failed", "cancelled")
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is done, as far as that can be told."""
+        if self.state != "running" or self.began is None or self.done < 0.02:
+            return None
+        return (time.monotonic() - self.began) * (1 - self.done) / self.done
+
+    def begin(self) -> None:
+        """Its turn has come."""
+        self.state, self.began = "running", time.monotonic()
+        self.deadline = self.began + self.limits.work
+
+    def end(self, state: State) -> None:
+        """It is over."""
+        self.size = _size(self.folder)
+        self.done = 1.0 if state == "done" else self.done
+        self.preview, self.ended = (0, b""), time.monotonic()
+        self.stoppers.clear()
+        self.state = state
+
+    def halt(self) -> None:
+        """Tell it to end: its child processes now, its work at the next `report`."""
+        if not self.stop.is_set():
+            self.halted = time.monotonic()
+            self.stop.set()
+        for stopper in list(self.stoppers):
+            stopper()
+
+    def on_stop(self, stopper: Callable[[], None]) -> None:
+        """Have something called when the job is told to end; at once if it was told already."""
+        self.stoppers.append(stopper)
+        if self.stop.is_set():
+            stopper()
+
+    def show(self, jpeg: bytes) -> None:
+        """The newest picture with its masks."""
+        self.preview = (self.preview[0] + 1, jpeg)
+
+    def report(self, seconds: float, total: float | None) -> None:
+        """Note how far the work is; the place where a job notices that it must end.
+
+        Raises:
+            Stopped: It was told to end.
+            ValueError: It is beyond a limit.
+        """
+        if total:
+            self.done = min(1.0, max(self.done, seconds / total))
+        if self.stop.is_set():
+            raise Stopped
+        now = time.monotonic()
+        if now > self.measured:
+            size = _size(self.folder)
+            self.measured = time.monotonic() + max(1.0, 20 * (time.monotonic() - now))  # many files take long to count
+            if size > self.limits.job_bytes:
+                raise ValueError(f"Results beyond {self.limits.job_bytes} bytes, the limit. Choose fewer formats.")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder; of those that are still there."""
+    total = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118 - there may be 100,000 of them
+    return total

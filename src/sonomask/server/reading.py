@@ -1,0 +1,133 @@
+"""The one place where a stranger's video is opened: in a child process without rights, and no more of it than was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonomask.errors import MediaError
+from sonomask.media.opening import Limits as MediaLimits
+from sonomask.media.reader import SAMPLE_RATE
+from sonomask.media.sandbox.reader import Cage, SandboxedReader
+from sonomask.server.job import Wish
+from sonomask.server.limits import Limits
+
+__all__ = ["UploadReader", "open_upload"]
+
+LONGEST = 12 * 3600.0  # seconds of a whole video, of which a job may read a part
+
+
+class UploadReader(SandboxedReader):
+    """A part of a video, read by a guarded child, as if it were the whole: its first frame is at time 0.
+
+    Args:
+        path: The upload.
+        limits: What the video may cost.
+        start: Second at which the part begins.
+        end: Second at which it ends; that of the video if None.
+        most: Frames per second of the video itself; None for any number.
+
+    Raises:
+        MediaError: It is no video, or beyond a limit.
+        ValueError: The part is not in the video, or too long.
+    """
+
+    def __init__(
+        self, path: Path, limits: Limits, *, start: float = 0.0, end: float | None = None, most: float | None = None
+    ) -> None:
+        super().__init__(
+            path, MediaLimits(pixels=limits.pixels, seconds=LONGEST), Cage(cpu=math.ceil(min(limits.work, 1e6)))
+        )
+        try:
+            self.begin, self.stop, self.most = start, math.inf if end is None else end, most
+            self.longest = limits.seconds
+            self._check_part()
+        except (MediaError, ValueError):
+            self.kill()
+            raise
+
+    def _check_part(self) -> None:
+        whole = self.info.duration
+        if not 0 <= self.begin < self.stop:
+            raise ValueError(f"`end`: expected more than `start` ({self.begin:g} s), got {self.stop:g} s.")
+        if whole is not None and self.begin >= whole:
+            raise ValueError(f"`start`: the video has {whole:.1f} s, so there is nothing at {self.begin:g} s.")
+        length = min(self.stop, math.inf if whole is None else whole) - self.begin
+        if length > self.longest + 0.5 and length != math.inf:
+            raise ValueError(
+                f"`end`: the part has {length:.0f} s, and the limit is {self.longest:.0f} s. Choose a shorter part."
+            )
+        if self.most is not None and self.info.fps > self.most:
+            raise ValueError(
+                f"`rate`: the video has {float(self.info.fps):.0f} frames per second, and at most {self.most:.0f} masks per "
+                "second are made. Choose a number of masks per second."
+            )
+        self.info = replace(self.info, duration=None if length == math.inf else length)
+
+    def kill(self) -> None:
+        """End the child at once, from any thread; whoever reads gets a `MediaError`."""
+        self._child.process.kill()
+
+    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
+        recent: deque[float] = deque()
+        before: tuple[float, Any, float] | None = None
+        for time, frame, gone in super()._on_screen(start + self.begin):
+            time, gone = time - self.begin, gone - self.begin
+            if time > self.longest + 1:
+                raise MediaError(f"{self.source}: longer than {self.longest:.0f} s, the limit. Choose a part of it.")
+            if time >= self.stop - self.begin:
+                break
+            if self.most is not None:
+                recent.append(time)
+                while recent[0] <= time - 1:
+                    recent.popleft()
+                if len(recent) > self.most + 1:
+                    raise MediaError(
+                        f"{self.source}: more than {self.most:.0f} frames in a second. Choose a number of masks per second."
+                    )
+            if time < 0:  # on screen when the part begins
+                before = (0.0, frame, gone)
+                continue
+            if before is not None and time > 1e-3:
+                yield before
+            before = None
+            yield time, frame, min(gone, self.stop - self.begin)
+        if before is not None:
+            yield before
+
+    def _samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+        length = min(self.stop - self.begin, self.longest + 1) - start
+        left = max(0, round(length * rate))
+        for piece in super()._samples(start + self.begin, rate, layout):
+            yield piece[:, :left]
+            left -= piece.shape[1]
+            if left <= 0:
+                return
+
+
+def open_upload(path: Path, limits: Limits, wish: Wish | None = None) -> UploadReader:
+    """A reader of what a job asks for; of the whole, to look into it, without a job.
+
+    Raises:
+        MediaError: It is no video, or beyond a limit.
+        ValueError: The part is not in the video, or more masks would be made than the limit.
+    """
+    if wish is None:
+        return UploadReader(path, replace(limits, seconds=LONGEST))
+    most = limits.rate if wish.rate == "native" else None
+    reader = UploadReader(path, limits, start=wish.start, end=wish.end, most=most)
+    rate = float(reader.info.fps) if wish.rate == "native" else 1.0 if wish.rate == "avsbench" else wish.rate
+    count = rate * (reader.info.duration or 0.0)
+    if count > limits.masks:
+        reader.kill()
+        raise ValueError(
+            f"`rate`: that makes {count:.0f} masks, and the limit is {limits.masks}. Choose fewer per second, or a "
+            "shorter part."
+        )
+    return reader
