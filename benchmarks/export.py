@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from onnx_net import OnnxNet
 
 from sonomask.checkpoints.folder import load
 from sonomask.data.composed.compose import CompositeRules, CompositeScenes
 from sonomask.data.composed.library import Library
 from sonomask.data.drawn.world import SyntheticScenes
-from sonomask.export.runtime import load_onnx
 from sonomask.export.write import export
 from sonomask.models.optimize import optimize
 
@@ -36,7 +36,7 @@ def quantised(folder, operators):
     files = folder / "model.onnx", out / "model.onnx"
     quantize_dynamic(*files, weight_type=QuantType.QUInt8, op_types_to_quantize=operators)
     (out / "config.json").write_bytes((folder / "config.json").read_bytes())
-    return load_onnx(out / "model.onnx"), (out / "model.onnx").stat().st_size / 1e6
+    return OnnxNet(out / "model.onnx"), (out / "model.onnx").stat().st_size / 1e6
 
 
 @torch.inference_mode()
@@ -101,7 +101,7 @@ def row(name, args):
     logmel = torch.randn(1, config.clip_length, 1, 96, 64, generator=torch.Generator().manual_seed(1))
     with tempfile.TemporaryDirectory() as folder:
         made = export(model, Path(folder) / "onnx")
-        forms = {"torch": optimize(model), "ONNX": load_onnx(made.folder / "model.onnx")}
+        forms = {"torch": optimize(model), "ONNX": OnnxNet(made.folder / "model.onnx")}
         sizes = {"torch": sum(p.numel() for p in model.parameters()) * 4e-6, "ONNX": made.megabytes}
         for label, operators in (
             ("ONNX int8, products", ["MatMul", "Gemm"]),

@@ -76,7 +76,8 @@ def _stub(listens):
     import torch
     from torch import nn
 
-    from sonomask.structures import ModelConfig, Output
+    from sonomask.batches import Output
+    from sonomask.structures import ModelConfig
 
     class Stub(nn.Module):
         config = ModelConfig("stub", image_size=(24, 32), clip_length=3, listens=listens)

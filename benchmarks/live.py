@@ -22,12 +22,15 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from sonomask.audio.logmel import examples_at
+from sonomask.audio.spectrum import patches_at
 from sonomask.checkpoints.folder import load
-from sonomask.inference.segmenter import Segmenter, reduce
+from sonomask.inference.finish import finish, reduce
+from sonomask.inference.torch_scorer import TorchScorer
 from sonomask.live.segmenter import LiveMasks
 from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
+from sonomask.request import Request
+from sonomask.structures import Masks
 
 FPS = 25
 
@@ -76,23 +79,27 @@ def model_row(name: str, rounds: int) -> str:
 def path(name: str, rounds: int) -> None:
     """From a decoded picture to a mask and an overlay of 1280×720."""
     model = optimize(create_model(name).eval() if name in list_models() else load(name))
-    segmenter = Segmenter(model, device="cpu")
+    scorer, request = TorchScorer(model, "cpu"), Request()
     small = np.random.default_rng(0).integers(0, 255, (*model.config.image_size, 3), np.uint8)
     big = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
-    track, images = torch.randn(32_000), segmenter.prepare(small[None])
-    logmel, past = examples_at(track, [1.0], align="centre"), model.start()
-    logits = model.step(images, logmel, past)[0].logits[0, 0]
-    masks = segmenter.finish(0.0, reduce(logits), (720, 1280))
+    track = np.random.default_rng(1).standard_normal(32_000).astype(np.float32)
+    patch, past = patches_at(track, [1.0], align="centre")[0], scorer.start()
+    logits = scorer.step(small, patch, past, 0.0)[0]
+
+    def mask() -> Masks:
+        return finish(0.0, reduce(logits), (720, 1280), model.config, request)
+
+    masks = mask()
 
     def draw() -> object:
         picture = SimpleNamespace(image=lambda _: big)
         return LiveMasks(masks, picture, 0.0, 0.0, model.config.class_names).drawn
 
     times = race(rounds, {
-        "picture to tensor": lambda: segmenter.prepare(small[None]),
-        "log-mel patch": lambda: examples_at(track, [1.0], align="centre"),
-        "model step": lambda: model.step(images, logmel, past),
-        "mask at 1280×720": lambda: segmenter.finish(0.0, reduce(logits), (720, 1280)),
+        "picture to tensor": lambda: scorer.prepare(small[None]),
+        "log-mel patch": lambda: patches_at(track, [1.0], align="centre"),
+        "model step": lambda: scorer.step(small, patch, past, 0.0),
+        "mask at 1280×720": mask,
         "overlay (only if shown)": draw,
     })  # fmt: skip
     print(f"\n| {name}, piece by piece | ms |\n|---|--:|")

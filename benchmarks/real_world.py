@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from sonomask.audio.logmel import OFFSET
+from sonomask.batches import Batch
 from sonomask.benchmark.figures import clip_figure
 from sonomask.checkpoints.folder import load
 from sonomask.data.composed.compose import CompositeRules, CompositeScenes
 from sonomask.data.composed.library import Library
 from sonomask.inference.presence import evidence
-from sonomask.structures import Batch
 
 BASE = CompositeRules()
 WORLDS = {  # what is asked, the rules of its scenes
@@ -46,7 +46,7 @@ def score(model, library, rules, count, size, guess=None):
             strength = torch.zeros(len(found))
         else:
             logits = model(clip.images[None], clip.logmel[None] if model.config.listens else None).logits[0, :, 0]
-            found, strength = logits > 0, evidence(logits)
+            found, strength = logits > 0, torch.from_numpy(evidence(logits.numpy()))
             mute = torch.full_like(clip.logmel, np.log(OFFSET))
             muted = model(clip.images[None], mute[None] if model.config.listens else None).logits[0, :, 0] > 0
         for t in range(len(found)):

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sonomask.batches import Output
 from sonomask.models.nets.avs import AVS
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.deformable import DeformableAttention, DeformableEncoder, Size, sine_position
 from sonomask.models.parts.tpavi import TPAVI
-from sonomask.structures import Output
 
 
 def attend(block: TPAVI, x: Tensor, keys: Tensor) -> Tensor:

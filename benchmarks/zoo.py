@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnx_net import OnnxNet
 from torch.utils.flop_counter import FlopCounterMode
 
 from sonomask.errors import SonomaskError
-from sonomask.export.runtime import load_onnx
 from sonomask.export.write import export
 from sonomask.models.catalog import create_model, list_models
 from sonomask.models.optimize import optimize
@@ -89,7 +89,7 @@ def start_torch(name: str, options: dict[str, Any], threads: int) -> tuple[int, 
 
 def start_onnx(folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
-    Runner.model = load_onnx(folder / "model.onnx")
+    Runner.model = OnnxNet(folder / "model.onnx")
     Runner.model(**inputs(Runner.model, 1))
 
 

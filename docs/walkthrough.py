@@ -53,19 +53,19 @@ print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameter
 segmenter = sonomask.Segmenter(model, rate=1.0)
 found = list(segmenter("examples/three_things.mp4"))
 for masks in found:
-    share = masks.mask.float().mean().item()
+    share = masks.mask.mean()
     print(f"{masks.times[0]:5.2f} s  {share:6.1%}  {'#' * round(200 * share)}".rstrip())
 # %%
 from sonomask.visualise.overlay import overlay
 
-marked = [overlay(image, masks.mask[0].numpy()) for image, masks in zip(images, found, strict=True)]
+marked = [overlay(image, masks.mask[0]) for image, masks in zip(images, found, strict=True)]
 show(contact_sheet(marked[::2], times[::2]), "masks")  # noqa: F821
 # %% [markdown]
 # The mask is where the probability is above the threshold. Before it, what the model thinks:
 # %%
 from sonomask.visualise.sheets import heated
 
-heat = [heated(image, masks.probability[0].numpy()) for image, masks in zip(images, found, strict=True)]
+heat = [heated(image, masks.probability[0]) for image, masks in zip(images, found, strict=True)]
 show(contact_sheet(heat[::2], times[::2]), "heat")  # noqa: F821
 # %% [markdown]
 # ## How good is it?
@@ -78,7 +78,7 @@ from sonomask.metrics import jaccard
 
 scene = runpy.run_path("examples/make_example.py")["three_things"]()
 truth = torch.stack([torch.from_numpy(scene.frame(time)[1] > 0) for time in times])
-iou = jaccard(torch.cat([masks.probability for masks in found]).logit(), truth)[0]
+iou = jaccard(torch.from_numpy(np.concatenate([masks.probability for masks in found])).logit(), truth)[0]
 print(" ".join(f"{value:.2f}" for value in iou.tolist()), f" mean {iou.mean():.2f}")
 # %% [markdown]
 # Every second frame is bad, and for a reason: it lies 0.06 s before the sound changes, so nearly half of the 0.96 s around it

@@ -7,7 +7,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["sonomask"]):
-    from sonomask.checkpoints.folder import BUILT_IN, CONFIG, read_tensors
+    from sonomask.checkpoints.folder import read_tensors
+    from sonomask.checkpoints.places import BUILT_IN, CONFIG
     from sonomask.errors import WeightsError
     from sonomask.safe_reading.config import read_config
 

@@ -328,9 +328,9 @@ def finish(library: Library, model: AVS, out: Path, size: int) -> None:
     strength, truth = [], []
     for clip in (scenes[i] for i in range(len(scenes))):
         logmel = clip.logmel[None] if model.config.listens else None
-        strength.append(evidence(model(clip.images[None], logmel).logits[0, :, 0]))
-        truth.append(clip.masks.flatten(1).any(1))
-    fit = calibrate(torch.cat(strength), torch.cat(truth))
+        strength.append(evidence(model(clip.images[None], logmel).logits[0, :, 0].numpy()))
+        truth.append(clip.masks.flatten(1).any(1).numpy())
+    fit = calibrate(np.concatenate(strength), np.concatenate(truth))
     model.config = replace(
         model.config, pairing="centre", clip_length=5, presence=fit, image_size=(size, size),
         about="Trained on composed scenes of real pictures and recordings, see README.md beside this file. Research and "

@@ -10,11 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sonomask.api import Result, Segmenter, create_model, list_models, load, segment
+    from sonomask.api import Result, Segmenter, load_fast, segment
+    from sonomask.batches import Output
+    from sonomask.checkpoints.folder import load
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
+    from sonomask.models.catalog import create_model, list_models
     from sonomask.outputs.samples import to_fiftyone, to_supervision
     from sonomask.request import Request
-    from sonomask.structures import Masks, ModelConfig, Output
+    from sonomask.structures import Masks, ModelConfig
 
 __version__ = "0.1.0"
 
@@ -33,17 +36,21 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "load_fast",
     "segment",
     "to_fiftyone",
     "to_supervision",
 ]
 
 _ROOMS = {
-    "api": ("Result", "Segmenter", "create_model", "list_models", "load", "segment"),
+    "api": ("Result", "Segmenter", "load_fast", "segment"),
+    "checkpoints.folder": ("load",),
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
+    "models.catalog": ("create_model", "list_models"),
     "outputs.samples": ("to_fiftyone", "to_supervision"),
     "request": ("Request",),
-    "structures": ("Masks", "ModelConfig", "Output"),
+    "batches": ("Output",),
+    "structures": ("Masks", "ModelConfig"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -51,7 +58,14 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__name__):
+            raise
+        from sonomask.errors import MissingExtraError
+
+        raise MissingExtraError(f"`sonomask.{name}`", "torch") from error
 
 
 def __dir__() -> list[str]:

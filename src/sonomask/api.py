@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from torch import nn
-
-from sonomask.checkpoints.folder import load
-from sonomask.inference.maskige import Maker, make
-from sonomask.inference.segmenter import Segmenter, choose_device
+from sonomask.errors import MissingExtraError
+from sonomask.inference import loading
+from sonomask.inference.loading import DEFAULT_MODEL, Backend
+from sonomask.inference.scorer import Scorer
+from sonomask.inference.segmenter import Segmenter
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
-from sonomask.models.catalog import create_model, list_models
-from sonomask.models.optimize import optimize
 from sonomask.outputs.formats import Format, paths_of
 from sonomask.outputs.write import open_outputs
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
+
+if TYPE_CHECKING:
+    from sonomask.inference.maskige import Maker
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -30,17 +31,12 @@ __all__ = [
     "Result",
     "Segmenter",
     "check_names",
-    "create_model",
-    "list_models",
-    "load",
     "load_fast",
     "load_maker",
     "output_stem",
     "segment",
     "write_masks",
 ]
-
-DEFAULT_MODEL = "world_duo.real"  # in the package
 
 Progress = Callable[[float, float | None], None]
 
@@ -69,7 +65,7 @@ class Result:
 def segment(
     source: str | Path,
     out: str | Path | None = None,
-    model: str | Path | nn.Module | None = None,
+    model: Any = None,
     request: Request | None = None,
     *,
     formats: Sequence[Format] = ("overlay",),
@@ -85,7 +81,7 @@ def segment(
     Args:
         source: Path or address of a video.
         out: Folder; that of the video if None (the current one for an address). Files are named after the video.
-        model: Name or folder for `load`, or a model, which is used as it is; the built-in one if None.
+        model: Name, folder or `.onnx` file, or a network or scorer, which is used as it is; the built-in one if None.
         request: What is asked of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask
             that is nearest in time.
         formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
@@ -105,8 +101,8 @@ def segment(
     """
     request = replace(request or Request(), **options)
     paths = paths_of(output_stem(source, out), formats)
-    network = model if isinstance(model, nn.Module) else load_fast(model, request.device)
-    segmenter = Segmenter(network, request, maker=maker)
+    ready = load_fast(model, request.device) if isinstance(model, str | Path | None) else model
+    segmenter = Segmenter(ready, request, maker=maker)
     with open_reader(source, limits, sandbox=sandbox) as reader:
         return write_masks(segmenter, reader, paths, overwrite=overwrite, progress=progress)
 
@@ -144,7 +140,7 @@ def write_masks(
         for masks in segmenter(reader):
             for sink in (write, *sinks):
                 sink(masks)
-            frames, area = frames + len(masks), area + float(masks.mask.float().mean((1, 2)).sum())
+            frames, area = frames + len(masks), area + float(masks.mask.mean((1, 2)).sum())
             if progress is not None:
                 progress(masks.times[-1], reader.info.duration)
     warnings = tuple(text.replace(reader.info.source, name) for text in dict.fromkeys(reader.warnings))
@@ -175,33 +171,24 @@ def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
     return folder / (path.stem or "video")
 
 
-def load_fast(
-    model: str | Path | None = None, device: str = "auto", backend: Literal["torch", "onnx"] = "torch"
-) -> nn.Module:
-    """A model by name, folder or `.onnx` file (the built-in one unless given), on its device and fit for inference.
-
-    Args:
-        model: A file that ends with `.onnx` is run by onnxruntime in any case.
-        device: Of torch; onnxruntime takes the CPU.
-        backend: "onnx" exports the model first, which takes some seconds, and runs what came out.
+def load_fast(model: str | Path | None = None, device: str = "auto", backend: Backend = "auto") -> Scorer:
+    """`inference.loading.load_fast`, which for the backend "onnx" exports a model without a graph first, in some seconds.
 
     Raises:
         WeightsError: There is no such model, or it can't be exported.
         ValueError: There is no such device.
-        MissingExtraError: onnxruntime is not installed.
+        MissingExtraError: The engine is not installed.
     """
-    if str(model).endswith(".onnx"):
-        from sonomask.export.runtime import load_onnx
-
-        return load_onnx(str(model))
-    if backend == "torch":
-        return optimize(load(DEFAULT_MODEL if model is None else model, choose_device(device)), in_place=True)
-    from sonomask.export.runtime import load_onnx
-    from sonomask.export.write import NAMES, export
-
+    source = str(DEFAULT_MODEL if model is None else model)
+    if backend != "onnx" or source.endswith(".onnx") or loading.graph_of(source) is not None:
+        return loading.load_fast(source, device, backend)
+    try:
+        from sonomask.checkpoints.folder import load
+        from sonomask.export.write import NAMES, export
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Export to ONNX", "torch") from error
     with TemporaryDirectory() as folder:
-        made = export(load(DEFAULT_MODEL if model is None else model), Path(folder) / "model")
-        return load_onnx(made.folder / NAMES["onnx"])
+        return loading.load_onnx(export(load(source), Path(folder) / "model").folder / NAMES["onnx"])
 
 
 def load_maker(word: str | None, device: str = "auto") -> Maker | None:
@@ -212,7 +199,12 @@ def load_maker(word: str | None, device: str = "auto") -> Maker | None:
         WeightsError: Its weights can't be read.
         MissingExtraError: It needs an extra.
     """
-    return None if word is None else make(word, choose_device(device))
+    if word is None:
+        return None
+    from sonomask.inference.maskige import make
+    from sonomask.inference.torch_scorer import choose_device
+
+    return make(word, choose_device(device))
 
 
 def check_names(sources: Sequence[str | Path], out: str | Path | None = None) -> None:

@@ -11,105 +11,19 @@ A *log-mel* patch is the logarithm of a mel-scaled spectrogram; *logits* are sco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-import torch
-from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
 
-__all__ = ["Batch", "Clip", "Masks", "ModelConfig", "Output", "Pairing"]
+__all__ = ["Masks", "ModelConfig", "Pairing"]
 
 Pairing = Literal["avsbench", "end", "centre"]
 """Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
 
 STEP = 32  # pixels: the backbones halve five times
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a model returns.
-
-    Attributes:
-        logits: One score per pixel and class, at the size of the images.
-        fused: The feature maps of each level after fusion and ReLU, fine to coarse; the matching loss reads them.
-        sound: The sound as each level saw it, or None where a level did not listen.
-        match: In training, each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
-            level has none.
-        past: Of a recurrent model, what the clip that follows is to be given.
-        heard: Score of each of AudioSet's names (`sonomask.audio.audioset`), 0 to 1; None of a model that knows no names.
-        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
-    """
-
-    logits: Float[Tensor, "B T K H W"]
-    fused: tuple[Float[Tensor, "B T _C _h _w"], ...] = ()
-    sound: tuple[Float[Tensor, "B T _D"] | None, ...] = ()
-    match: tuple[Float[Tensor, "B T _h _w"] | None, ...] = ()
-    past: Float[Tensor, "B _S"] | None = None
-    heard: Float[Tensor, "B T _names"] | None = None
-    seen: UInt8[Tensor, "B T _h _w"] | None = None
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One clip of a data set, ready for a model.
-
-    Attributes:
-        images: RGB, normalised as the model's config says.
-        logmel: One patch per frame.
-        masks: Truth: 0/1, or class indices; zero where `labelled` is false.
-        labelled: Frames that have a mask (S4 trains on the first only).
-        valid: Frames that exist (false where a short AVSS clip was padded).
-        name: The clip's name in its data set.
-        category: Its category, or "" where the set has none.
-        maskige: A second picture of each frame, in which every region has a colour of its own, normalised like the first;
-            None where none was asked for.
-    """
-
-    images: Float[Tensor, "T 3 H W"]
-    logmel: Float[Tensor, "T 1 96 64"]
-    masks: Int[Tensor, "T H W"]
-    labelled: Bool[Tensor, " T"]
-    valid: Bool[Tensor, " T"]
-    name: str = ""
-    category: str = ""
-    maskige: Float[Tensor, "T 3 H W"] | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Clips stacked along a new first axis; the attributes are those of `Clip`."""
-
-    images: Float[Tensor, "B T 3 H W"]
-    logmel: Float[Tensor, "B T 1 96 64"]
-    masks: Int[Tensor, "B T H W"]
-    labelled: Bool[Tensor, "B T"]
-    valid: Bool[Tensor, "B T"]
-    names: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    maskige: Float[Tensor, "B T 3 H W"] | None = None
-
-    @classmethod
-    def collate(cls, clips: Sequence[Clip]) -> Batch:
-        """Stack clips of one shape; a `DataLoader` takes this as its `collate_fn`."""
-        keys = ["images", "logmel", "masks", "labelled", "valid"]
-        if all(clip.maskige is not None for clip in clips):
-            keys.append("maskige")
-        stacked: dict[str, Any] = {key: torch.stack([getattr(clip, key) for clip in clips]) for key in keys}
-        return cls(**stacked, names=tuple(c.name for c in clips), categories=tuple(c.category for c in clips))
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
-        return Batch(**moved)
-
-    def inputs(self, config: ModelConfig) -> dict[str, Any]:
-        """What a model with that config is called with: `model(**batch.inputs(model.config))`."""
-        values: dict[str, Any] = {"images": self.images, "logmel": self.logmel if config.listens else None}
-        values["valid"] = self.valid
-        return {**values, "maskige": self.maskige} if config.maskige else values
 
 
 @dataclass(frozen=True)
@@ -126,17 +40,17 @@ class Masks:
     """
 
     times: tuple[float, ...]
-    probability: Float[Tensor, "N H W"]
+    probability: Float32[np.ndarray, "N H W"]
     threshold: float = 0.5
-    labels: UInt8[Tensor, "N H W"] | None = None
+    labels: UInt8[np.ndarray, "N H W"] | None = None
     presence: tuple[float, ...] | None = None
-    attention: Float[Tensor, "N _h _w"] | None = None
+    attention: Float32[np.ndarray, "N _h _w"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     @property
-    def mask(self) -> Bool[Tensor, "N H W"]:
+    def mask(self) -> Bool[np.ndarray, "N H W"]:
         """The pixels that sound."""
         return self.probability > self.threshold if self.labels is None else self.labels > 0
 

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batches import Output
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
 from sonomask.request import Request
-from sonomask.structures import ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 
 class Stub(nn.Module):

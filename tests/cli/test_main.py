@@ -132,7 +132,7 @@ def test_the_built_in_model_marks_what_sounds_in_the_example():
     together = either = silent = 0
     for masks in segmenter(examples / "three_things.mp4"):
         truth = made.frame(masks.times[0])[1] > 0
-        found = masks.mask[0].numpy()
+        found = masks.mask[0]
         together, either = together + (truth & found).sum(), either + (truth | found).sum()
         silent += found.mean() if not truth.any() else 0
     assert together / either > 0.5
@@ -146,4 +146,4 @@ def test_the_readmes_python_does_what_it_says(tmp_path, monkeypatch, capsys):
     code = (root / "README.md").read_text().split("```python\n")[1].split("```")[0]
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
     assert (tmp_path / "results" / "three_things.overlay.mp4").is_file()
-    assert capsys.readouterr().out.count("torch.Size([1, 240, 320])") == 50
+    assert capsys.readouterr().out.count("(1, 240, 320)") == 50

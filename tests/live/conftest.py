@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from sonomask.structures import ModelConfig, Output
+from sonomask.batches import Output
+from sonomask.structures import ModelConfig
 
 SIZE, FPS, RATE = (48, 64), 20, 16_000
 

@@ -93,13 +93,13 @@ def test_a_source_that_breaks_off_and_is_started_again_goes_on_in_time(start, br
     broadcast.off.set()
     broadcast.broken.set()
     until(lambda: any("trying again" in line for line in run.said))
-    then = run.segmenter.model.times[-1]
+    then = run.segmenter.scorer.model.times[-1]
     broadcast.broken.clear()
     broadcast.off.clear()
     until(lambda: any("back" in line for line in run.said))
     before = run.masks
     until(lambda: run.masks > before + 2)
-    assert run.segmenter.model.times[-1] > then
+    assert run.segmenter.scorer.model.times[-1] > then
     assert "source lost" in run.report()
 
 
@@ -125,8 +125,8 @@ def test_a_source_that_can_not_be_opened_leaves_no_file(broadcast, stub, tmp_pat
 def test_pictures_that_come_too_fast_are_left_out_and_that_is_told(start):
     slow = threading.Event()
     run, _ = start()
-    step = run.segmenter.model.step
-    run.segmenter.model.step = lambda *a, **k: (slow.wait(0.3), step(*a, **k))[1]
+    step = run.segmenter.scorer.model.step
+    run.segmenter.scorer.model.step = lambda *a, **k: (slow.wait(0.3), step(*a, **k))[1]
     until(lambda: run.masks > 3)
     left_out = run.feed.came - run.feed.taken
     assert left_out > 3
@@ -150,7 +150,7 @@ def test_pictures_and_sound_can_come_from_two_sources(broadcast, stub, make_tone
     )
     run.run()
     assert run.masks > 0
-    assert max(float(patch.max()) for patch in run.segmenter.model.heard) > -4  # not silence
+    assert max(float(patch.max()) for patch in run.segmenter.scorer.model.heard) > -4  # not silence
 
 
 @pytest.fixture

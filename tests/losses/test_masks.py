@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sonomask.batches import Output
 from sonomask.losses import masks as losses
 from sonomask.losses.masks import Matching
-from sonomask.structures import Output
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "losses.json").read_text())
 FLAGS = GOLDEN["_inputs_avss"]["flags"]

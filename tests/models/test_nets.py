@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from sonomask.batches import Batch
 from sonomask.checkpoints.backbones import NAMES
-from sonomask.checkpoints.folder import BUILT_IN, CONFIG, built_in, load, save
+from sonomask.checkpoints.folder import load, save
+from sonomask.checkpoints.places import BUILT_IN, CONFIG, built_in
 from sonomask.checkpoints.published import readers
 from sonomask.data.avsbench import SUBSETS
 from sonomask.metrics import PROTOCOLS, SEMANTIC_PROTOCOLS
@@ -18,7 +20,6 @@ from sonomask.models.nets.two_stage import components
 from sonomask.models.parts.net import PartName
 from sonomask.models.parts.towers import heat_logits
 from sonomask.safe_reading.config import check_config, read_config
-from sonomask.structures import Batch
 
 RECORDS = records()
 PRESETS = {net: next(iter(record.presets)) for net, record in RECORDS.items()}

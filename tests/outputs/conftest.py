@@ -1,7 +1,7 @@
 """A small video, masks of it, and a way to write them."""
 
+import numpy as np
 import pytest
-import torch
 
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
@@ -27,10 +27,10 @@ def masks():
     """Masks at some times: the left half, with a probability that grows with time, and a square in the right half."""
 
     def make(*times, semantic=False, presence=None):
-        probability = torch.zeros(len(times), *SIZE)
-        probability[:, :, :24] = 0.6 + 0.05 * torch.tensor(times)[:, None, None]
+        probability = np.zeros((len(times), *SIZE), np.float32)
+        probability[:, :, :24] = 0.6 + 0.05 * np.array(times)[:, None, None]
         probability[:, 10:30, 40:60] = 0.8
-        labels = (probability > 0.5).byte() * 7 if semantic else None
+        labels = (probability > 0.5).astype(np.uint8) * 7 if semantic else None
         return Masks(times, probability, 0.5, labels, None if presence is None else (presence,) * len(times))
 
     return make

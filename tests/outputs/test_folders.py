@@ -22,7 +22,7 @@ def test_pictures_are_named_by_time_and_listed(written, masks):
 def test_a_picture_is_the_mask_at_source_size(written, masks):
     folder = written(["masks"], masks(1.0))["masks"]
     picture = np.asarray(Image.open(folder / "00001.000000.png"))
-    np.testing.assert_array_equal(picture, masks(1.0).mask[0].numpy() * 255)
+    np.testing.assert_array_equal(picture, masks(1.0).mask[0] * 255)
 
 
 def test_a_semantic_picture_holds_class_indices(written, masks):
@@ -41,4 +41,4 @@ def test_hugging_face_datasets_reads_frames_and_masks(written, masks, tmp_path, 
     assert rows["time"] == [0.5, 1.5]
     assert rows[0]["presence"] == 0.5
     assert rows[0]["image"].size == (64, 48)
-    np.testing.assert_array_equal(np.asarray(rows[1]["mask"]), masks(1.5).mask[0].numpy() * 255)
+    np.testing.assert_array_equal(np.asarray(rows[1]["mask"]), masks(1.5).mask[0] * 255)

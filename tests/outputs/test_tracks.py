@@ -93,3 +93,15 @@ def test_another_size_is_refused():
     tracker.update(0, frame())
     with pytest.raises(ValueError, match="labels"):
         tracker.update(1, np.zeros((3, 3), np.uint8))
+
+
+def test_regions_are_those_of_scipy_in_its_order():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    draw = np.random.default_rng(0)
+    for density in (0.1, 0.4, 0.6):
+        labels = (draw.random((40, 60)) < density).astype(np.uint8)
+        numbered, _ = ndimage.label(labels, np.ones((3, 3)))
+        truth = [(s[0].start, s[1].start, s[0].stop, s[1].stop) for s in ndimage.find_objects(numbered)]
+        found = Tracker(min_area=0).update(0.0, labels)
+        assert [region.box for region in found] == truth
+        assert [region.area for region in found] == np.bincount(numbered.ravel())[1:].tolist()

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-import sonomask
-from sonomask.checkpoints.folder import BUILT_IN, CONFIG, WEIGHTS, load, read_tensors
+from sonomask.checkpoints.folder import load, read_tensors
+from sonomask.checkpoints.places import BUILT_IN, CONFIG, WEIGHTS, built_in
 from sonomask.errors import WeightsError
-from sonomask.export.runtime import load_onnx
+from sonomask.inference.loading import load_onnx
 from sonomask.safe_reading.config import (
     FORMAT,
     RULES,
@@ -34,7 +34,7 @@ def spoil(folder, **changes):
     (folder / CONFIG).write_text(json.dumps(values | changes))
 
 
-@pytest.mark.parametrize("name", sonomask.checkpoints.folder.built_in())
+@pytest.mark.parametrize("name", built_in())
 def test_the_built_in_models_pass(name):
     assert read_config(BUILT_IN / name / CONFIG).num_classes == 1
 

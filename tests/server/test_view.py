@@ -3,7 +3,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from sonomask.media.reader import VideoReader
@@ -13,9 +12,9 @@ from sonomask.structures import Masks
 
 def masks(time, left=0.9, labels=None):
     """A bright left half, at the clip's size."""
-    probability = torch.zeros(1, 96, 128)
+    probability = np.zeros((1, 96, 128), np.float32)
     probability[:, :, :64] = left
-    attention = torch.full((1, 4, 4), 0.5)
+    attention = np.full((1, 4, 4), 0.5, np.float32)
     return Masks((time,), probability, 0.5, labels, (0.25,), attention)
 
 
@@ -54,7 +53,7 @@ def test_a_source_that_sounds_again_keeps_its_row(view):
 
 
 def test_classes_name_the_sources(view):
-    labels = torch.zeros(1, 96, 128, dtype=torch.uint8)
+    labels = np.zeros((1, 96, 128), np.uint8)
     labels[:, :, :64] = 2
     about = view([masks(0.5, labels=labels)], classes=("background", "dog", "cat"))
     assert [source["name"] for source in about["sources"]] == ["Cat"]

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from cuda_autocast import CudaAutocast
 
+from sonomask.batches import Batch, Output
 from sonomask.losses import masks as losses
 from sonomask.losses.sets import set_loss
 from sonomask.models.catalog import list_models
-from sonomask.structures import Batch, Output
 from sonomask.training.module import AVSModule
 
 

@@ -7,9 +7,9 @@ from lightning import LightningDataModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sonomask.batches import Batch, Clip, Output
 from sonomask.metrics import metrics_of
 from sonomask.models.catalog import create_model
-from sonomask.structures import Batch, Clip, Output
 from sonomask.training.evaluate import evaluate
 from sonomask.training.module import AVSModule
 

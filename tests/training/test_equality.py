@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import written_out
 
-from sonomask.structures import Batch
+from sonomask.batches import Batch
 from sonomask.training.module import AVSModule
 
 SUBSETS = {"s4": "avs_resnet50", "ms3": "avs_resnet50", "avss": "avss_resnet50"}

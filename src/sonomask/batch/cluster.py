@@ -16,14 +16,12 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import nn
-
 from sonomask.batch.guard import Child
 from sonomask.batch.job import Job, Options, Piece
 from sonomask.batch.local import guarded
 from sonomask.batch.stages import Finisher, Scorer, start_decoder
 from sonomask.errors import MissingExtraError
+from sonomask.inference.scorer import Scorer as ModelScorer
 from sonomask.structures import ModelConfig
 
 try:
@@ -41,7 +39,7 @@ DECODE, SCORE, FINISH = 1.0, 0.5, 0.25  # processors that a decoder, a model tha
 
 
 def run_ray(
-    jobs: Sequence[Job], options: Options, model: nn.Module, *, workers: int = 0, models: int = 0
+    jobs: Sequence[Job], options: Options, scorer: ModelScorer, *, workers: int = 0, models: int = 0
 ) -> Iterator[Piece]:
     """Pieces of all jobs, in the order in which they come.
 
@@ -50,7 +48,7 @@ def run_ray(
     Args:
         jobs: What to do; files must be reachable from every node.
         options: What is asked.
-        model: Is sent to the actors.
+        scorer: The model, which is sent to the actors.
         workers: Decoding tasks at once; 0 for as many as there are processors.
         models: Actors; 0 for one on each GPU, or on every second processor.
 
@@ -61,13 +59,13 @@ def run_ray(
     cluster: Any = ray
     cuda, models, workers = _shares(cluster.cluster_resources(), options.request.device, models, workers)
     _context()
-    config: Any = model.config
+    config = scorer.config
     rows = [{"job": pickle.dumps(job)} for job in jobs]
     tasks = min(TASKS, len(rows), max(-(-len(rows) // JOBS), EACH * workers))
     data: Any = cluster.data.from_items(rows, override_num_blocks=tasks)
     place = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": SCORE}
     told = {"options": options, "config": config}
-    held = (options, ray.put(model.cpu()), "cuda" if cuda else "cpu")
+    held = (options, ray.put(scorer), "cuda" if cuda else "cpu")
     actors = {"fn_constructor_args": held, "batch_size": 1, "compute": ActorPoolStrategy(size=models)}
     if config.recurrent:  # all of a video goes to one actor, in order
         scored = data.map_batches(_Watching, **actors, **place)
@@ -155,7 +153,7 @@ class _Watching(_Scoring):
 
     def __init__(self, options: Options, model: Any, device: str) -> None:
         super().__init__(options, model, device)
-        self.options, self.config = options, self.score.stage.config
+        self.options, self.config = options, self.score.segmenter.config
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:  # type: ignore[override]
         """Scores of all pieces of some videos."""
@@ -167,7 +165,6 @@ _finishers: dict[Any, Finisher] = {}
 
 
 def _finish(batch: Any, options: Options, config: ModelConfig) -> dict[str, list[bytes]]:
-    torch.set_num_threads(1)
     key = (options, config.name, config.image_size)
     if key not in _finishers:
         _finishers[key] = Finisher(options, config)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
-
-import torch
 
 from sonomask.batch.guard import Child, ChildError
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.batch.stages import start_whole
-from sonomask.inference.segmenter import choose_device
 
 __all__ = ["run_local"]
 
@@ -61,9 +59,14 @@ def run_local(jobs: Sequence[Job], options: Options, workers: int) -> Iterator[P
 
 def _devices(name: str, workers: int) -> list[str]:
     """A device for each worker; they share what there is."""
-    kind = str(choose_device(name))
-    if kind != "cuda":
-        return [kind] * workers
+    if find_spec("torch") is None:
+        return [name] * workers
+    import torch
+
+    from sonomask.inference.torch_scorer import choose_device
+
+    if str(choose_device(name)) != "cuda":
+        return [name] * workers
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 

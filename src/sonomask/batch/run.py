@@ -13,9 +13,9 @@ from sonomask.batch.ledger import Extra, Ledger, in_slice
 from sonomask.batch.local import run_local
 from sonomask.batch.sources import expand
 from sonomask.batch.store import Store
-from sonomask.checkpoints.folder import fingerprint, load
-from sonomask.inference.segmenter import Segmenter
-from sonomask.models.parts.net import Net
+from sonomask.inference.loading import fingerprint, load_fast
+from sonomask.inference.scorer import Scorer
+from sonomask.inference.segmenter import check_request
 
 __all__ = ["Summary", "run"]
 
@@ -59,10 +59,11 @@ def run(
         ValueError: An argument is out of range.
     """
     began = time.monotonic()
-    model = load(options.model)
-    Segmenter(model, options.request, device="cpu")  # tells now what the model can't do
+    scorer = load_fast(options.model, "cpu", threads=1)
+    check_request(options.request, scorer.config)
     jobs = in_slice(expand(sources), *part)
-    ledger = Ledger(Store(out), options, model.config.name, fingerprint(model), formats=formats, shard_size=shard_size)
+    weights = fingerprint(options.model, scorer)
+    ledger = Ledger(Store(out), options, scorer.config.name, weights, formats=formats, shard_size=shard_size)
     if retry_failed:
         ledger.forget_failed()
     before = ledger.done()
@@ -83,16 +84,16 @@ def run(
 
     if shards:
         missing = [job for job in jobs if job.video not in before]
-        collect(_pieces(missing, options, model, engine, workers, models), shards, ledger, tell, summary)
+        collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, tell, summary)
     summary.wall = time.monotonic() - began
     return summary
 
 
 def _pieces(
-    jobs: Sequence[Job], options: Options, model: Net, engine: Engine, workers: int, models: int
+    jobs: Sequence[Job], options: Options, scorer: Scorer, engine: Engine, workers: int, models: int
 ) -> Iterable[Piece]:
     if engine == "local":
         return run_local(jobs, options, workers or os.cpu_count() or 1)
     from sonomask.batch.cluster import run_ray
 
-    return run_ray(jobs, options, model, workers=workers, models=models)
+    return run_ray(jobs, options, scorer, workers=workers, models=models)

@@ -16,19 +16,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from pycocotools import mask as runs
-from torch import nn
 
 from sonomask.batch.fetch import Fetched, fetch
 from sonomask.batch.job import Ending, Job, Options, Piece
-from sonomask.checkpoints.folder import load
 from sonomask.errors import MissingExtraError, SonomaskError
-from sonomask.inference.segmenter import Segmenter, Stream
+from sonomask.inference.inputs import cut
+from sonomask.inference.loading import load_fast
+from sonomask.inference.segmenter import Segmenter, Stream, finished
 from sonomask.media.opening import Limits
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
-from sonomask.models.optimize import optimize
 from sonomask.structures import Masks, ModelConfig
 
 __all__ = ["Decoder", "Finisher", "Scorer", "start_decoder", "start_whole"]
@@ -38,7 +36,7 @@ class Decoder:
     """First stage."""
 
     def __init__(self, options: Options, config: ModelConfig) -> None:
-        self.options, self.stage = options, _segmenter(nn.Identity(), options, "cpu", config)
+        self.options, self.config = options, config
 
     def __call__(self, job: Job) -> Iterator[Piece]:
         """The windows of a video, and how it ended."""
@@ -62,7 +60,7 @@ class Decoder:
         with open_reader(file.path, limits, sandbox=not self.options.trusted) as reader:
             info = reader.info
             facts |= {"seconds": info.duration, "width": info.width, "height": info.height}
-            for window in self.stage.windows(reader):
+            for window in cut(reader, self.config, self.options.request):
                 clock["decode"] += time.perf_counter() - began
                 yield window
                 began = time.perf_counter()
@@ -76,8 +74,7 @@ class Scorer:
     """Second stage; holds the model."""
 
     def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
-        torch.set_num_threads(1)
-        self.stage = _segmenter(optimize(model.eval()), options, device or options.request.device)
+        self.segmenter = Segmenter(model, options.request, device=device or options.request.device)
         self.streams: dict[str, Stream] = {}  # of the videos that have not ended; only a recurrent model needs them
 
     def __call__(self, piece: Piece) -> Piece:
@@ -89,54 +86,47 @@ class Scorer:
         began = time.perf_counter()
         window, size = piece.body
         try:
-            stream = self.streams.setdefault(piece.video, Stream()) if self.stage.config.recurrent else None
-            scores = self.stage.scores(window, piece.video, stream)
+            recurrent = self.segmenter.config.recurrent
+            stream = self.streams.setdefault(piece.video, Stream()) if recurrent else None
+            maps = self.segmenter.maps(window, piece.video, stream)
         except Exception as error:
             return replace(piece, body=None, fault=_reason(error, "", piece.video))
-        here = [[tuple(part if part is None else part.cpu() for part in one) for one in second] for second in scores]
-        return replace(piece, body=(_blind(window), here, size), clock={"model": time.perf_counter() - began})
+        return replace(piece, body=(_times_only(window), maps, size), clock={"model": time.perf_counter() - began})
 
 
 class Finisher:
     """Third stage."""
 
     def __init__(self, options: Options, config: ModelConfig) -> None:
-        self.stage = _segmenter(nn.Identity(), options, "cpu", config)
+        self.options, self.config = options, config
 
     def __call__(self, piece: Piece) -> Piece:
         """Rows of the table of masks."""
         if isinstance(piece.body, Ending) or piece.fault:
             return piece
         began = time.perf_counter()
-        window, scores, size = piece.body
-        rows = [row for masks in self.stage.masks(window, scores, size) for row in _rows(piece.video, masks)]
+        window, maps, size = piece.body
+        found = finished(window, maps, size, self.config, self.options.request)
+        rows = [row for masks in found for row in _rows(piece.video, masks)]
         return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})
 
 
 def start_decoder(options: Options, config: ModelConfig) -> Decoder:
     """The first stage in a process of its own, see `guard`; FFmpeg is in another, without rights, unless videos are trusted."""
-    torch.set_num_threads(1)
     return Decoder(options, config)
 
 
 def start_whole(options: Options, device: str) -> Any:
     """All three stages in one process, see `guard`."""
-    model = load(options.model)
-    decode, score, finish = (
-        Decoder(options, model.config),
-        Scorer(options, model, device),
-        Finisher(options, model.config),
-    )
+    model = load_fast(options.model, device, threads=1)
+    decode, finish = Decoder(options, model.config), Finisher(options, model.config)
+    score = Scorer(options, model, device)
 
     def work(job: Job) -> Iterator[Piece]:
         for piece in decode(job):
             yield finish(score(piece))
 
     return work
-
-
-def _segmenter(model: nn.Module, options: Options, device: str, config: ModelConfig | None = None) -> Segmenter:
-    return Segmenter(model, options.request, config=config, device=device)
 
 
 def _reason(error: Exception, here: str, video: str) -> str:
@@ -148,7 +138,7 @@ def _reason(error: Exception, here: str, video: str) -> str:
     return text.replace(here, video) if here else text
 
 
-def _blind(window: Window) -> Window:
+def _times_only(window: Window) -> Window:
     """A window without pictures and sound, which the last stage does not look at."""
     nothing = np.zeros((0, 0, 3), np.uint8)
     frames = tuple(tuple(replace(frame, image=nothing) for frame in second) for second in window.frames)
@@ -158,7 +148,7 @@ def _blind(window: Window) -> Window:
 def _rows(video: str, masks: Masks) -> Iterator[Mapping[str, Any]]:
     """A row for each mask; of a semantic model for each class of a frame, or one of class 0 where there is none."""
     for i, time_ in enumerate(masks.times):
-        labels = masks.mask[i].numpy().astype(np.uint8) if masks.labels is None else masks.labels[i].numpy()
+        labels = masks.mask[i].astype(np.uint8) if masks.labels is None else masks.labels[i]
         found = [1] if masks.labels is None else [int(n) for n in np.unique(labels) if n] or [0]
         for label in found:
             mask = labels == label if label else np.zeros_like(labels, bool)

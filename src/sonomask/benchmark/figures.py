@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sonomask.batches import Batch
 from sonomask.benchmark.curves import curves
 from sonomask.benchmark.rows import ROWS
 from sonomask.benchmark.run import Plan, _batches, trained
-from sonomask.structures import Batch
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import grid, heated, same_second
 from sonomask.workspace import atomic_path

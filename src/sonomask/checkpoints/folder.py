@@ -13,25 +13,18 @@ from typing import Literal
 
 import safetensors.torch
 import torch
-from huggingface_hub import create_repo, snapshot_download, upload_folder
+from huggingface_hub import create_repo, upload_folder
 from jaxtyping import Float, Int8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonomask.checkpoints.layout import build_for
+from sonomask.checkpoints.places import CONFIG, WEIGHTS, find
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model, list_models, record_of
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import read_config, write_config
 from sonomask.workspace import atomic_path
-
-BUILT_IN = Path(__file__).parents[1] / "pretrained"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-
-def built_in() -> list[str]:
-    """Names of the models whose weights came with the package."""
-    return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
 def save(model: Net, folder: str | Path, *, half: bool = False, bits: Literal[32, 16, 8] = 32) -> Path:
@@ -101,7 +94,7 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     """
     if str(source) in list_models() and not record_of(str(source)).needs_weights:
         return create_model(str(source)).to(device).eval()
-    folder = _find(str(source))
+    folder = find(str(source))
     config, tensors = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
     tensors = {re.sub(r"^backbone\.regions\.", "backbone.maskige.", key): v for key, v in tensors.items()}  # format 1
     weights = str(folder / WEIGHTS)
@@ -118,25 +111,6 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     model.config = config
     fill(model, tensors, source=weights)
     return model.to(device).eval()
-
-
-def _find(source: str) -> Path:
-    if source in built_in():
-        return BUILT_IN / source
-    folder = Path(source)
-    if (folder / CONFIG).is_file():
-        return folder
-    if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise WeightsError(
-            f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "
-            "repository 'owner/name'. A reference checkpoint becomes a folder by `sonomask convert`."
-        )
-    try:
-        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG]))
-    except Exception as error:  # the hub's own tree of errors differs between its versions
-        raise WeightsError(
-            f"{source}: neither a folder here nor a hub repository that can be read ({error})."
-        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ def batch(
 
 
 def _built_in() -> str:
-    from sonomask.api import DEFAULT_MODEL
+    from sonomask.inference.loading import DEFAULT_MODEL
 
     return DEFAULT_MODEL
 

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from sonomask.cli import corpus, data, exchange, live, pictures, research, video, web
 from sonomask.cli.shared import KNOWN, complain, request_options, with_request
+from sonomask.errors import MissingExtraError
 from sonomask.request import Request
 
 EXIT_CODES = (
@@ -35,6 +36,9 @@ _ALL = (
     *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *corpus.VERBS, *data.VERBS,
     *research.VERBS, version,
 )  # fmt: skip
+OF_TORCH = {"huggingface_hub", "lightning", "onnx", "onnxscript", "safetensors", "scipy", "timm", "torch", "torchmetrics",
+            "torchvision"}  # fmt: skip
+"""Packages that the extra `torch` brings, by the names under which they are imported."""
 VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in _ALL}
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
 """Verbs that parse their own words."""
@@ -50,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _sigterm_like_ctrl_c():
             verb = VERBS[options.verb]
             return verb(**with_request(verb, vars(options[options.verb])))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OF_TORCH:
+            raise
+        complain(MissingExtraError(f"`sonomask {words[0]}`", "torch"))
+        return 2
     except KNOWN as error:
         complain(error)
         return 2

@@ -40,7 +40,7 @@ def benchmark(
     device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
 ) -> int:
     """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
-    with needs("The benchmark", "train"):
+    with needs("The benchmark", "torch"):
         from sonomask.benchmark.figures import draw
         from sonomask.benchmark.rows import ROWS
         from sonomask.benchmark.run import Plan, run
@@ -59,7 +59,7 @@ def benchmark(
 
 def models() -> int:
     """List what `--model` and `create_model` take."""
-    from sonomask.checkpoints.folder import built_in
+    from sonomask.checkpoints.places import built_in
     from sonomask.models.catalog import list_models
 
     print("Ready to use (--model):", *(built_in() or ["none in this installation"]), sep="\n  ")
@@ -69,7 +69,7 @@ def models() -> int:
 
 def train(argv: Sequence[str]) -> int:
     """Train by a recipe: `sonomask train RECIPE… [--option value …]`."""
-    with needs("Training", "train"):
+    with needs("Training", "torch"):
         from sonomask.training import recipes as cli
 
     cli.train(argv)
@@ -78,7 +78,7 @@ def train(argv: Sequence[str]) -> int:
 
 def evaluate(argv: Sequence[str]) -> int:
     """Score a model on a data set: `sonomask evaluate --model NAME --data …`."""
-    with needs("Evaluation", "train"):
+    with needs("Evaluation", "torch"):
         from sonomask.training import recipes as cli
 
     print(cli.evaluate(argv).markdown())

@@ -22,8 +22,8 @@ def segment(
     out: Annotated[str | None, "folder for the results; beside each video unless given"] = None,
     request: Annotated[Request, ("rate", "threshold", "min_presence", "maskige", "device")] = DEFAULT,
     backend: Annotated[
-        Literal["torch", "onnx"], "what runs the model; a .onnx file as --model needs no option"
-    ] = "torch",
+        Literal["auto", "torch", "onnx"], "what runs the model; auto takes ONNX Runtime on a CPU where there is a graph"
+    ] = "auto",
     format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
     overwrite: Annotated[bool, "replace existing results"] = False,
     sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,

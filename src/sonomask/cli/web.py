@@ -44,8 +44,8 @@ def serve(
         from sonomask.server.limits import Limits
         from sonomask.server.serve import Door
         from sonomask.server.serve import serve as run
-    from sonomask.api import DEFAULT_MODEL
-    from sonomask.checkpoints.folder import built_in
+    from sonomask.checkpoints.places import built_in
+    from sonomask.inference.loading import DEFAULT_MODEL
 
     limits = Limits(
         bytes=max_mb << 20, seconds=max_seconds, rate=max_rate, masks=max_masks, queue=queue, queue_client=queue_client,

@@ -28,11 +28,11 @@ from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import fit
 from sonomask.avsbench.palette import palette
+from sonomask.batches import Clip
 from sonomask.data.sound import patches_of
 from sonomask.errors import DatasetError
 from sonomask.safe_reading.pictures import open_picture
 from sonomask.safe_reading.tables import inside, read_rows
-from sonomask.structures import Clip
 
 __all__ = ["SUBSETS", "AVSBench", "Item", "Sound", "Split", "Subset", "binary_mask", "find", "items", "semantic_mask"]
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sonomask.batches import Clip
 from sonomask.errors import DatasetError
-from sonomask.structures import Clip
 
 __all__ = ["CachedClips", "write_cache"]
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sonomask.batches import Batch, Clip
 from sonomask.data.avsbench import AVSBench, Sound
 from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.composed.compose import CompositeRules, CompositeScenes
@@ -17,12 +18,12 @@ from sonomask.data.drawn.world import Rules, SyntheticScenes
 from sonomask.data.maskige import FOLDER, with_maskige
 from sonomask.data.transforms import Augment, Augmented
 from sonomask.errors import DatasetError, MissingExtraError
-from sonomask.structures import Batch, Clip, ModelConfig, Pairing
+from sonomask.structures import ModelConfig, Pairing
 
 try:
     from lightning import LightningDataModule
 except ImportError as error:
-    raise MissingExtraError("Training", "train") from error
+    raise MissingExtraError("Training", "torch") from error
 
 Split = Literal["train", "val", "test"]
 

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sonomask.batches import Clip
 from sonomask.data.avsbench import AVSBench, Item, _resize
 from sonomask.errors import DatasetError
 from sonomask.inference.maskige import Maker, make
 from sonomask.safe_reading.pictures import open_picture
-from sonomask.structures import Clip
 
 __all__ = ["FOLDER", "MadeMaskige", "PreparedMaskige", "maskige_file", "with_maskige"]
 

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from sonomask.batches import Clip
 from sonomask.data.cache import MEAN, STD
 from sonomask.errors import DatasetError
 from sonomask.safe_reading.pictures import decode_picture
-from sonomask.structures import Clip
 
 __all__ = ["ShardedClips", "write_shards"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import OFFSET, PATCH_SAMPLES, examples
-from sonomask.structures import Clip
+from sonomask.batches import Clip
 
 __all__ = ["Augment", "Augmented", "gain", "with_noise"]
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,11 @@ from jaxtyping import Float
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from sonomask.audio.logmel import FFT_SIZE, HOP, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
+from sonomask.audio.logmel import FFT_SIZE, HOP, MEL_BANDS, OFFSET, PATCH_FRAMES, PATCH_SAMPLES, WINDOW, mel_matrix
+from sonomask.inference.attention import Watch
 from sonomask.models.parts.net import Net
 
-__all__ = ["Frontend", "Graph", "example", "plain_padding"]
+__all__ = ["Frontend", "Graph", "example", "plain_padding", "stands_alone"]
 
 
 class Frontend(nn.Module):
@@ -57,25 +59,65 @@ class Graph(nn.Module):
     Args:
         model: The network.
         frontend: Turns waveforms into log-mel patches inside the graph; without it the graph is given the patches.
+        attention: Whether the graph gives the attention map of each frame too (`inference.attention`).
     """
 
-    def __init__(self, model: Net, frontend: Frontend | None = None) -> None:
+    def __init__(self, model: Net, frontend: Frontend | None = None, *, attention: bool = False) -> None:
         super().__init__()
         self.model, self.frontend = model, frontend
+        self.attention = attention and Watch(model).fuse is not None
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of what `forward` gives."""
+        return ("logits", *("attention",) * self.attention, *("onward",) * self.model.config.recurrent)
 
     @property
     def inputs(self) -> Sequence[str]:
         """Names of what `forward` takes."""
         config = self.model.config
         sound = ("logmel" if self.frontend is None else "waveform",) * config.listens
-        return ("images", *sound, *("maskige",) * config.maskige)
+        return ("images", *sound, *("maskige",) * config.maskige, *("past",) * config.recurrent)
 
     def forward(
-        self, images: Tensor, sound: Tensor | None = None, maskige: Tensor | None = None
-    ) -> Float[Tensor, "B T K H W"]:
-        """Logits at the size of the images."""
+        self, images: Tensor, sound: Tensor | None = None, more: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Logits (B, T, K, H, W) at the size of the images, and what else `outputs` names.
+
+        Args:
+            images: Normalised pictures.
+            sound: Log-mel patches, or samples for a front end inside.
+            more: The maskige of a model that reads one, the past of a recurrent model.
+        """
         heard = sound if self.frontend is None or sound is None else self.frontend(sound)
-        return self.model(images, heard, **({} if maskige is None else {"maskige": maskige})).logits
+        if self.model.config.recurrent:
+            output = self.model(images, heard, past=more)
+            assert output.past is not None  # noqa: S101 - for the type checker
+            return output.logits, output.past
+        second = {} if more is None else {"maskige": more}
+        if not self.attention:
+            return self.model(images, heard, **second).logits
+        with Watch(self.model) as watch:
+            logits = self.model(images, heard, **second).logits
+        maps = watch.maps()
+        assert maps is not None  # noqa: S101 - for the type checker: there is a level to watch
+        return logits, maps.reshape(*images.shape[:2], *maps.shape[-2:])
+
+
+def stands_alone(model: Net) -> bool:
+    """Whether each frame's logits depend on that frame and its sound only, so that a stream needs no past.
+
+    Told by two steps of a stream that leave nothing behind.
+    """
+    if not hasattr(model, "step") or model.config.recurrent:
+        return False
+    height, width = model.config.image_size
+    network: Any = model
+    past = network.start()
+    for _ in range(2):
+        sound = torch.zeros(1, 1, PATCH_FRAMES, MEL_BANDS) if model.config.listens else None
+        past = network.step(torch.zeros(1, 3, height, width), sound, past)[1]
+    return not past.kept
 
 
 @contextmanager
@@ -109,9 +151,12 @@ def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: in
     images = torch.randn(batch, time, 3, *size, generator=generator)
     if len(graph.inputs) == 1:
         return (images,)
-    shape = (1, 96, 64) if graph.frontend is None else (PATCH_SAMPLES,)
+    shape = (graph.model.config.patches, 96, 64) if graph.frontend is None else (PATCH_SAMPLES,)
     sound = torch.randn(batch, time, *shape, generator=generator)
     heard = sound if graph.frontend is None else sound / 4
-    if "maskige" not in graph.inputs:
-        return images, heard
-    return images, heard, torch.randn(images.shape, generator=generator)
+    if "past" in graph.inputs:
+        network: Any = graph.model
+        return images, heard, torch.rand(network.start(batch).shape, generator=generator)
+    if "maskige" in graph.inputs:
+        return images, heard, torch.randn(images.shape, generator=generator)
+    return images, heard

@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
-from sonomask.export.graph import Frontend, Graph, example, plain_padding
+from sonomask.export.graph import Frontend, Graph, example, plain_padding, stands_alone
+from sonomask.export.shrink import halve
+from sonomask.inference.onnx_scorer import ALONE
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import write_config
 from sonomask.workspace import atomic_path
@@ -66,6 +68,8 @@ def export(
     frontend: Literal["none", "included", "separate"] = "none",
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
+    attention: bool = False,
+    half: bool = False,
 ) -> Exported:
     """Export a network, check it against torch, and put the folder in place only if both agree.
 
@@ -80,6 +84,8 @@ def export(
         frontend: The log-mel front end: left out, inside the graph, or beside it as a graph of its own.
         size: (height, width) of the images if the size can't be free; the config's unless given.
         overwrite: Replace a folder of this command.
+        attention: Give the attention map of each frame as a second output, where the network has one.
+        half: Store the weights of ONNX in half the bytes (`export.shrink`); the agreement with torch is measured before.
 
     Raises:
         WeightsError: The network can't be exported, or what came out disagrees with it.
@@ -93,13 +99,16 @@ def export(
         )
     if overwrite and Path(out).exists() and not (Path(out) / CONFIG).is_file():
         raise WeightsError(f"{out} exists and is not a model. Give another folder.")
-    graph = Graph(model, Frontend() if frontend == "included" and model.config.listens else None).eval()
+    inside = Frontend() if frontend == "included" and model.config.listens else None
+    graph = Graph(model, inside, attention=attention).eval()
     with _needs_onnx(format), _quiet(), atomic_path(out, overwrite=overwrite) as fresh:
         fresh.mkdir()
         file = fresh / NAMES[format]
         free, difference, span = _write_graph(graph, file, format, size or model.config.image_size)
         if frontend == "separate" and model.config.listens:
             _write_frontend(fresh / FRONTENDS[format], format)
+        if half and format == "onnx":
+            halve(file)
         about = {"free": free, "inputs": list(graph.inputs), "difference": difference}
         config = model.config
         if "size" not in free:
@@ -143,10 +152,11 @@ def _traced(graph: Graph, file: Path, kind: Format, free: Sequence[str], size: t
     picture = dict(axes)
     if "size" in free:
         picture |= {3: STEP * Dim("height", min=1, max=128), 4: STEP * Dim("width", min=1, max=128)}
-    shapes = dict(zip(("images", "sound", "maskige"), (picture, axes, picture)[: len(inputs)], strict=False))
+    third = {0: axes[0]} if graph.model.config.recurrent else picture
+    shapes = dict(zip(("images", "sound", "more"), (picture, axes, third)[: len(inputs)], strict=False))
     with plain_padding(graph):
         program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
-    return _saved(program, file, kind, graph.inputs, "logits")
+    return _saved(program, file, kind, graph.inputs, graph.outputs, alone=stands_alone(graph.model))
 
 
 def _write_frontend(file: Path, kind: Format) -> None:
@@ -154,22 +164,26 @@ def _write_frontend(file: Path, kind: Format) -> None:
     waveform = torch.randn(2, 3, 15_600, generator=torch.Generator().manual_seed(0)) / 4
     axes = {0: Dim("batch", min=1, max=MOST), 1: Dim("time", min=1, max=MOST)}
     program = torch.export.export(frontend, (waveform,), dynamic_shapes={"waveform": axes}, strict=False)
-    run = _saved(program, file, kind, ("waveform",), "logmel")
+    run = _saved(program, file, kind, ("waveform",), ("logmel",))
     difference = float((run(waveform[:1]) - frontend(waveform[:1])).abs().max())
     if difference > TOLERANCE:
         raise WeightsError(f"The front end can't be exported as {kind}: it differs by {difference:.2g}.")
 
 
-def _saved(program: Any, file: Path, kind: Format, inputs: Sequence[str], output: str) -> Run:
+def _saved(
+    program: Any, file: Path, kind: Format, inputs: Sequence[str], outputs: Sequence[str], *, alone: bool = False
+) -> Run:
     if kind == "torch-export":
         torch.export.save(program, file)
-        loaded: Run = torch.export.load(file).module()
-        return loaded
+        loaded = torch.export.load(file).module()
+        return lambda *values: _first(loaded(*values))
     torch.onnx.export(
-        program, (), str(file), dynamo=True, input_names=list(inputs), output_names=[output], opset_version=OPSET,
+        program, (), str(file), dynamo=True, input_names=list(inputs), output_names=list(outputs), opset_version=OPSET,
         external_data=False, verbose=False,
     )  # fmt: skip
-    from sonomask.export.runtime import session
+    if alone:
+        _mark(file, ALONE)
+    from sonomask.inference.onnx_scorer import session
 
     ready = session(file)
 
@@ -178,6 +192,20 @@ def _saved(program: Any, file: Path, kind: Format, inputs: Sequence[str], output
         return torch.from_numpy(ready.run(None, fed)[0])
 
     return run
+
+
+def _first(output: Any) -> Tensor:
+    logits: Tensor = output[0] if isinstance(output, tuple | list) else output
+    return logits
+
+
+def _mark(file: Path, word: str) -> None:
+    """Note a property in the graph's own metadata."""
+    import onnx
+
+    model = onnx.load(str(file))
+    onnx.helper.set_model_props(model, {word: "true"})
+    onnx.save(model, str(file))
 
 
 @torch.inference_mode()
@@ -190,7 +218,7 @@ def _compare(graph: Graph, run: Run, free: Sequence[str], size: tuple[int, int])
     difference, low, high = 0.0, float("inf"), -float("inf")
     for seed, (batch, seconds, picture) in enumerate(shapes, start=1):
         inputs = example(graph, batch, seconds, picture, seed)
-        truth = graph(*inputs)
+        truth = _first(graph(*inputs))
         difference = max(difference, float((run(*inputs) - truth).abs().max()))
         low, high = min(low, float(truth.min())), max(high, float(truth.max()))
     return difference, high - low
@@ -208,7 +236,7 @@ def _needs_onnx(kind: Format) -> Iterator[None]:
             import onnxruntime
             import onnxscript  # noqa: F401
         except ModuleNotFoundError as error:
-            raise MissingExtraError("Export to ONNX", "export") from error
+            raise MissingExtraError("Export to ONNX", "torch") from error
         del onnx, onnxruntime
     yield
 

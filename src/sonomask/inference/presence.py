@@ -2,32 +2,32 @@
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 __all__ = ["calibrate", "evidence", "presence"]
 
 SHARE = 0.01  # of the pixels: a small object still counts, a few stray ones don't
 
 
-def evidence(logits: Float[Tensor, "N H W"]) -> Float[Tensor, " N"]:
+def evidence(logits: Float[np.ndarray, "N H W"]) -> Float[np.ndarray, " N"]:
     """Mean of the highest hundredth of a frame's logits."""
-    flat = logits.flatten(1)
-    return flat.topk(max(1, round(SHARE * flat.shape[1])), dim=1).values.mean(1)
+    flat = logits.reshape(len(logits), -1)
+    count = max(1, round(SHARE * flat.shape[1]))
+    return np.partition(flat, -count, axis=1)[:, -count:].mean(1)
 
 
-def presence(logits: Float[Tensor, "N H W"], fit: Sequence[float]) -> Float[Tensor, " N"]:
+def presence(logits: Float[np.ndarray, "N H W"], fit: Sequence[float]) -> Float[np.ndarray, " N"]:
     """Probability that something seen sounds in a frame: σ(scale · evidence + offset).
 
     Args:
         logits: Of a mask.
         fit: Scale and offset, from `calibrate`.
     """
-    return (fit[0] * evidence(logits) + fit[1]).sigmoid()
+    return 1 / (1 + np.exp(-(fit[0] * evidence(logits) + fit[1])))
 
 
-def calibrate(strength: Float[Tensor, " N"], truth: Bool[Tensor, " N"]) -> tuple[float, float]:
+def calibrate(strength: Float[np.ndarray, " N"], truth: Bool[np.ndarray, " N"]) -> tuple[float, float]:
     """Scale and offset of the logistic curve that fits held-out frames best.
 
     Args:
@@ -41,11 +41,11 @@ def calibrate(strength: Float[Tensor, " N"], truth: Bool[Tensor, " N"]) -> tuple
     """
     if truth.all() or not truth.any():
         raise ValueError("`truth`: expected frames with and without something that sounds.")
-    x = torch.stack([strength.double(), torch.ones(len(strength), dtype=torch.double)], 1)
-    y, w = truth.double(), torch.zeros(2, dtype=torch.double)
+    x = np.stack([strength, np.ones(len(strength))], 1).astype(np.float64)
+    y, w = truth.astype(np.float64), np.zeros(2)
     for _ in range(50):  # Newton's method, a trace of ridge against separable data
-        p = (x @ w).sigmoid()
+        p = 1 / (1 + np.exp(-(x @ w)))
         gradient = x.T @ (p - y) + 1e-3 * w
-        curve = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * torch.eye(2, dtype=torch.double)
-        w = w - torch.linalg.solve(curve, gradient).clamp(-5, 5)
+        curve = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
+        w = w - np.linalg.solve(curve, gradient).clip(-5, 5)
     return float(w[0]), float(w[1])

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torch import Tensor, nn
 
-from sonomask.audio.logmel import HOP, SAMPLE_RATE, Align, patches_at
+from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
-from sonomask.inference.segmenter import Segmenter, reduce
+from sonomask.inference.finish import finish, reduce
+from sonomask.inference.scorer import StreamScorer, as_scorer
+from sonomask.inference.segmenter import check_request
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
 from sonomask.media.live.reader import Picture
@@ -59,8 +59,7 @@ class LiveMasks:
     def labels(self) -> UInt8[np.ndarray, "H W"]:
         """0 where nothing sounds, 1 or the class elsewhere."""
         masks = self.masks
-        labels: np.ndarray = (masks.mask if masks.labels is None else masks.labels)[0].numpy().astype(np.uint8)
-        return labels
+        return (masks.mask if masks.labels is None else masks.labels)[0].astype(np.uint8)
 
     @cached_property
     def share(self) -> float:
@@ -77,7 +76,7 @@ class LiveSegmenter:
     """Marks what sounds in a stream, as fast as it can and no faster than `rate`.
 
     Args:
-        model: With `start` and `step` (the `avs_…` and `avss_…` models).
+        model: A network with `start` and `step` (the `avs_…` and `avss_…` models), or a `scorer.StreamScorer`.
         request: What is asked; its rate is that of masks at most, and that of `FOR_STREAMS` without a request.
         pairing: "model" takes the sound that the model was trained with, which may lie half a second ahead of the picture;
             "end" the 0.96 s that end with the picture, with no wait.
@@ -90,7 +89,7 @@ class LiveSegmenter:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         request: Request | None = None,
         *,
         pairing: Literal["model", "end"] = "model",
@@ -102,11 +101,12 @@ class LiveSegmenter:
             raise ValueError(f"`rate`: expected masks per second, got {request.rate!r}.")  # noqa: TRY004
         if height < 16:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
-        if not hasattr(model, "step"):
-            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")
-        self.segmenter = Segmenter(model, request)
-        self.model: Any = model
-        self.config = self.segmenter.config
+        scorer = as_scorer(model, request.device)
+        if not isinstance(scorer, StreamScorer):
+            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")  # noqa: TRY004
+        check_request(request, scorer.config)
+        self.scorer, self.config, self.request = scorer, scorer.config, request
+        scorer.start()  # tells now what the model can't do
         self.rate, self.height = request.rate, height
         self.align: Align = "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
         self.ahead = AHEAD[self.align] if self.config.listens else 0.0
@@ -120,7 +120,7 @@ class LiveSegmenter:
             MediaError: The source was lost for good.
             WeightsError: The model gives something that isn't a number.
         """
-        past, last = self.model.start(), -math.inf
+        past, last = self.scorer.start(), -math.inf
         while True:
             waiting = feed.take(last + 1 / self.rate - 1e-3, timeout=BEAT)
             if waiting is None:
@@ -133,27 +133,24 @@ class LiveSegmenter:
             last = result.time
             yield result
 
-    @torch.inference_mode()
-    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[Tensor, Any]:
-        images = self.segmenter.prepare(picture.image(self.config.size_of(*picture.size))[None])
-        logmel = None
+    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[np.ndarray, Any]:
+        patch = None
         if self.config.listens:
             start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
-            track = torch.from_numpy(feed.ring.between(start, start + 3))
-            patches = patches_at(track, [picture.time], self.config.patches, start=start, align=self.align)
-            logmel = patches.to(self.segmenter.device)
-        output, past = self.model.step(images, logmel, past, time=picture.time)
-        logits: Tensor = output.logits[0, 0].float()
-        if not torch.isfinite(logits).all():
+            track, count = feed.ring.between(start, start + 3), self.config.patches
+            patch = patches_at(track, [picture.time], count, start=start, align=self.align)[0]
+        logits, past = self.scorer.step(picture.image(self.config.size_of(*picture.size)), patch, past, picture.time)
+        if not np.isfinite(logits).all():
             raise WeightsError(
                 f"The model {self.config.name} gives NaN or infinity at {picture.time:.2f} s. Its weights are damaged, or "
                 "too large for its precision."
             )
         return logits, past
 
-    def _finish(self, waiting: Waiting, logits: Tensor, feed: Feed) -> LiveMasks:
+    def _finish(self, waiting: Waiting, logits: np.ndarray, feed: Feed) -> LiveMasks:
         picture = waiting.picture
-        masks = self.segmenter.finish(picture.time, reduce(logits), _within(picture.size, self.height))
+        size = _within(picture.size, self.height)
+        masks = finish(picture.time, reduce(logits), size, self.config, self.request)
         ready = feed.now()
         result = LiveMasks(masks, picture, waiting.captured, ready, self.config.class_names)
         self.delays.add(result.delay)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sonomask.structures import Output
+from sonomask.batches import Output
 
 
 def binary_cross_entropy(

@@ -93,7 +93,7 @@ def match(
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise MissingExtraError("Training a model that answers with a set of masks", "train") from error
+        raise MissingExtraError("Training a model that answers with a set of masks", "torch") from error
     where = everywhere(parts[:1, None]) if points is None else torch.rand(1, points, 2, device=masks.device)
     logits, y = (at(x[:, None].float(), where.expand(len(x), -1, -1)) for x in (masks, parts))
     count = logits.shape[1]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from sonomask.batches import Output
 from sonomask.models.nets.avs import AVS
 from sonomask.models.nets.world import World
 from sonomask.models.parts.net import Net
 from sonomask.models.parts.tpavi import FusionLevel
-from sonomask.structures import Output
 
 
 def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool = False) -> nn.Module:

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy import ndimage
 
 __all__ = ["Region", "Tracker"]
 
-CORNERS = np.ones((3, 3), bool)  # pixels that touch at a corner are connected
 MIN_AREA = 0.0005  # of the picture: 25 pixels at 224×224; what is smaller is a speck
 MIN_OVERLAP = 0.05  # intersection over union
 
@@ -198,11 +197,15 @@ def _regions(labels: np.ndarray, probability: np.ndarray | None) -> list[Region]
     """Connected regions of each class, without ids."""
     regions = []
     for label in np.flatnonzero(np.bincount(labels.ravel()))[int(not labels.all()) :].tolist():
-        numbered, _ = ndimage.label(labels == label, CORNERS)
-        for number, view in enumerate(ndimage.find_objects(numbered), start=1):
-            mask = numbered[view] == number
-            score = 1.0 if probability is None else float(probability[view][mask].mean())
-            rows, columns = view
-            box = (rows.start, columns.start, rows.stop, columns.stop)
-            regions.append(Region(0, label, box, mask, score))
+        count, numbered, stats, _ = cv2.connectedComponentsWithStats((labels == label).view(np.uint8), connectivity=8)
+        found = []
+        for number in range(1, count):
+            left, top, width, height, _ = stats[number].tolist()
+            mask = numbered[top : top + height, left : left + width] == number
+            score = (
+                1.0 if probability is None else float(probability[top : top + height, left : left + width][mask].mean())
+            )
+            region = Region(0, label, (top, left, top + height, left + width), mask, score)
+            found.append((top, left + int(mask[0].argmax()), region))
+        regions += [region for *_, region in sorted(found, key=lambda item: item[:2])]  # by the first pixel of each
     return regions

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from sonomask.media.reader import VideoReader
 from sonomask.outputs.arrays import write_npz
 from sonomask.outputs.avsbench import write_avsbench
@@ -89,9 +91,9 @@ def moments(tracker: Tracker | None) -> Callable[[Masks], Iterator[Moment]]:
 
     def split(masks: Masks) -> Iterator[Moment]:
         nonlocal index
-        labels = (masks.mask.byte() if masks.labels is None else masks.labels).numpy()
-        probability, sure = masks.probability.numpy(), masks.presence or (None,) * len(masks)
-        for time, own, p, presence in zip(masks.times, labels, probability, sure, strict=True):
+        labels = masks.mask.astype(np.uint8) if masks.labels is None else masks.labels
+        scores = masks.presence or (None,) * len(masks)
+        for time, own, p, presence in zip(masks.times, labels, masks.probability, scores, strict=True):
             index += 1
             regions = () if tracker is None else tracker.update(time, own, p)
             yield Moment(index, time, own, p, presence, regions)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool
-from scipy import ndimage
 
 from sonomask.visualise.style import COLOURS
 
@@ -64,7 +64,7 @@ class Footprint:
         """How much another looks like the same thing, 0 for not at all."""
         if self.label != other.label:
             return 0.0
-        near, beside = (ndimage.binary_dilation(one.cells, np.ones((3, 3), bool)) for one in (self, other))
+        near, beside = (cv2.dilate(one.cells.view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for one in (self, other))
         place = float((near & beside).sum() / max(1, min(near.sum(), beside.sum())))
         if place < SAME_PLACE:
             return 0.0

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from sonomask.api import Progress, class_names, load_fast, output_stem
-from sonomask.errors import WeightsError
+from sonomask.errors import MissingExtraError, WeightsError
+from sonomask.inference.inputs import pictures, sound_of, window_at
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.moment import Job, Moment
 from sonomask.outputs.write import moments
-from sonomask.request import Rate
+from sonomask.request import Rate, Request
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import draw_wave, grid, heated, same_second
 from sonomask.visualise.style import BRIGHT, DIM, GROUND, WHITE, clock, font
@@ -211,13 +211,24 @@ def attention(
         MediaError: The video can't be read, or the picture exists.
         WeightsError: There is no such model, or it has no attention to sound.
     """
-    segmenter = Segmenter(load_fast(model, device), device=device)
-    net = segmenter.model
+    try:
+        import torch
+
+        from sonomask.inference.torch_scorer import TorchScorer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("A picture of attention", "torch") from error
+    scorer = load_fast(model, device, "torch")
+    assert isinstance(scorer, TorchScorer)  # noqa: S101 - for mypy
+    net, config = scorer.model, scorer.config
     stem = output_stem(source, out)
     path = stem.with_name(f"{stem.name}.attention.png")
     with VideoReader(source) as reader, atomic_path(path, overwrite=overwrite) as fresh:
-        frames, images, sound = segmenter.clip(reader, second)
-        maps = net.attention(images, sound) if hasattr(net, "attention") and sound is not None else ()  # type: ignore[operator]
+        window = window_at(reader, config, second)
+        frames = [group[0] for group in window.frames]
+        patches = sound_of(window, [frames], config, Request(rate=1.0), reader.info.source)
+        images = scorer.prepare(pictures([frames]))
+        sound = None if patches is None else torch.from_numpy(patches).to(scorer.place)
+        maps = net.attention(images, sound) if hasattr(net, "attention") and sound is not None else ()
         if not any(level is not None for level in maps):
             raise WeightsError(
                 f"{model or 'The built-in model'}: there is no attention to draw, since only TPAVI attends to sound. Give a "
@@ -226,12 +237,13 @@ def attention(
             )
         with torch.inference_mode():
             logits = net(images, sound).logits[0]
-        Image.fromarray(_attention_grid(reader, frames, maps, logits.float().cpu())).save(fresh)
+        levels = [None if level is None else level[0].float().cpu().numpy() for level in maps]
+        Image.fromarray(_attention_grid(reader, frames, levels, logits.float().cpu().numpy())).save(fresh)
     return path
 
 
 def _attention_grid(
-    reader: VideoReader, frames: Sequence[Frame], maps: Sequence[torch.Tensor | None], logits: torch.Tensor
+    reader: VideoReader, frames: Sequence[Frame], maps: Sequence[np.ndarray | None], logits: np.ndarray
 ) -> np.ndarray:
     height, width = reader.info.height, reader.info.width
     scale = SIDE / max(height, width)
@@ -240,11 +252,11 @@ def _attention_grid(
     rows: list[tuple[str, list[np.ndarray]]] = [("frames", images)]
     for level, map_ in enumerate(maps):
         if map_ is not None:
-            own = same_second(map_[0].float().cpu().numpy())
+            own = same_second(map_)
             rows.append((f"attention, level {level + 1}", [heated(i, h) for i, h in zip(images, own, strict=True)]))
-    labels = (logits[:, 0] > 0).byte() if logits.shape[1] == 1 else logits.argmax(1).byte()
+    labels = (logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)).astype(np.uint8)
     marked = [
         overlay(image, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
-        for image, mask in zip(images, labels.numpy(), strict=True)
+        for image, mask in zip(images, labels, strict=True)
     ]
     return grid([*rows, ("mask", marked)], heads=[clock(frame.time) for frame in frames])

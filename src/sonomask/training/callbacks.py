@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_avg_fn
 
+from sonomask.batches import Batch
 from sonomask.checkpoints.folder import save
-from sonomask.structures import Batch
 
 
 class Checkpoint(Callback):

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sonomask.batches import Batch
 from sonomask.checkpoints.folder import fingerprint
 from sonomask.metrics import metrics_of
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
-from sonomask.structures import Batch, ModelConfig
+from sonomask.structures import ModelConfig
 from sonomask.training.callbacks import panel
 
 Sound = Literal["own", "silence", "noise", "offscreen"]

@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from sonomask.batches import Batch, Output
 from sonomask.checkpoints.backbones import load_backbone
 from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
@@ -17,7 +18,6 @@ from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
 from sonomask.models.catalog import create_model
 from sonomask.models.parts.net import PartName
-from sonomask.structures import Batch, Output
 
 PART_OPTIONS: dict[str, tuple[PartName, float]] = {
     "backbone_rate": ("backbone", 1.0),

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from sonomask.batches import Batch
 from sonomask.models.catalog import create_model
 from sonomask.models.nets.combo import whose
 from sonomask.models.nets.vct import Grouping
 from sonomask.models.parts.mask_decoder import Predictions, class_maps, inside, logits_of
-from sonomask.structures import Batch
 
 TINY = {"width": 32, "queries": 8, "depth": 1, "layers": 4, "audio_hidden": 32, "points": 64}
 COMBO = {"backbone": "resnet18", "audio": "light", **TINY}

@@ -20,10 +20,10 @@ from jaxtyping import Bool
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES, examples_at
+from sonomask.batches import Clip
 from sonomask.data.composed.layers import Actor, Box, CompositeScene, Ground, Voice
 from sonomask.data.composed.library import Library, Picture, Recording, Split
 from sonomask.errors import DatasetError
-from sonomask.structures import Clip
 
 __all__ = ["CompositeRules", "CompositeScenes", "compose", "tree_scene"]
 

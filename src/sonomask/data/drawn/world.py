@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float32, UInt8
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import SAMPLE_RATE, examples, fit
+from sonomask.batches import Clip
 from sonomask.data.drawn.picture import KINDS, Thing, background, paint
 from sonomask.data.drawn.sound import gate, timbre
-from sonomask.structures import Clip
 
 __all__ = ["FRAME", "KINDS", "RULES", "Kind", "Rules", "Scene", "Split", "SyntheticScenes", "category", "scene"]
 

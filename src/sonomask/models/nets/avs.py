@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.batches import Output
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.backbone import LEVELS, Backbone
 from sonomask.models.parts.causal import Past, Traces, per_level
@@ -17,7 +18,7 @@ from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.net import Net, Parts
 from sonomask.models.parts.tpavi import FUSIONS, TPAVI, Add, Fusion, FusionLevel, Pass
 from sonomask.models.record import Figure, ModelRecord
-from sonomask.structures import ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 
 class AVS(Net):

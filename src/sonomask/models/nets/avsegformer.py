@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
+from sonomask.batches import Batch, Output
 from sonomask.losses.masks import cross_entropy, dice_of_squares
 from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.deformable import DeformableEncoder
@@ -16,7 +17,7 @@ from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.transformer import DecoderLayer
 from sonomask.models.record import Figure, ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 MIX = 0.1  # weight of the auxiliary loss
 

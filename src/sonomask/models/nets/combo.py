@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
+from sonomask.batches import Batch, Output
 from sonomask.losses.sets import consistency, set_loss
 from sonomask.models.parts.deformable import DeformableEncoder, sine_position
 from sonomask.models.parts.encoders import audio_encoder
@@ -16,7 +17,7 @@ from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.pixel_decoder import PixelDecoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.record import Figure, ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 CONSISTENCY = 10.0
 """Weight of the consistency between frames, for each prediction but the last."""

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.batches import Output
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.record import ModelRecord
-from sonomask.structures import ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 DEPTHS = {18: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 MEAN = (114.7748 / 255, 107.7354 / 255, 99.4750 / 255)  # what the reference subtracts; it divides by nothing

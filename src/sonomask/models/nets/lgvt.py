@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.batches import Batch, Output
 from sonomask.losses.masks import structure
 from sonomask.models.parts.aspp import DilatedSum
 from sonomask.models.parts.latent import ChannelAttention, LatentInjection, langevin, still_latent
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.record import ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 LATENT = 32
 WIDTH = 32

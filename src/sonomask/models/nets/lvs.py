@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sonomask.batches import Batch, Output
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
 from sonomask.models.record import ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 
 class LVS(Net):

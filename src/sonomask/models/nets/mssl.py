@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.batches import Batch, Output
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
 from sonomask.models.record import ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 SURE = 0.3  # probability from which a class counts as present
 FAR = 1.4  # features of different things should be farther apart than this

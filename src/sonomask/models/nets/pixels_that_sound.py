@@ -8,10 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES
+from sonomask.batches import Output
 from sonomask.errors import MissingExtraError
 from sonomask.models.parts.net import Net, gate
 from sonomask.models.record import ModelRecord
-from sonomask.structures import ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 CELL = 8  # pixels of a side of a cell in which motion is summed
 STEPS = 300  # of the solver
@@ -122,7 +123,7 @@ def _grab_cut(picture: Float[Tensor, "3 H W"], heat: Float[Tensor, "H W"]) -> Fl
     try:
         import cv2
     except ImportError as error:
-        raise MissingExtraError("Pixels that Sound with `refine`", "classical") from error
+        raise MissingExtraError("Pixels that Sound with `refine`", "torch") from error
     import numpy as np
 
     core = heat > 0.5

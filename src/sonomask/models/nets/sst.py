@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 
+from sonomask.batches import Output
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.record import ModelRecord
-from sonomask.structures import ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 BASE = 100.0  # of the sinusoids
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from sonomask.batches import Batch, Output
 from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.record import ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 SOUNDS = 0.5  # a proposal counts as sounding from this IoU with the truth …
 INSIDE = 0.7  # … or this share of it inside the truth

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
+from sonomask.batches import Batch, Output
 from sonomask.losses.sets import set_loss
 from sonomask.models.parts.deformable import DeformableEncoder
 from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
@@ -18,7 +19,7 @@ from sonomask.models.parts.pixel_decoder import PixelDecoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.parts.transformer import Attention
 from sonomask.models.record import Figure, ModelRecord
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 SOUND = 512
 """Channels of VGGish's last map."""

@@ -7,8 +7,9 @@ from typing import ClassVar, Literal, get_args
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sonomask.batches import Batch, Output
 from sonomask.models.parts.tpavi import FusionLevel
-from sonomask.structures import Batch, ModelConfig, Output
+from sonomask.structures import ModelConfig
 
 PartName = Literal["backbone", "audio", "adversary", "pretrained"]
 

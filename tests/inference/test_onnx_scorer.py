@@ -1,9 +1,11 @@
+"""Files that are no graph of ours."""
+
 import json
 
 import pytest
 
 from sonomask.errors import WeightsError
-from sonomask.export.runtime import load_onnx
+from sonomask.inference.loading import load_onnx
 from sonomask.structures import ModelConfig
 
 

@@ -1,0 +1,46 @@
+"""Where models lie on disk: folders with `config.json` and weights, as safetensors, as an ONNX graph, or both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sonomask.errors import MissingExtraError, WeightsError
+
+__all__ = ["BUILT_IN", "CONFIG", "GRAPH", "WEIGHTS", "built_in", "find"]
+
+BUILT_IN = Path(__file__).parents[1] / "pretrained"
+WEIGHTS, CONFIG, GRAPH = "model.safetensors", "config.json", "model.onnx"
+
+
+def built_in() -> list[str]:
+    """Names of the models whose weights came with the package."""
+    return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
+
+
+def find(source: str) -> Path:
+    """The folder of a model, fetched from the Hugging Face hub if it is no name or folder of here.
+
+    Raises:
+        WeightsError: There is no such model.
+        MissingExtraError: It is to be fetched, and the hub's client is not installed.
+    """
+    if source in built_in():
+        return BUILT_IN / source
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise WeightsError(
+            f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "
+            "repository 'owner/name'. A reference checkpoint becomes a folder by `sonomask convert`."
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("A model from the Hugging Face hub", "torch") from error
+    try:
+        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG, GRAPH]))
+    except Exception as error:  # the hub's own tree of errors differs between its versions
+        raise WeightsError(
+            f"{source}: neither a folder here nor a hub repository that can be read ({error})."
+        ) from error

@@ -1,0 +1,74 @@
+"""From a model's maps to masks at the size of the video."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.inference.presence import presence
+from sonomask.request import Request
+from sonomask.structures import Masks, ModelConfig
+
+__all__ = ["Maps", "finish", "reduce"]
+
+
+class Maps(NamedTuple):
+    """What is kept of a frame until its turn comes.
+
+    Attributes:
+        scores: Logits of a mask; of a semantic model log-probabilities of the classes below.
+        classes: The background and each class that is the best somewhere; None for a mask.
+        attention: The frame's attention map, if it was asked for and there is one.
+    """
+
+    scores: Float32[np.ndarray, "k H W"]
+    classes: UInt8[np.ndarray, " k"] | None = None
+    attention: Float32[np.ndarray, "_h _w"] | None = None
+
+
+def reduce(logits: Float32[np.ndarray, "K H W"], attention: Float32[np.ndarray, "_h _w"] | None = None) -> Maps:
+    """The part of a frame's logits that its mask depends on, so that hundreds of frames of 71 classes fit into memory."""
+    if len(logits) == 1:
+        return Maps(logits, None, attention)
+    found = np.unique(logits.argmax(0))
+    classes = np.concatenate([[0], found[found > 0]])
+    top = logits.max(0)
+    scores = logits[classes] - (top + np.log(np.exp(logits - top).sum(0)))
+    return Maps(scores, classes.astype(np.uint8), attention)
+
+
+def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, request: Request) -> Masks:
+    """The masks of one frame.
+
+    Logits are interpolated, not probabilities: those are nearly 0 or 1, so that an edge between them would sit on the
+    model's coarse pixels, while logits tell where between two pixels it runs.
+
+    Args:
+        time: Of the frame, in seconds.
+        maps: Of the frame.
+        size: Height and width of the masks.
+        config: Of the model.
+        request: What is asked.
+    """
+    attention = None if maps.attention is None else maps.attention[None]
+    given = request.threshold
+    full = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores])
+    if maps.classes is None:
+        score = None if config.presence is None else float(presence(maps.scores, config.presence)[0])
+        empty = score is not None and score < request.min_presence
+        probability = np.zeros_like(full) if empty else _sigmoid(full)
+        threshold = config.threshold if given is None else given
+        return Masks((time,), probability, threshold, None, None if score is None else (score,), attention)
+    probability = 1 - np.exp(full[:1])
+    labels = maps.classes[full.argmax(0)][None]
+    if given is not None:
+        labels = labels * (probability > given)
+    return Masks((time,), probability, 0.5 if given is None else given, labels, None, attention)
+
+
+def _sigmoid(logits: Float32[np.ndarray, "1 H W"]) -> Float32[np.ndarray, "1 H W"]:
+    with np.errstate(over="ignore"):  # e^-x of a logit far below 0 is infinite, and its probability 0
+        return 1 / (1 + np.exp(-logits))

@@ -1,0 +1,99 @@
+"""What a model is to see and hear: windows of a video, pictures as arrays, the sound that belongs to each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.audio.spectrum import PATCH_SECONDS, Align, patches_at
+from sonomask.errors import MediaError
+from sonomask.media.reader import Frame, VideoReader
+from sonomask.media.windows import Window, windows
+from sonomask.request import Request
+from sonomask.structures import ModelConfig
+
+__all__ = ["check_sound", "cut", "normalised", "pictures", "sound_of", "window_at"]
+
+
+def check_sound(reader: VideoReader, config: ModelConfig) -> None:
+    """Make sure that a model that listens has something to listen to.
+
+    Raises:
+        MediaError: It has not.
+    """
+    if config.listens and not reader.info.has_audio:
+        raise MediaError(
+            f"{reader.info.source}: has no sound stream, and the model {config.name} listens. "
+            "Add sound, or use a model with fusion `none`."
+        )
+
+
+def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Iterator[Window]:
+    """The windows of a video, with frames at the model's size.
+
+    Raises:
+        MediaError: The video can't be read, or has no sound and the model listens.
+    """
+    check_sound(reader, config)
+    size = config.size_of(reader.info.height, reader.info.width)
+    rate = request.rate if isinstance(request.rate, str) else max(1.0, request.rate)
+    yield from windows(reader, rate=rate, seconds=config.clip_length, size=size)
+
+
+def window_at(reader: VideoReader, config: ModelConfig, second: float) -> Window:
+    """The window that holds a moment, with one frame in each second; beyond the end, the last window.
+
+    Raises:
+        MediaError: The video can't be read, or has no sound and the model listens.
+    """
+    check_sound(reader, config)
+    found: Window | None = None
+    size = config.size_of(reader.info.height, reader.info.width)
+    for window in windows(reader, rate=1.0, seconds=config.clip_length, size=size):
+        found = window
+        if second < window.first + len(window.frames):
+            break
+    if found is None:
+        raise MediaError(f"{reader.info.source}: nothing in it can be shown. Is the file complete?")
+    return found
+
+
+def pictures(clips: Sequence[Sequence[Frame]]) -> UInt8[np.ndarray, "B T H W 3"]:
+    """The frames of clips of one length."""
+    return np.stack([[frame.image for frame in clip] for clip in clips])
+
+
+def normalised(images: UInt8[np.ndarray, "*N H W 3"], config: ModelConfig) -> Float32[np.ndarray, "*N 3 H W"]:
+    """RGB pictures as a network takes them."""
+    mean, std = (np.array(values, np.float32) for values in (config.mean, config.std))
+    scaled = (images / np.float32(255) - mean) / std
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
+
+
+def sound_of(
+    window: Window, clips: Sequence[Sequence[Frame]], config: ModelConfig, request: Request, source: str
+) -> Float32[np.ndarray, "B T P 96 64"] | None:
+    """The log-mel patches of each frame, the latest first, by the model's pairing; None for a model that does not listen.
+
+    Raises:
+        MediaError: The sound holds something that isn't a number.
+    """
+    if not config.listens:
+        return None
+    if window.waveform is None or not np.isfinite(window.waveform).all():
+        raise MediaError(
+            f"{source}: its sound near {window.first} s holds NaN or infinity. Decode it to 16-bit wav and mux again."
+        )
+    pairing = "avsbench" if request.rate == "avsbench" and not config.recurrent else config.pairing
+    if pairing == "avsbench" and not config.dense:
+        # patch i starts 0.96·i s into the clip; copies of a last second share its patch
+        last = len(window.frames) - window.repeated - 1
+        ends = [window.first + PATCH_SECONDS * (min(i, last) + 1) for i in range(len(window.frames))]
+        times = ends * len(clips)
+    else:
+        times = [frame.time for clip in clips for frame in clip]
+    align: Align = "centre" if pairing == "centre" else "end"
+    patches = patches_at(window.waveform, times, config.patches, start=window.waveform_start, align=align)
+    return patches.reshape(len(clips), -1, *patches.shape[1:])

@@ -1,0 +1,105 @@
+"""Models by name, ready to run, with the engine that this machine has."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from sonomask.checkpoints.places import CONFIG, GRAPH, WEIGHTS, find
+from sonomask.errors import MissingExtraError, WeightsError
+from sonomask.inference.onnx_scorer import OnnxScorer
+from sonomask.inference.scorer import Scorer
+from sonomask.safe_reading.config import read_config
+
+__all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "load_fast", "load_onnx"]
+
+Backend: TypeAlias = Literal["auto", "torch", "onnx"]
+
+DEFAULT_MODEL = "world_duo.real"  # in the package
+
+
+def load_fast(
+    model: str | Path | None = None, device: str = "auto", backend: Backend = "auto", threads: int = 0
+) -> Scorer:
+    """A model by name, folder or `.onnx` file (the built-in one if None), on its device and fit for inference.
+
+    Args:
+        model: A file that ends with `.onnx` is run by ONNX Runtime in any case.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps"; ONNX Runtime takes the CPU.
+        backend: "auto" takes ONNX Runtime where the model comes as a graph and no accelerator is asked for or found, else
+            torch.
+        threads: Of one operation on a CPU; 0 for the engine's own choice.
+
+    Raises:
+        WeightsError: There is no such model, or it has no graph.
+        ValueError: There is no such device.
+        MissingExtraError: The engine is not installed.
+    """
+    source = str(DEFAULT_MODEL if model is None else model)
+    if source.endswith(".onnx"):
+        return load_onnx(source, threads)
+    graph = graph_of(source)
+    if backend == "onnx" or (backend == "auto" and graph is not None and _cpu_suffices(device)):
+        if device not in ("auto", "cpu"):
+            raise ValueError(
+                f"`device`: expected 'auto' or 'cpu' for ONNX Runtime, got {device!r}. Use --backend torch."
+            )
+        if graph is None:
+            raise WeightsError(f"{source}: comes without {GRAPH}. `sonomask export` writes one.")
+        return load_onnx(graph, threads)
+    try:
+        from sonomask.checkpoints.folder import load
+        from sonomask.inference.torch_scorer import TorchScorer, choose_device
+        from sonomask.models.optimize import optimize
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"The model {source} on {device}" if graph else f"The model {source}", "torch"
+        ) from error
+    return TorchScorer(optimize(load(source, choose_device(device)), in_place=True), device, threads)
+
+
+def load_onnx(file: str | Path, threads: int = 0) -> OnnxScorer:
+    """A model from `model.onnx` with its `config.json` beside it.
+
+    Raises:
+        WeightsError: A file is missing or is not what it should be.
+    """
+    file = Path(file)
+    if not file.is_file() or not file.with_name(CONFIG).is_file():
+        raise WeightsError(f"{file}: expected a graph with config.json beside it. `sonomask export` writes both.")
+    return OnnxScorer(file, read_config(file.with_name(CONFIG)), threads)
+
+
+def fingerprint(model: str, scorer: Scorer) -> str:
+    """Twelve hexadecimal digits that change when any weight or the engine does."""
+    try:
+        path = scorer.file if isinstance(scorer, OnnxScorer) else find(model) / WEIGHTS
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except WeightsError:  # a model that needs no weights
+        return hashlib.sha256(model.encode()).hexdigest()[:12]
+
+
+def graph_of(source: str) -> Path | None:
+    """The ONNX graph of a model that is on this machine, if it has one."""
+    try:
+        path = find(source) / GRAPH
+    except (WeightsError, MissingExtraError):
+        return None
+    return path if path.is_file() else None
+
+
+def _cpu_suffices(device: str) -> bool:
+    """Whether there is no accelerator for torch to use, told without importing it."""
+    if device != "auto":
+        return device == "cpu"
+    if find_spec("torch") is None:
+        return True
+    if sys.platform == "darwin":  # torch knows Metal
+        return False
+    driver = Path("/dev/nvidiactl"), Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32/nvcuda.dll")
+    return not any(path.exists() for path in driver)

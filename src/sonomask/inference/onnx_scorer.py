@@ -1,0 +1,150 @@
+"""Runs an exported model with ONNX Runtime on the CPU; torch is not needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.errors import WeightsError
+from sonomask.inference.inputs import normalised
+from sonomask.inference.scorer import Scored
+from sonomask.structures import ModelConfig
+
+__all__ = ["ALONE", "OnnxScorer", "session"]
+
+ALONE = "frames_alone"  # in the metadata of a graph whose frames know nothing of one another
+
+
+def session(file: Path, threads: int = 0) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Args:
+        file: A graph.
+        threads: Of one operation; 0 for as many as there are cores.
+
+    Raises:
+        WeightsError: The file is no such graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base but Exception
+        raise WeightsError(f"{file}: can't be read as an ONNX graph ({error}). Export it again.") from error
+
+
+def _unpacked(graph: bytes, config: ModelConfig, threads: int) -> OnnxScorer:
+    """A scorer that came from another process or machine."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(graph)
+        return OnnxScorer(file, config, threads)
+
+
+class OnnxScorer:
+    """See `scorer.StreamScorer`.
+
+    A graph streams if it is recurrent, or if its frames know nothing of one another, which `export` notes in it.
+
+    Args:
+        file: A `model.onnx` that `sonomask export` wrote, without the front end inside.
+        config: What lies beside it.
+        threads: See `session`.
+
+    Raises:
+        WeightsError: The file is no graph, or its inputs and outputs are not those of the config.
+    """
+
+    device = "cpu"
+
+    def __init__(self, file: Path, config: ModelConfig, threads: int = 0) -> None:
+        self.file, self.config, self.threads, self.session = file, config, threads, session(file, threads)
+        names = [entry.name for entry in self.session.get_inputs()]
+        wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige, *["past"] * config.recurrent]
+        if names != wanted:
+            raise WeightsError(
+                f"{file}: expected a graph that takes {', '.join(wanted)}, it takes {', '.join(names)}. "
+                "Export it with --frontend none or separate; one with the front end inside is for other programs."
+            )
+        self.outputs = [entry.name for entry in self.session.get_outputs()]
+        channels = self.session.get_outputs()[0].shape[2:3]
+        if channels != [config.num_classes]:
+            raise WeightsError(
+                f"{file}: expected logits of {config.num_classes} classes (`num_classes` in config.json), "
+                f"the graph gives {channels}."
+            )
+
+    def to(self, device: str) -> OnnxScorer:
+        """Itself: there is no other device.
+
+        Raises:
+            ValueError: Another one was asked for.
+        """
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"`device`: expected 'auto' or 'cpu' for ONNX Runtime, got {device!r}.")
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (self.file.read_bytes(), self.config, self.threads)
+
+    def __call__(
+        self,
+        pictures: UInt8[np.ndarray, "B T H W 3"],
+        logmel: Float32[np.ndarray, "B T P 96 64"] | None,
+        maskige: UInt8[np.ndarray, "B T H W 3"] | None = None,
+        *,
+        attention: bool = False,
+        past: Float32[np.ndarray, "B _S"] | None = None,
+    ) -> Scored:
+        """Scores of clips; attention maps of a graph that gives them."""
+        fed = {"images": normalised(pictures, self.config)}
+        if logmel is not None:
+            fed["logmel"] = logmel
+        if maskige is not None:
+            fed["maskige"] = normalised(maskige, self.config)
+        if self.config.recurrent:
+            fed["past"] = self._beginning(len(pictures)) if past is None else past
+        names = [name for name in self.outputs if name != "attention" or attention]
+        try:
+            found = dict(zip(names, self.session.run(names, fed), strict=True))
+            return Scored(found["logits"], found.get("attention"), found.get("onward"))
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            text = " ".join(str(error).split())[:200]
+            if "allocate memory" in text or "bad_alloc" in text:
+                raise MemoryError(text) from error
+            raise WeightsError(f"{self.file}: takes no clip of shape {pictures.shape} ({text}).") from error
+
+    def _beginning(self, streams: int) -> Float32[np.ndarray, "B _S"]:
+        (width,) = (entry.shape[1] for entry in self.session.get_inputs() if entry.name == "past")
+        return np.zeros((streams, width), np.float32)
+
+    def start(self) -> Float32[np.ndarray, "1 _S"] | None:
+        """The empty past of a stream.
+
+        Raises:
+            ValueError: The graph has no streaming form.
+        """
+        if self.config.recurrent:
+            return self._beginning(1)
+        if self.session.get_modelmeta().custom_metadata_map.get(ALONE) != "true":
+            raise ValueError(f"`model`: {self.file} has no streaming form. Use --backend torch.")
+        return None
+
+    def step(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"],
+        logmel: Float32[np.ndarray, "P 96 64"] | None,
+        past: Float32[np.ndarray, "1 _S"] | None,
+        time: float,
+    ) -> tuple[Float32[np.ndarray, "K H W"], Float32[np.ndarray, "1 _S"] | None]:
+        """Logits of a stream's next frame, and the past for the step after it."""
+        del time
+        scored = self(picture[None, None], None if logmel is None else logmel[None, None], past=past)
+        return scored.logits[0, 0], scored.past

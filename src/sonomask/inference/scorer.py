@@ -1,0 +1,113 @@
+"""What runs a model: frames and log-mel patches in, logits out, NumPy arrays at the border.
+
+Two scorers stand behind this protocol: `onnx_scorer` on ONNX Runtime, which needs nothing else, and `torch_scorer` for every
+model of the catalogue, in the extra `torch`. Whatever else has these members can be handed to a `Segmenter` too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.structures import ModelConfig
+
+__all__ = ["Scored", "Scorer", "StreamScorer", "as_scorer"]
+
+
+class Scored(NamedTuple):
+    """What a model says of some clips.
+
+    Attributes:
+        logits: One score per pixel and class, at the size of the pictures.
+        attention: The attention map of each frame, 0 to 1; None if it was not asked for, or the model has none.
+        past: Of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
+    """
+
+    logits: Float32[np.ndarray, "B T K H W"]
+    attention: Float32[np.ndarray, "B T _h _w"] | None = None
+    past: Float32[np.ndarray, "B _S"] | None = None
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model that is ready to run.
+
+    Attributes:
+        config: What a user of its weights must know.
+        device: Name of where it runs.
+    """
+
+    config: ModelConfig
+    device: str
+
+    def __call__(
+        self,
+        pictures: UInt8[np.ndarray, "B T H W 3"],
+        logmel: Float32[np.ndarray, "B T P 96 64"] | None,
+        maskige: UInt8[np.ndarray, "B T H W 3"] | None = None,
+        *,
+        attention: bool = False,
+        past: Float32[np.ndarray, "B _S"] | None = None,
+    ) -> Scored:
+        """Scores of clips.
+
+        Args:
+            pictures: RGB, of a size that the model takes.
+            logmel: The patches of each frame; None for a model that does not listen.
+            maskige: The second picture of each frame, for a model that reads one.
+            attention: Whether attention maps are wanted.
+            past: Of a recurrent model, from the clip before; None at the beginning of a video.
+
+        Raises:
+            MemoryError: The device has too little memory for so many clips.
+        """
+        ...
+
+    def to(self, device: str) -> Scorer:
+        """The model on another device.
+
+        Raises:
+            ValueError: There is no such device here.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamScorer(Scorer, Protocol):
+    """A model with a streaming form."""
+
+    def start(self) -> Any:
+        """The empty past of a stream."""
+        ...
+
+    def step(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"],
+        logmel: Float32[np.ndarray, "P 96 64"] | None,
+        past: Any,
+        time: float,
+    ) -> tuple[Float32[np.ndarray, "K H W"], Any]:
+        """Logits of a stream's next frame, and the past for the step after it.
+
+        Args:
+            picture: RGB, of the model's size.
+            logmel: Its patches.
+            past: From `start`, or from the step before.
+            time: Seconds, later than the step before.
+        """
+        ...
+
+
+def as_scorer(model: Any, device: str = "auto") -> Scorer:
+    """A scorer on that device: the one given, or one around a network of torch.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    if isinstance(model, Scorer):
+        return model.to(device)
+    from sonomask.inference.torch_scorer import TorchScorer
+
+    return TorchScorer(model, device)

@@ -1,0 +1,135 @@
+"""Runs a network of torch on a CPU, CUDA or MPS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from sonomask.inference.attention import Watch
+from sonomask.inference.scorer import Scored
+from sonomask.structures import ModelConfig
+
+__all__ = ["TorchScorer", "choose_device"]
+
+
+class TorchScorer:
+    """See `scorer.StreamScorer`; only a network with `start` and `step` streams.
+
+    Args:
+        model: In the interface of `docs/design.md`, with its `config`; moved to the device and put in eval mode.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
+        threads: Of one operation on a CPU, for the whole process; 0 for torch's own choice.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+
+    def __init__(self, model: nn.Module, device: str = "auto", threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.threads = threads
+        self.place = choose_device(device)
+        network: Any = model.to(self.place).eval()
+        self.model = network
+        self.config: ModelConfig = network.config
+        self.device = str(self.place)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        pictures: UInt8[np.ndarray, "B T H W 3"],
+        logmel: Float32[np.ndarray, "B T P 96 64"] | None,
+        maskige: UInt8[np.ndarray, "B T H W 3"] | None = None,
+        *,
+        attention: bool = False,
+        past: Float32[np.ndarray, "B _S"] | None = None,
+    ) -> Scored:
+        """Scores of clips."""
+        with self._memory():
+            images, sound = self.prepare(pictures), None if logmel is None else torch.from_numpy(logmel).to(self.place)
+            more = {} if maskige is None else {"maskige": self.prepare(maskige)}
+            if past is not None:
+                more["past"] = torch.from_numpy(past).to(self.place)
+            if not attention:
+                output = self.model(images, sound, **more)
+                return Scored(_array(output.logits), None, None if output.past is None else _array(output.past))
+            with Watch(self.model) as watch:
+                output = self.model(images, sound, **more)
+            maps, onward = watch.maps(), output.past
+            rest = (None if x is None else _array(x) for x in (maps, onward))
+            return Scored(_array(output.logits), *rest)
+
+    def to(self, device: str) -> TorchScorer:
+        """The same network on another device."""
+        return TorchScorer(self.model, device, self.threads)
+
+    def start(self) -> Any:
+        """The empty past of a stream.
+
+        Raises:
+            ValueError: The network has no streaming form.
+        """
+        if not hasattr(self.model, "step"):
+            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")
+        return self.model.start()
+
+    @torch.inference_mode()
+    def step(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"],
+        logmel: Float32[np.ndarray, "P 96 64"] | None,
+        past: Any,
+        time: float,
+    ) -> tuple[Float32[np.ndarray, "K H W"], Any]:
+        """Logits of a stream's next frame, and the past for the step after it."""
+        sound = None if logmel is None else torch.from_numpy(logmel[None]).to(self.place)
+        output, past = self.model.step(self.prepare(picture[None]), sound, past, time=time)
+        return _array(output.logits[0, 0]), past
+
+    def prepare(self, pictures: UInt8[np.ndarray, "*N H W 3"]) -> Float[Tensor, "*N 3 H W"]:
+        """RGB pictures as the network takes them, on its device."""
+        images = torch.from_numpy(pictures).to(self.place).movedim(-1, -3) / 255
+        mean, std = (torch.tensor(v, device=self.place)[:, None, None] for v in (self.config.mean, self.config.std))
+        return (images - mean) / std
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """One kind of error where memory is too small, whatever the device."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            if self.place.type == "cuda":
+                torch.cuda.empty_cache()
+            raise MemoryError(str(error)) from error
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, here in present.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    beyond = device is not None and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if device is None or not present.get(device.type, False) or beyond:
+        here = ", ".join(kind for kind, is_here in present.items() if is_here)
+        raise ValueError(f"`device`: expected 'auto' or one that is here ({here}), got {name!r}.")
+    return device

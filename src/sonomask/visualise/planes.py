@@ -1,0 +1,157 @@
+"""The overlay drawn on a decoded frame's own planes: no way to RGB and back.
+
+Y is at full size, U and V at half of it each way (4:2:0). All that is drawn is linear in the colours, so it can be said in Y,
+U and V as well: darken by `SHADE` around black, mix with `OPACITY`, set a line. Only the box around the mask is drawn in; the
+rest is one look-up for each plane. What depends on the mask alone is made once and serves every frame that shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from sonomask.visualise.overlay import LINE, OPACITY, SHADE
+from sonomask.visualise.style import class_colours
+
+__all__ = ["Colours", "Marks", "Planes", "overlay_planes"]
+
+Planes: TypeAlias = tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "h2 w2"], UInt8[np.ndarray, "h2 w2"]]
+
+LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # of red and blue
+DARK = 1 / 6  # brightness that is left under the dark line around a mask
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How a video's numbers say colours.
+
+    Attributes:
+        matrix: From RGB to Y, U and V.
+        full: Whether Y runs from 0 to 255, not from 16 to 235.
+    """
+
+    matrix: Literal["bt601", "bt709", "bt2020"] = "bt709"
+    full: bool = False
+
+    @property
+    def black(self) -> int:
+        """Y of black."""
+        return 0 if self.full else 16
+
+    def of(self, rgb: UInt8[np.ndarray, "3"]) -> tuple[float, float, float]:
+        """Y, U and V of a colour."""
+        red, green, blue = (float(value) / 255 for value in rgb)
+        kr, kb = LUMA[self.matrix]
+        y = kr * red + (1 - kr - kb) * green + kb * blue
+        u, v = (blue - y) / (2 - 2 * kb), (red - y) / (2 - 2 * kr)
+        luma, chroma = (255, 255) if self.full else (219, 224)
+        return self.black + luma * y, 128 + chroma * u, 128 + chroma * v
+
+
+class Marks:
+    """What depends on a mask alone.
+
+    Args:
+        labels: A mask, or the class of each pixel, 0 where nothing sounds.
+        colours: Of the video.
+    """
+
+    def __init__(self, labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], colours: Colours) -> None:
+        labels = labels.view(np.uint8) if labels.dtype == bool else labels
+        self.size = labels.shape
+        width = max(1, round(min(labels.shape) / LINE))
+        rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
+        self.boxes: tuple[tuple[slice, slice], ...] = ()
+        if not len(rows):
+            return
+        top, left = ((max(0, int(found[0]) - width)) // 2 * 2 for found in (rows, columns))
+        bottom, right = (
+            min(n, int(found[-1]) + 1 + width) for n, found in zip(labels.shape, (rows, columns), strict=True)
+        )
+        bottom, right = min(labels.shape[0], bottom + bottom % 2), min(labels.shape[1], right + right % 2)
+        part = np.ascontiguousarray(labels[top:bottom, left:right])
+        half = slice(top // 2, (bottom + 1) // 2), slice(left // 2, (right + 1) // 2)
+        self.boxes = ((slice(top, bottom), slice(left, right)), half, half)
+        self.layers = _layers(part, width, colours)
+
+
+def _layers(part: np.ndarray, width: int, colours: Colours) -> list[list[tuple[np.ndarray, np.ndarray | int]]]:
+    """For each plane (look-up table or value, where it is drawn as 0 and 255), in the order of drawing."""
+    layers: list[list[tuple[np.ndarray, np.ndarray | int]]] = [[], [], []]
+
+    def add(where: np.ndarray, tables: list[np.ndarray | int]) -> None:
+        small = _halved(where)
+        for plane, table in enumerate(tables):
+            layers[plane].append((where if plane == 0 else small, table))
+
+    palette, values = class_colours(int(part.max()) + 1), np.arange(256)
+    for label in (np.flatnonzero(np.bincount(part.ravel())[1:]) + 1).tolist():
+        own = _mask(part == label)
+        fill, light = palette[label], (255 + palette[label].astype(np.uint16)) // 2
+        add(own, [_table(values * (1 - OPACITY) + OPACITY * value) for value in colours.of(fill)])
+        inner = cv2.subtract(own, _shrunk(own, width))
+        add(inner, [round(value) for value in colours.of(light.astype(np.uint8))])
+    inside = _mask(part > 0)
+    outer = cv2.subtract(_grown(inside, width), inside)
+    black = (colours.black, 128, 128)
+    add(outer, [_table(start + (values - start) * SHADE * DARK) for start in black])
+    return layers
+
+
+def _mask(where: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+    """255 where it is true."""
+    return where.view(np.uint8) * np.uint8(255)
+
+
+def _table(values: np.ndarray) -> UInt8[np.ndarray, "256"]:
+    return np.asarray(values.round().clip(0, 255), np.uint8)
+
+
+def _shrunk(mask: np.ndarray, width: int) -> np.ndarray:
+    """Without the pixels that have another one within `width` in their row or column."""
+    across, down = (cv2.erode(mask, np.ones(size, np.uint8)) for size in ((1, 2 * width + 1), (2 * width + 1, 1)))
+    return cv2.min(across, down)
+
+
+def _grown(mask: np.ndarray, width: int) -> np.ndarray:
+    across, down = (cv2.dilate(mask, np.ones(size, np.uint8)) for size in ((1, 2 * width + 1), (2 * width + 1, 1)))
+    return cv2.max(across, down)
+
+
+def _halved(mask: np.ndarray) -> np.ndarray:
+    """Where at least half of the four pixels of a colour sample are masked."""
+    even = cv2.copyMakeBorder(mask, 0, mask.shape[0] % 2, 0, mask.shape[1] % 2, cv2.BORDER_REPLICATE)
+    small = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return _mask(small > 127)
+
+
+def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: Colours) -> None:
+    """Write a frame with what sounds filled and outlined, and the rest darker, into other planes of the same size.
+
+    Args:
+        source: Y, U and V of the frame, which stays as it is.
+        target: Y, U and V that are written.
+        marks: Of the mask that the frame shows.
+        colours: Of the video.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    if source[0].shape != marks.size or target[0].shape != marks.size:
+        raise ValueError(f"`marks`: expected a mask of {source[0].shape} like the picture, got {marks.size}.")
+    for plane, (before, after, black) in enumerate(zip(source, target, (colours.black, 128, 128), strict=True)):
+        shade = _table(black + (np.arange(256) - black) * SHADE)
+        cv2.LUT(before, shade, dst=after)
+        if not marks.boxes:
+            continue
+        box = marks.boxes[plane]
+        part, view = before[box], after[box]
+        for where, table in marks.layers[plane]:
+            if isinstance(table, int):
+                view[where > 0] = table
+            else:
+                cv2.copyTo(cv2.LUT(part, table), where, view)
