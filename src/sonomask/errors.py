@@ -4,13 +4,14 @@
     ├── MediaError           a video, picture or sound
     ├── DatasetError         a data set on disk
     ├── WeightsError         a checkpoint or a model's configuration
+    ├── TrainingError        a training run that can't go on as asked
     └── MissingExtraError    an optional dependency is not installed
 
 A wrong argument is a plain `ValueError`. Each message is one sentence or two: what was expected, what came, what to do.
 The command line prints it as one line and exits with 2.
 """
 
-__all__ = ["DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"]
+__all__ = ["DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "TrainingError", "WeightsError"]
 
 
 class SonomaskError(Exception):
@@ -27,6 +28,10 @@ class DatasetError(SonomaskError):
 
 class WeightsError(SonomaskError):
     """A checkpoint or a model's configuration is not one that this package knows."""
+
+
+class TrainingError(SonomaskError):
+    """A training run can't start, go on or be resumed as asked."""
 
 
 class MissingExtraError(SonomaskError):

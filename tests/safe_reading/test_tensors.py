@@ -18,7 +18,7 @@ HOSTILE = {
     "a long name": (b"ctorch\n" + b"e" * 100_000 + b"\n.", "a name of 100005 characters"),
     "a long method": (b"X\xa0\x86\x01\x00" + b"e" * 100_000 + b")R.", "not callable"),
     "a value that doubles": (TWICE + b")R.", "not callable"),
-    "a class that doubles": (TWICE + b")\x81.", "NEWOBJ"),
+    "a class that doubles": (TWICE + b")\x81.", "calling a tuple"),
     "nests": (b"}" + NESTS + b"Ns.", "exhaust"),
     "a key whose hash takes for ever": (b"}" + TWICE + b"Ns.", "tuple as a key"),
     "memory by a number": (b"c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x02\x85R.", "__builtin__.bytearray"),

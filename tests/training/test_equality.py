@@ -29,7 +29,7 @@ def module(subset, backbone="resnet18"):
     for fuse in made.model.fusion:
         torch.nn.init.ones_(fuse.bn.weight)
     made = made.double().train()
-    made._keep_still()
+    made._freeze()
     return made
 
 

@@ -12,15 +12,18 @@ from typing import Any
 
 from torch import Tensor
 
-from sonomask.checkpoints.files import read_checkpoint, split_pca
+from sonomask.checkpoints.files import flat_tensors, read_checkpoint, read_content, split_pca
 from sonomask.checkpoints.folder import fill, save
 from sonomask.checkpoints.published import readers
 from sonomask.checkpoints.published.layout import Fusion, Hints, Layout
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model
 from sonomask.models.parts.net import Net
+from sonomask.safe_reading.config import parse_config
 
-__all__ = ["convert", "convert_state", "recognise"]
+__all__ = ["OWN", "convert", "convert_state", "recognise"]
+
+OWN = "sonomask"  # where our training keeps the model's config in its checkpoints
 
 
 def convert(
@@ -34,10 +37,21 @@ def convert(
         fusion: AVSBench's only: what it was trained with.
         vggish: AVSBench's only: VGGish's file, which it keeps apart. Without it the model takes embeddings (`decode`) only.
 
+    A `last.ckpt` of `sonomask train` becomes the folder of its model too.
+
     Raises:
         WeightsError: The file is no such checkpoint, or does not fit; says which keys.
     """
-    tensors = read_checkpoint(checkpoint)
+    if Path(checkpoint).is_dir():
+        raise WeightsError(
+            f"{checkpoint}: expected a file, got a folder. A model folder needs no converting: --model {checkpoint}."
+        )
+    content = read_content(checkpoint)
+    if isinstance(content, Mapping) and isinstance(content.get(OWN), str):
+        own = _trained(content, source=str(checkpoint))
+        save(own, out)
+        return own
+    tensors = flat_tensors(content, source=str(checkpoint))
     model = convert_state(tensors, fusion=fusion, source=str(checkpoint), listens=vggish is not None)
     encoder = model.part("audio")
     if vggish is not None and encoder is not None:
@@ -90,3 +104,13 @@ def recognise(
             f"{len(tensors)} tensors such as {some}."
         )
     return layout
+
+
+def _trained(content: Mapping[str, Any], *, source: str) -> Net:
+    """The model of a checkpoint of our own training."""
+    config = parse_config(content[OWN], source=source)
+    model = create_model(config.name, **config.options)
+    model.config = config
+    tensors = flat_tensors(content, source=source)
+    fill(model, {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}, source=source)
+    return model

@@ -85,8 +85,8 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     """A model ready to use, in eval mode.
 
     Args:
-        source: Name of a built-in model (`built_in()`), a folder, or a repository of the Hugging Face hub as
-            "owner/name"; a hub is asked only if there is no such folder.
+        source: Name of a built-in model (`built_in()`), a folder, the folder of a training run (its best model), or a
+            repository of the Hugging Face hub as "owner/name"; a hub is asked only if there is no such folder.
         device: Where to put it.
 
     Raises:

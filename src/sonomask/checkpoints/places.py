@@ -6,10 +6,11 @@ from pathlib import Path
 
 from sonomask.errors import MissingExtraError, WeightsError
 
-__all__ = ["BUILT_IN", "CONFIG", "GRAPH", "WEIGHTS", "built_in", "find"]
+__all__ = ["BEST", "BUILT_IN", "CONFIG", "GRAPH", "WEIGHTS", "built_in", "find"]
 
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CONFIG, GRAPH = "model.safetensors", "config.json", "model.onnx"
+BEST = "best"  # the model within the folder of a training run
 
 
 def built_in() -> list[str]:
@@ -27,8 +28,14 @@ def find(source: str) -> Path:
     if source in built_in():
         return BUILT_IN / source
     folder = Path(source)
-    if (folder / CONFIG).is_file():
-        return folder
+    for place in (folder, folder / BEST):
+        if (place / CONFIG).is_file():
+            return place
+    if folder.is_file():
+        raise WeightsError(
+            f"{source}: expected a model folder, got a file. `sonomask convert {source} FOLDER` makes one of a published "
+            "checkpoint or of a run's last.ckpt."
+        )
     if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise WeightsError(
             f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "

@@ -23,6 +23,8 @@ __all__ = [
     "check_config",
     "check_options",
     "check_source",
+    "format_config",
+    "parse_config",
     "read_config",
     "write_config",
 ]
@@ -48,19 +50,43 @@ def read_config(path: Path) -> ModelConfig:
     try:
         if path.stat().st_size > LARGEST_CONFIG:
             raise WeightsError(f"{path}: expected at most {LARGEST_CONFIG} bytes, the file is larger.")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
+    return parse_config(text, source=str(path))
+
+
+def parse_config(text: str, *, source: str) -> ModelConfig:
+    """The config that `format_config` wrote.
+
+    Args:
+        text: JSON.
+        source: Named in errors.
+
+    Raises:
+        WeightsError: The text is of a format that is not known, or breaks a rule.
+    """
+    try:
+        values = json.loads(text)
         if not isinstance(values, dict):
-            raise WeightsError(f"{path}: expected a table of settings, got a {type(values).__name__}.")
+            raise WeightsError(f"{source}: expected a table of settings, got a {type(values).__name__}.")
         version = values.pop("format", None)
         if version not in (1, FORMAT) or isinstance(version, bool):
-            raise WeightsError(f"{path}: expected format 1 to {FORMAT}, got {version!r}. Use a sonomask that knows it.")
+            raise WeightsError(
+                f"{source}: expected format 1 to {FORMAT}, got {version!r}. Use a sonomask that knows it."
+            )
         values.pop("export", None)  # what `export` measured, for readers
         if version == 1:
             values = _from_format_1(values)
         check_config(values)
         return ModelConfig.from_dict(values)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a model's configuration ({error}).") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{source}: not a model's configuration ({error}).") from error
+
+
+def format_config(config: ModelConfig, **more: Mapping[str, Any]) -> str:
+    """The JSON that `parse_config` reads; `more` are further tables, for people."""
+    return json.dumps({"format": FORMAT, **config.to_dict(), **more}, indent=2, ensure_ascii=False)
 
 
 def write_config(path: Path, config: ModelConfig, **more: Mapping[str, Any]) -> None:
@@ -71,8 +97,7 @@ def write_config(path: Path, config: ModelConfig, **more: Mapping[str, Any]) -> 
         config: What to write.
         more: Further tables, for people; `export` is one.
     """
-    text = json.dumps({"format": FORMAT, **config.to_dict(), **more}, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(format_config(config, **more) + "\n", encoding="utf-8")
 
 
 def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any, NoReturn, Protocol, cast
 
-__all__ = ["PickleError", "run_pickle"]
+__all__ = ["Bystander", "PickleError", "run_pickle"]
 
 LONGEST_NAME = 200
 MOST_TUPLES = (
@@ -29,6 +29,12 @@ PLAIN = {
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
+
+
+class Bystander:
+    """Stands for what lies beside the tensors and is not wanted; it holds nothing and takes any state."""
+
+    __slots__ = ()
 
 
 class Readable(Protocol):
@@ -93,6 +99,7 @@ class _Machine:
             "GLOBAL": lambda name: self.name(*name.split(" ", 1)),
             "STACK_GLOBAL": lambda _: self.name(*[self.pop(), self.pop()][::-1]),
             "REDUCE": lambda _: self.call(*[self.pop(), self.pop()][::-1]),
+            "NEWOBJ": lambda _: self.call(*[self.pop(), self.pop()][::-1]),
             "BUILD": lambda _: self.build(self.pop()),
             "BINPERSID": lambda _: self.refer(self.pop()),
         }  # fmt: skip
@@ -180,6 +187,8 @@ class _Machine:
             raise PickleError(f"calls {function.name} with other arguments than it takes") from error
 
     def build(self, state: Any) -> None:
+        if isinstance(self.stack[-1], Bystander):
+            return
         if not isinstance(self.stack[-1], dict) or not isinstance(state, dict):
             self.refuse(f"setting the state of a {type(self.stack[-1]).__name__}")
         # the only state that a table of tensors has is `_metadata`, the versions of its layers, of which nothing is read

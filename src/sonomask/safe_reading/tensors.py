@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sonomask.safe_reading.pickles import KEYS, PickleError, Readable, run_pickle
+from sonomask.safe_reading.pickles import KEYS, Bystander, PickleError, Readable, run_pickle
 
 __all__ = ["load_storage", "load_tensors", "rebuild"]
 
@@ -36,6 +36,11 @@ DTYPES = {
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool,
 }  # fmt: skip
+BYSTANDERS = (
+    "argparse.Namespace", "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+)  # fmt: skip
+"""What training scripts keep beside their tensors (options, scores, paths). None of it is made: a stand-in takes its place."""
 
 
 class Storage(NamedTuple):
@@ -198,6 +203,7 @@ def _run(file: Readable, fetch: Callable[[str, torch.dtype, int], Tensor], size:
         "_codecs.encode": _encode,
         **{f"torch.{name}Storage": dtype for name, dtype in DTYPES.items()},
         **{str(dtype): dtype for dtype in DTYPES.values()},
+        **dict.fromkeys(BYSTANDERS, lambda *_: Bystander()),
     }
     return run_pickle(file, known, refer)
 

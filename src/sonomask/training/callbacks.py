@@ -69,11 +69,15 @@ class Checkpoint(Callback):
         fresh = last.with_suffix(".part")
 
         def write() -> None:
-            trainer.save_checkpoint(fresh)
-            if trainer.is_global_zero:
-                with fresh.open("rb+") as file:
-                    os.fsync(file.fileno())
-                fresh.replace(last)
+            try:
+                trainer.save_checkpoint(fresh)
+                if trainer.is_global_zero:
+                    with fresh.open("rb+") as file:
+                        os.fsync(file.fileno())
+                    fresh.replace(last)
+            finally:
+                if trainer.is_global_zero:
+                    fresh.unlink(missing_ok=True)
 
         self._try(write)
 
@@ -85,7 +89,7 @@ class Checkpoint(Callback):
     def _try(self, write: Any) -> None:
         try:
             write()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by the second
             rank_zero_warn(f"The checkpoint could not be written ({error}); the one before stays. Free some space.")
 
 

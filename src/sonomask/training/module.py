@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from sonomask.batches import Batch, Output
 from sonomask.checkpoints.backbones import load_backbone
+from sonomask.checkpoints.convert import OWN
 from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
-from sonomask.errors import DatasetError
+from sonomask.errors import DatasetError, TrainingError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
 from sonomask.models.catalog import create_model
 from sonomask.models.parts.net import PartName
+from sonomask.safe_reading.config import format_config
 
 PART_OPTIONS: dict[str, tuple[PartName, float]] = {
     "backbone_rate": ("backbone", 1.0),
@@ -26,6 +28,9 @@ PART_OPTIONS: dict[str, tuple[PartName, float]] = {
     "adversary_rate": ("adversary", 1.0),
 }
 """Options that act on a part of the model, and the values at which they do nothing."""
+
+STEPS, EPOCHS = "sonomask.schedule_steps", "sonomask.epochs"
+"""Names under which a checkpoint tells over how many steps and epochs its run was laid out."""
 
 
 class AVSModule(LightningModule):
@@ -126,6 +131,8 @@ class AVSModule(LightningModule):
         if self.frozen_audio is not None:
             self.frozen_audio.requires_grad_(requires_grad=False)
         self.run = torch.compile(self.model) if compile else self.model
+        self.total: int | None = None  # steps of the schedule
+        self.began: int | None = None  # the same of the run that goes on
         self.scores = metrics_of(self.model.config, protocols)
 
     def _check_parts(self) -> None:
@@ -165,6 +172,26 @@ class AVSModule(LightningModule):
         pairing = getattr(self.trainer.datamodule, "pairing", None)  # type: ignore[attr-defined]
         if pairing is not None:
             self.model.config = replace(self.model.config, pairing=pairing)
+
+        self._same_schedule()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the model's config, by which `convert` makes a folder of it, and the length of the schedule."""
+        checkpoint[OWN] = format_config(self.model.config)
+        checkpoint[STEPS] = self.total
+        checkpoint[EPOCHS] = self.trainer.max_epochs
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the length that the schedule began with."""
+        self.began = checkpoint.get(STEPS)
+
+    def _same_schedule(self) -> None:
+        if self.began not in (None, self.total) and self.hp.schedule != "constant":
+            raise TrainingError(
+                f"`--resume`: the {self.hp.schedule} schedule was laid out over {self.began} steps, this run has "
+                f"{self.total}, so the rate would jump. Resume with as many epochs as before; to train longer start a new "
+                "run from its weights (--model.init_from OUT/best)."
+            )
 
     def on_train_epoch_start(self) -> None:
         """Freeze again, since validation may have changed the mode."""
@@ -206,7 +233,7 @@ class AVSModule(LightningModule):
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
-            raise ArithmeticError(
+            raise TrainingError(
                 f"The loss of step {self.global_step} is not finite ({values}; clips {', '.join(batch.names)}). "
                 "Lower the learning rate or the precision's error (--trainer.precision 32)."
             )
@@ -226,7 +253,7 @@ class AVSModule(LightningModule):
             terms["attention"] = self.hp.attention_weight * losses.attention(output, batch.masks, batch.labelled)
         if self.hp.matching:
             # the semantic reference takes the frames that have a mask, the binary ones all that exist
-            frames = batch.valid & batch.labelled if self.semantic else batch.valid
+            frames = batch.valid & batch.labelled if self.model.config.num_classes > 1 else batch.valid
             value = losses.matching(output, frames, variant=self.hp.matching)
             terms["matching"] = self.hp.matching_weight * value
         return terms
@@ -255,6 +282,11 @@ class AVSModule(LightningModule):
 
     def _score(self, batch: Batch, index: int) -> None:
         output = self(batch)
+        if not torch.isfinite(output.logits).all():
+            raise TrainingError(
+                f"After step {self.global_step} the model's scores are not finite (clips {', '.join(batch.names)}). Lower the "
+                "learning rate or the precision's error (--trainer.precision 32)."
+            )
         size = self.trainer.datamodule.eval_batch_size  # type: ignore[attr-defined]
         first = index * size * self.trainer.world_size + self.global_rank
         places = torch.arange(len(batch.images), device=self.device) * self.trainer.world_size + first
@@ -312,7 +344,7 @@ class AVSModule(LightningModule):
             optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas))
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        total = self.total = max(1, int(self.trainer.estimated_stepping_batches))
 
         def factor(step: int) -> float:
             rise = min(1.0, (step + 1) / max(1, self.hp.warmup))

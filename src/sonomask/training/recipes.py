@@ -1,7 +1,9 @@
 """`sonomask train` and `sonomask evaluate`: recipes in YAML, every option on the command line."""
 
+import json
+import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from sonomask.checkpoints.folder import load
+from sonomask.checkpoints.places import BEST
+from sonomask.errors import TrainingError
 from sonomask.training.callbacks import Checkpoint, Panels
 from sonomask.training.evaluate import Report
 from sonomask.training.evaluate import evaluate as score
-from sonomask.training.module import AVSModule
+from sonomask.training.module import EPOCHS, AVSModule
 
 LAST = "last.ckpt"
 
@@ -26,7 +31,10 @@ def train(argv: Sequence[str]) -> None:
 
     Args:
         argv: Recipes first, where a later one overrides an earlier; then LightningCLI's options (`--model.…`, `--data.…`,
-            `--trainer.…`), `--out FOLDER` and `--resume true`.
+            `--trainer.…`), `--out FOLDER`, `--resume` and `--overwrite`.
+
+    Raises:
+        TrainingError: The folder holds a run and neither is given, or what it holds can't be gone on with as asked.
     """
     torch.set_float32_matmul_precision("high")
     warnings.filterwarnings("ignore", "Experiment logs directory .* is not empty")  # an earlier log was renamed
@@ -48,14 +56,87 @@ def as_configs(argv: Sequence[str]) -> list[str]:
     return [part for name in argv[:count] for part in ("--config", name)] + list(argv[count:])
 
 
+def refuse_to_replace(out: Path) -> None:
+    """Raise if the folder holds what a new run would replace."""
+    held = [name for name in (LAST, BEST) if (out / name).exists()]
+    if held:
+        raise TrainingError(
+            f"{out} holds a run ({', '.join(held)}). Go on with --resume, start anew with --overwrite, or give another --out."
+        )
+
+
+def check_resume(last: Path, model: Mapping[str, Any], epochs: int | None) -> None:
+    """Raise if a run can't go on from its checkpoint as asked.
+
+    Args:
+        last: The checkpoint.
+        model: Arguments of the training module as asked for now.
+        epochs: `max_epochs` as asked for now.
+
+    Raises:
+        TrainingError: The file is damaged, or something that steps depend on is not what the run began with.
+    """
+    try:
+        held = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+        began = held["hyper_parameters"]
+    except Exception as error:  # a damaged file raises whatever it likes
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise TrainingError(
+            f"{last}: damaged, or no checkpoint of `train` ({reason}). Start a new run from the best weights: "
+            f"--model.init_from {last.parent / BEST} --out ANOTHER."
+        ) from error
+    changed = [
+        f"{key} {began[key]} → {value}"
+        for key, value in model.items()
+        if key in began and key not in FREE and _plain(began[key]) != _plain(value)
+    ]
+    if model.get("schedule") != "constant" and held.get(EPOCHS) not in (None, epochs):
+        changed.append(
+            f"max_epochs {held[EPOCHS]} → {epochs}, over which the {model['schedule']} schedule was laid out"
+        )
+    if changed:
+        raise TrainingError(
+            f"`--resume` goes on with what the run began with; changed: {'; '.join(changed)}. Leave these as they were, or "
+            f"start a new run from its weights: --model.init_from {last.parent / BEST} --out ANOTHER."
+        )
+
+
+FREE = {
+    "compile", "checkpoint_backbone", "channels_last", "protocols", "backbone_weights", "audio_weights", "init_from",
+    "init_part",
+}  # fmt: skip
+"""Arguments that no later step depends on, so that a run may go on with others."""
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=lambda x: vars(x) if hasattr(x, "__dict__") else str(x))
+
+
 class _Training(LightningCLI):
     """LightningCLI with our folder, loggers and checkpoints; the resolved recipe and the versions lie beside them."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", default="runs/latest", help="folder of logs, checkpoints and the best model")
-        parser.add_argument("--resume", default=False, type=bool, help=f"go on from OUT/{LAST} if there is one")
-
+        flag: dict[str, Any] = {"default": False, "type": bool, "nargs": "?", "const": True}
+        parser.add_argument("--resume", **flag, help=f"go on from OUT/{LAST} if there is one")
+        parser.add_argument("--overwrite", **flag, help="start anew in a folder that holds a run, whose models go")
         parser.add_argument("--checkpoint_every", default=0, type=int, help="steps between checkpoints within an epoch")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would lose a run, before anything is written."""
+        out = Path(self._get(self.config, "out"))
+        resume, overwrite = self._get(self.config, "resume"), self._get(self.config, "overwrite")
+        if resume and overwrite:
+            raise TrainingError("`--resume` goes on, `--overwrite` starts anew: give one of them.")
+        if resume and (out / LAST).is_file():
+            check_resume(
+                out / LAST, self._get(self.config, "model").as_dict(), self._get(self.config, "trainer.max_epochs")
+            )
+        elif not overwrite:
+            refuse_to_replace(out)
+        elif getattr(rank_zero_only, "rank", 0) == 0:
+            (out / LAST).unlink(missing_ok=True)
+            shutil.rmtree(out / BEST, ignore_errors=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         out = Path(self._get(self.config_init, "out"))
