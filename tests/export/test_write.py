@@ -15,9 +15,9 @@ from sonomask.export import write as exporter
 from sonomask.export.graph import Frontend
 from sonomask.export.write import export
 from sonomask.inference.loading import load_onnx
-from sonomask.inference.onnx_scorer import session
 from sonomask.inference.segmenter import Segmenter
 from sonomask.models.catalog import create_model, list_models
+from sonomask.safe_reading.onnx_graphs import open_session
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,7 +71,7 @@ def test_a_video_gets_the_masks_of_torch(made, model, tmp_path):
 
 def test_the_front_end_beside_the_model_gives_log_mel_patches(made):
     waveform = torch.randn(1, 2, 15_600) / 4
-    (found,) = session(made.folder / "frontend.onnx").run(None, {"waveform": waveform.numpy()})
+    (found,) = open_session(made.folder / "frontend.onnx").run(None, {"waveform": waveform.numpy()})
     np.testing.assert_allclose(found, Frontend()(waveform).numpy(), atol=1e-4)
 
 

@@ -183,9 +183,9 @@ def _saved(
     )  # fmt: skip
     if alone:
         _mark(file, ALONE)
-    from sonomask.inference.onnx_scorer import session
+    from sonomask.safe_reading.onnx_graphs import open_session
 
-    ready = session(file)
+    ready = open_session(file)
 
     def run(*values: Tensor) -> Tensor:
         fed = {name: value.numpy() for name, value in zip(inputs, values, strict=True)}

@@ -12,32 +12,12 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import WeightsError
 from sonomask.inference.inputs import normalised
 from sonomask.inference.scorer import Scored
+from sonomask.safe_reading.onnx_graphs import open_session
 from sonomask.structures import ModelConfig
 
-__all__ = ["ALONE", "OnnxScorer", "session"]
+__all__ = ["ALONE", "OnnxScorer"]
 
 ALONE = "frames_alone"  # in the metadata of a graph whose frames know nothing of one another
-
-
-def session(file: Path, threads: int = 0) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Args:
-        file: A graph.
-        threads: Of one operation; 0 for as many as there are cores.
-
-    Raises:
-        WeightsError: The file is no such graph.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base but Exception
-        raise WeightsError(f"{file}: can't be read as an ONNX graph ({error}). Export it again.") from error
 
 
 def _unpacked(graph: bytes, config: ModelConfig, threads: int) -> OnnxScorer:
@@ -56,7 +36,7 @@ class OnnxScorer:
     Args:
         file: A `model.onnx` that `sonomask export` wrote, without the front end inside.
         config: What lies beside it.
-        threads: See `session`.
+        threads: As for `open_session`.
 
     Raises:
         WeightsError: The file is no graph, or its inputs and outputs are not those of the config.
@@ -65,7 +45,7 @@ class OnnxScorer:
     device = "cpu"
 
     def __init__(self, file: Path, config: ModelConfig, threads: int = 0) -> None:
-        self.file, self.config, self.threads, self.session = file, config, threads, session(file, threads)
+        self.file, self.config, self.threads, self.session = file, config, threads, open_session(file, threads)
         names = [entry.name for entry in self.session.get_inputs()]
         wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige, *["past"] * config.recurrent]
         if names != wanted:
