@@ -116,8 +116,9 @@ def test_a_network_that_is_not_there_costs_one_line(tmp_path, capsys):
 
 def start(video, out):
     words = ["segment", str(video), "--model", "avs_mini.synthetic", "--rate", "native", "--out", str(out)]
-    code = (  # a process in the background may have been born deaf to Ctrl-C
+    code = (  # a process in the background may have been born deaf to Ctrl-C, and under nohup to SIGHUP
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
         "from sonomask.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
@@ -129,8 +130,8 @@ def start(video, out):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_leave_nothing(sent, code, video, tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ctrl_c_sigterm_and_sighup_leave_nothing(sent, code, video, tmp_path):
     process = start(video, tmp_path / "out")
     process.send_signal(sent)
     assert process.communicate()[1].splitlines()[-1] == "sonomask: stopped."

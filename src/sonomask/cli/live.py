@@ -57,7 +57,7 @@ def live(
 
 @contextmanager
 def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
-    """Ctrl-C and SIGTERM ask the run to end, and interrupt it if that won't do; gives what tells the exit code so far.
+    """Ctrl-C, SIGTERM and SIGHUP ask the run to end, and interrupt it if that won't do; gives what tells the exit code so far.
 
     An exception at any place, as Python raises it, may fall into one where it is lost (a destructor of the decoder's).
     """
@@ -68,7 +68,10 @@ def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
         if not ask():
             before[signal.Signals(number)](number, frame)
 
-    found = ((number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM))
+    found = (
+        (number, signal.getsignal(number))
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    )
     before = {
         number: handler for number, handler in found if callable(handler)
     }  # others are ignored, by who started it

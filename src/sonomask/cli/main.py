@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from sonomask.request import Request
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
     "error that is not foreseen; "
-    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, 143 by SIGTERM."
+    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, 143 by SIGTERM, 129 because its terminal closed."
 )
 
 
@@ -47,11 +48,12 @@ RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in res
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that we start import nothing from the current folder
     try:
         if words and words[0] in RECIPES:
             return RECIPES[words[0]](words[1:])
         options = _parser().parse_args(words)
-        with _sigterm_like_ctrl_c():
+        with _ends_like_ctrl_c():
             verb = VERBS[options.verb]
             return verb(**with_request(verb, vars(options[options.verb])))
     except ModuleNotFoundError as error:
@@ -64,28 +66,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as error:
         print("sonomask: stopped.", file=sys.stderr)
-        return 143 if isinstance(error, _Terminated) else 130
+        return 128 + error.number if isinstance(error, _Terminated) else 130
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """SIGTERM or SIGHUP came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Whoever is told to end removes what is half done. Training and the server answer this signal in their own ways."""
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """Whoever is told to end removes what is half done. Training and the server answer these signals in their own ways."""
 
-    def answer(*_: object) -> None:
-        raise _Terminated
+    def answer(number: int, _: object) -> None:
+        raise _Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():  # others may not
         yield
         return
-    before = signal.signal(signal.SIGTERM, answer)
+    numbers = [signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # under nohup a run outlives its terminal
+        numbers.append(hangup)
+    before = {number: signal.signal(number, answer) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> ArgumentParser:

@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -51,3 +53,29 @@ def test_a_server_that_says_nothing_is_given_up():
         address = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/a"
         with pytest.raises(MediaError, match=r"did not answer in 0\.5 s"):
             RemoteWriter(address, size=(48, 64), sound=False, timeout=0.5)
+
+
+def test_the_process_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    for name in ("av", "numpy", "json", "pickle"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MediaError), RemoteWriter("rtmp://127.0.0.1:9/x", size=(32, 32), sound=False, timeout=5):
+        pass
+    assert not (tmp_path / "taken").exists()
+
+
+def test_processes_that_a_command_starts_import_nothing_from_the_current_folder(tmp_path):
+    (tmp_path / "multiprocessing.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')\n")
+    code = (
+        "import sys; sys.path = [p for p in sys.path if p]\n"
+        "import multiprocessing, os\n"
+        "from sonomask.cli.main import main\n"
+        "if __name__ == '__main__':\n"
+        "    main(['version'])\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=os.getpid)\n"
+        "    child.start(); child.join(); raise SystemExit(child.exitcode)\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "run.py").write_text(code)
+    assert subprocess.run([sys.executable, "elsewhere/run.py"], check=False, cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "taken").exists()

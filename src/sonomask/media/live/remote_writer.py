@@ -6,6 +6,7 @@ thread of the run. A process can be given up.
 
 from __future__ import annotations
 
+import json
 import pickle
 import queue
 import signal
@@ -23,6 +24,10 @@ from sonomask.media.live.writer import LiveWriter
 
 START = 60.0  # seconds until the process is there, on a busy machine
 DONE = "done"
+CHILD = (  # isolated: neither the current folder nor the environment says where modules come from
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from sonomask.media.live.remote_writer import serve; serve(sys.stdin.buffer)"
+)
 
 
 class RemoteWriter:
@@ -41,7 +46,9 @@ class RemoteWriter:
     def __init__(self, target: str, *, size: tuple[int, int], sound: bool, timeout: float = 10.0) -> None:
         self.target, self.size, self.timeout = target, size, timeout
         self.child: Any = subprocess.Popen(  # noqa: S603 - this very module
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-I", "-c", CHILD, json.dumps([path for path in sys.path if path])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self.answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, name=f"answers of {target}", daemon=True).start()
@@ -108,7 +115,7 @@ class RemoteWriter:
                 continue
 
 
-def _serve(requests: BinaryIO) -> None:
+def serve(requests: BinaryIO) -> None:
     """The process: takes pickles from the one that started it, and answers each with a line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and the run has yet to finish it
     try:
@@ -129,7 +136,3 @@ def _serve(requests: BinaryIO) -> None:
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _serve(sys.stdin.buffer)

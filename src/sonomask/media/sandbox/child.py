@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import threading
 import time
@@ -13,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sonomask.media.sandbox.confine import confine, leave_network
+
+LATER = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "fractions", "traceback")
 
 
 class _Stream:
@@ -111,6 +115,15 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
+def import_all() -> None:
+    """Import what decoding imports on the way, since afterwards no file of Python can be read."""
+    import av
+
+    parts = [part.name for part in pkgutil.walk_packages(av.__path__, "av.")]
+    for name in [*LATER, *(part for part in parts if not part.endswith(("__main__", "datasets")))]:
+        importlib.import_module(name)
+
+
 def main() -> None:
     """Take the task from the command line, requests from the input, and answer on the output."""
     given = json.loads(sys.argv[2])
@@ -121,7 +134,13 @@ def main() -> None:
     from sonomask.media.reader import VideoReader
 
     server = _Server(sys.stdout.buffer)
-    confine(None if address else source, memory=given["memory"], cpu=given["cpu"], network=not alone or address)
+    import_all()
+    strength = confine(
+        None if address else source, memory=given["memory"], cpu=given["cpu"], network=not alone or address
+    )
+    if any(there and not done for there, done in zip(given["strength"], strength, strict=True)):
+        server.send({"error": f"{source}: its sandbox could not be closed (lacking: {strength.missing})."})
+        return
     threading.Thread(target=_follow, args=(given["parent"],), daemon=True).start()  # it has no more rights than we
     for line in sys.stdin.buffer:
         ahead = None

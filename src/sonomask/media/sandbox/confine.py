@@ -1,7 +1,8 @@
 """Take rights away from this process, for good: memory, files, network. What a system does not know is skipped.
 
-Linux: resource limits, a network of its own with nobody in it, Landlock (files can be read that Python needs, and the one
-that is named; nothing can be written, made or started). Other POSIX systems: resource limits. Windows: nothing.
+Linux: resource limits, a network of its own with nobody in it, Landlock (the one file that is named can be read, no other;
+nothing can be written, made or started) and a filter of system calls (no sockets, no signals, no processes, no rights to
+change). Other POSIX systems: resource limits. Windows: nothing. `sandbox_strength` tells what this machine has.
 Source: landlock(7), unshare(2), setrlimit(2).
 """
 
@@ -14,8 +15,11 @@ import struct
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["confine", "landlock_version", "leave_network"]
+from sonomask.media.sandbox.syscalls import filter_calls, filter_exists
+
+__all__ = ["Strength", "confine", "landlock_version", "leave_network", "sandbox_strength"]
 
 NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000
 NO_NEW_PRIVILEGES = 38
@@ -24,6 +28,43 @@ READ_FILE, READ_DIR = 1 << 2, 1 << 3
 FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}  # by version of Landlock
 TCP = 0b11  # to bind and to connect
 OPEN_PATH = 0o10000000
+RESOLVER = [
+    "/etc",
+    "/usr/share",
+    "/usr/lib",
+    "/lib",
+    "/lib64",
+    "/run/systemd/resolve",
+]  # where libc finds names' addresses
+
+
+class Strength(NamedTuple):
+    """What a sandbox keeps from a decoder that somebody has taken over.
+
+    Attributes:
+        files: It can read no file but its source, and change none.
+        calls: It can open no connection, signal no process, start none, and change nobody's rights.
+        memory: Its memory and its computing are bounded.
+    """
+
+    files: bool
+    calls: bool
+    memory: bool
+
+    @property
+    def missing(self) -> str:
+        """What it does not keep, in words; nothing if it is whole."""
+        words = {
+            "files": "reading other files (Landlock, Linux 5.13)",
+            "calls": "connections, signals and processes (seccomp, x86-64 or ARM64)",
+            "memory": "use of memory",
+        }
+        return ", ".join(words[name] for name, there in self._asdict().items() if not there)
+
+
+def sandbox_strength() -> Strength:
+    """What a sandbox on this machine keeps from a decoder; a server for strangers should want all of it."""
+    return Strength(landlock_version() > 0, filter_exists(), os.name == "posix")
 
 
 def leave_network() -> bool:
@@ -34,27 +75,21 @@ def leave_network() -> bool:
     return libc.unshare(NEW_NETWORK) == 0 or libc.unshare(NEW_USER | NEW_NETWORK) == 0
 
 
-def confine(source: str | None, *, memory: int, cpu: int | None = None, network: bool = False) -> None:
-    """Give up all rights that decoding does not need.
+def confine(source: str | None, *, memory: int, cpu: int | None = None, network: bool = False) -> Strength:
+    """Give up all rights that decoding does not need; gives what that came to. All modules must have been imported.
 
     Args:
-        source: A file that may be read besides Python's own; None for an address, which needs the files of the resolver.
+        source: The file that may be read; None for an address, which needs the files of the resolver.
         memory: Bytes of address space.
         cpu: Seconds of computing.
         network: Whether connections may be opened.
     """
     _limit(memory, cpu)
+    files = calls = False
     if sys.platform.startswith("linux"):
-        places = [
-            sys.prefix,
-            sys.base_prefix,
-            *(p for p in sys.path if p),
-            "/usr/lib",
-            "/lib",
-            "/lib64",
-            "/dev/urandom",
-        ]
-        _landlock([*places, *(("/etc", "/usr/share") if source is None else (source,))], network=network)
+        files = _landlock(RESOLVER if source is None else [source], network=network)
+        calls = filter_calls(network=network)
+    return Strength(files, calls, os.name == "posix")
 
 
 def _limit(memory: int, cpu: int | None) -> None:

@@ -33,6 +33,7 @@ from jaxtyping import UInt8
 from sonomask.errors import MediaError
 from sonomask.media.opening import Limits, told
 from sonomask.media.reader import SAMPLE_RATE, VideoInfo, VideoReader
+from sonomask.media.sandbox.confine import sandbox_strength
 
 __all__ = ["Cage", "SandboxedReader", "open_reader"]
 
@@ -158,12 +159,16 @@ class _Child:
 
     def __init__(self, source: str, limits: Limits, cage: Cage, warnings: list[str]) -> None:
         self.source, self.cage, self.warnings = source, cage, warnings
+        strength = sandbox_strength()
+        if strength.missing:
+            warnings.append(f"this machine's sandbox does not keep the decoder from {strength.missing}.")
         given = {
             "source": source,
             "limits": asdict(limits),
             "memory": cage.memory,
             "cpu": cage.cpu,
             "parent": os.getpid(),
+            "strength": list(strength),
         }
         paths = json.dumps([path for path in sys.path if path])
         few = {
