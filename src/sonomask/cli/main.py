@@ -21,7 +21,8 @@ from sonomask.request import Request
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
     "error that is not foreseen; "
-    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, 143 by SIGTERM, 129 because its terminal closed."
+    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, "
+    "143 by SIGTERM, 129 because its terminal closed."
 )
 
 

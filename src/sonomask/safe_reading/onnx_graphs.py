@@ -3,8 +3,8 @@
 onnxruntime follows paths that a graph names (external data), runs its loops, takes memory for whatever size a constant
 says, and computes what is constant while it loads. Here the file's protocol buffer is walked by its wire format, which needs
 no package: a graph is taken if it is one flat list of ONNX's own operators whose constants lie in the file. The memory of its
-results comes from an arena with an end. What is constant is computed while a graph loads, outside of that arena, only if it can't
-grow by it.
+results comes from an arena with an end. What is constant is computed while a graph loads, outside of that arena, only if that
+can't make it grow.
 Source: onnx.proto and protobuf's encoding guide; onnxruntime's `OrtArenaCfg`.
 """
 
