@@ -141,7 +141,9 @@ def _check_nodes(graph: Any) -> bool:
 
 def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
     """An operator's name, inputs, outputs, and the size of the constant that it holds."""
-    operator, inputs, outputs, own = b"", [], [], 1
+    operator, own = b"", 1
+    inputs: list[bytes] = []
+    outputs: list[bytes] = []
     for field, value in _fields(node):
         if field == OP_TYPE:
             operator = bytes(value)
