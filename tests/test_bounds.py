@@ -1,0 +1,40 @@
+"""No lower bound of a dependency admits a release that is known to be weak."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / "scripts").is_dir():
+    pytest.skip("the scripts are not in the source package", allow_module_level=True)
+spec = importlib.util.spec_from_file_location("check_bounds", ROOT / "scripts" / "check_bounds.py")
+check_bounds = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check_bounds)
+TABLE = {"hole": [{"package": "pillow", "fixed": "10.3.0", "name": "CVE-1", "what": "it overflows"}]}
+
+
+def test_our_bounds_admit_no_weakness_of_the_table():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = tomllib.loads((ROOT / "scripts" / "known_holes.toml").read_text(encoding="utf-8"))
+    assert check_bounds.problems(project, table) == []
+    named = {hole["package"] for hole in table["hole"]}
+    assert {"pillow", "torch", "onnx"} <= named & set(check_bounds.lower_bounds(project))
+
+
+@pytest.mark.parametrize(
+    ("needs", "found"),
+    [
+        ({"dependencies": ["Pillow>=10.1"]}, 1),
+        ({"dependencies": ["pillow[x]>=10.1,<12"]}, 1),
+        ({"dependencies": [], "optional-dependencies": {"a": ["pillow==10.2"]}}, 1),
+        ({"dependencies": ["pillow>=10.1"], "optional-dependencies": {"a": ["pillow>=11"]}}, 0),
+        ({"dependencies": ["pillow>=10.3"]}, 0),
+        ({"dependencies": ["other>=1"]}, 0),
+    ],
+)
+def test_a_bound_below_the_mended_release_is_told(needs, found):
+    told = check_bounds.problems(needs, TABLE)
+    assert len(told) == found
+    assert all("CVE-1" in line and "10.3.0" in line for line in told)
