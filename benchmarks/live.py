@@ -84,10 +84,10 @@ def path(name: str, rounds: int) -> None:
     big = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     track = np.random.default_rng(1).standard_normal(32_000).astype(np.float32)
     patch, past = patches_at(track, [1.0], align="centre")[0], scorer.start()
-    logits = scorer.step(small, patch, past, 0.0)[0]
+    scored = scorer.step(small, patch, past, 0.0)[0]
 
     def mask() -> Masks:
-        return finish(0.0, reduce(logits), (720, 1280), model.config, request)
+        return finish(0.0, reduce(scored), (720, 1280), model.config, request)
 
     masks = mask()
 

@@ -70,6 +70,7 @@ def segment(
     *,
     formats: Sequence[Format] = ("overlay",),
     overwrite: bool = False,
+    labels: bool = False,
     sandbox: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -87,6 +88,7 @@ def segment(
         formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
             pass of the model.
         overwrite: Replace existing outputs.
+        labels: Whether the overlay shows the names of what sounds.
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Called after each frame with the seconds done and those of the whole, if known.
@@ -104,7 +106,7 @@ def segment(
     ready = load_fast(model, request.device) if isinstance(model, str | Path | None) else model
     segmenter = Segmenter(ready, request, maker=maker)
     with open_reader(source, limits, sandbox=sandbox) as reader:
-        return write_masks(segmenter, reader, paths, overwrite=overwrite, progress=progress)
+        return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress)
 
 
 def write_masks(
@@ -115,6 +117,7 @@ def write_masks(
     source: str | None = None,
     sinks: Sequence[Callable[[Masks], None]] = (),
     overwrite: bool = False,
+    labels: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """The one loop from an open video through a model to its outputs, for whoever holds both.
@@ -126,6 +129,7 @@ def write_masks(
         source: Name of the video in manifests and in the result; that of the reader if None.
         sinks: Called with the masks of each frame, after the outputs.
         overwrite: Replace existing outputs.
+        labels: Whether the overlay shows the names of what sounds.
         progress: Called after each frame with the seconds done and those of the whole, if known.
 
     Raises:
@@ -136,7 +140,9 @@ def write_masks(
     facts = {"source": name, **manifest_facts(segmenter)}
     frames, area = 0, 0.0
     classes = class_names(segmenter.config)
-    with open_outputs(reader, paths, facts=facts, classes=classes, overwrite=overwrite) as write:
+    with open_outputs(
+        reader, paths, facts=facts, classes=classes, things=segmenter.config.things, overwrite=overwrite, labels=labels
+    ) as write:
         for masks in segmenter(reader):
             for sink in (write, *sinks):
                 sink(masks)

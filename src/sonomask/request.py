@@ -29,6 +29,8 @@ class Request:
         batch_size: Clips that go through the model together; halved, with a warning, where memory is too small.
         maskige: What makes the second picture that COMBO and VCT read (`sonomask.inference.maskige`): "superpixels",
             "maskrcnn:FILE" or "sam:FOLDER"; superpixels if None.
+        only: Names of things or sounds, such as "dog" or "speech"; what has another name is not marked. All if empty.
+        without: Names of things or sounds that are not marked.
         attention: Whether each frame gets its attention map (`sonomask.inference.attention`), at the model's size.
 
     Raises:
@@ -47,12 +49,23 @@ class Request:
     maskige: str | None = field(
         default=None, metadata={"help": "second picture for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"}
     )
+    only: tuple[str, ...] = field(
+        default=(), metadata={"help": "mark only things or sounds of these names, such as dog or speech"}
+    )
+    without: tuple[str, ...] = field(
+        default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not"}
+    )
     attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
 
     def __post_init__(self) -> None:
         check_rate(self.rate)
         _check_share("threshold", self.threshold)
         _check_share("min_presence", self.min_presence)
+        for name in ("only", "without"):
+            words = getattr(self, name)
+            if isinstance(words, str) or not all(isinstance(word, str) and word for word in words):
+                raise ValueError(f"`{name}`: expected several names, such as ('dog', 'speech'), got {words!r}.")
+            object.__setattr__(self, name, tuple(words))
         if self.batch_size < 1:
             raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
 

@@ -18,12 +18,29 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-__all__ = ["Masks", "ModelConfig", "Pairing"]
+__all__ = ["Masks", "ModelConfig", "Names", "Pairing"]
 
 Pairing = Literal["avsbench", "end", "centre"]
 """Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
 
 STEP = 32  # pixels: the backbones halve five times
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is heard in a frame and what its places show, by name.
+
+    Attributes:
+        heard: AudioSet's names of the loudest sounds with their scores, 0 to 1, best first.
+        seen: What each place shows, as an index into `things`; it means something only where the mask is.
+        things: What the model can name.
+        sounds: For each of `things` the sound that it would be making.
+    """
+
+    heard: tuple[tuple[str, float], ...]
+    seen: UInt8[np.ndarray, "H W"]
+    things: tuple[str, ...]
+    sounds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Masks:
         labels: Class indices of the semantic model (0 is background); None for a binary model.
         presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
         attention: The attention map of each frame (`sonomask.inference.attention`), 0 to 1; None unless asked for.
+        names: What is heard and seen in each frame; None of a model that knows no names.
     """
 
     times: tuple[float, ...]
@@ -45,6 +63,7 @@ class Masks:
     labels: UInt8[np.ndarray, "N H W"] | None = None
     presence: tuple[float, ...] | None = None
     attention: Float32[np.ndarray, "N _h _w"] | None = None
+    names: tuple[Names, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

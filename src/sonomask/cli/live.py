@@ -25,7 +25,7 @@ def live(
     ] = None,
     out: Annotated[str | None, "write a video: a file (.mp4, .mkv, .ts) or an rtmp, rtsp, srt, udp address"] = None,
     json: Annotated[str | None, "write JSON lines with run lengths: a file, or '-' for standard output"] = None,
-    request: Annotated[Request, ("rate", "threshold", "min_presence", "device")] = FOR_STREAMS,
+    request: Annotated[Request, ("rate", "threshold", "min_presence", "only", "without", "device")] = FOR_STREAMS,
     pairing: Annotated[
         Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
     ] = "model",

@@ -6,10 +6,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from sonomask.errors import MissingExtraError, SonomaskError
 from sonomask.request import Request
@@ -33,11 +33,19 @@ def request_options(default: Request, names: Sequence[str]) -> Iterator[tuple[st
     kinds = get_type_hints(Request)
     for field in fields(Request):
         if field.name in names:
-            own = {"default": getattr(default, field.name), "help": field.metadata["help"]}
-            yield (
-                field.name,
-                own | ({"action": "store_true"} if kinds[field.name] is bool else {"type": kinds[field.name]}),
-            )
+            own: dict[str, Any] = {"default": getattr(default, field.name), "help": field.metadata["help"]}
+            if kinds[field.name] is bool:
+                own["action"] = "store_true"
+            elif get_origin(kinds[field.name]) is tuple:
+                own |= {"nargs": "+", "type": get_args(kinds[field.name])[0], "default": list(own["default"])}
+            else:
+                own["type"] = kinds[field.name]
+            yield flag(field), own
+
+
+def flag(field: Field[Any]) -> str:
+    """The name of a request's field on the command line."""
+    return field.metadata.get("flag", field.name)
 
 
 def with_request(verb: Callable[..., int], values: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +58,8 @@ def with_request(verb: Callable[..., int], values: dict[str, Any]) -> dict[str, 
     for name, parameter in signature(verb).parameters.items():
         kind, names = get_args(hints[name])
         if kind is Request:
-            values[name] = replace(parameter.default, **{field: values.pop(field) for field in names})
+            flags = {field.name: flag(field) for field in fields(Request)}
+            values[name] = replace(parameter.default, **{field: values.pop(flags[field]) for field in names})
     return values
 
 

@@ -20,11 +20,14 @@ def segment(
     videos: Annotated[Sequence[str], "paths or addresses"],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     out: Annotated[str | None, "folder for the results; beside each video unless given"] = None,
-    request: Annotated[Request, ("rate", "threshold", "min_presence", "maskige", "device")] = DEFAULT,
+    request: Annotated[
+        Request, ("rate", "threshold", "min_presence", "only", "without", "maskige", "device")
+    ] = DEFAULT,
     backend: Annotated[
         Literal["auto", "torch", "onnx"], "what runs the model; auto takes ONNX Runtime on a CPU where there is a graph"
     ] = "auto",
     format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
+    labels: Annotated[bool, "write the names of what sounds on the overlay"] = False,
     overwrite: Annotated[bool, "replace existing results"] = False,
     sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,
 ) -> int:
@@ -38,8 +41,8 @@ def segment(
         with told(video):
             with bar(video) as progress:
                 result = api.segment(
-                    video, out, network, request, maker=maker, formats=format, overwrite=overwrite, sandbox=sandbox,
-                    progress=progress,
+                    video, out, network, request, maker=maker, formats=format, labels=labels, overwrite=overwrite,
+                    sandbox=sandbox, progress=progress,
                 )  # fmt: skip
             _report(result)
             done += 1

@@ -70,7 +70,9 @@ class Graph(nn.Module):
     @property
     def outputs(self) -> Sequence[str]:
         """Names of what `forward` gives."""
-        return ("logits", *("attention",) * self.attention, *("onward",) * self.model.config.recurrent)
+        config = self.model.config
+        more = (*("heard", "seen") * bool(config.things), *("onward",) * config.recurrent)
+        return ("logits", *("attention",) * self.attention, *more)
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -92,8 +94,8 @@ class Graph(nn.Module):
         heard = sound if self.frontend is None or sound is None else self.frontend(sound)
         if self.model.config.recurrent:
             output = self.model(images, heard, past=more)
-            assert output.past is not None  # noqa: S101 - for the type checker
-            return output.logits, output.past
+            found = (output.logits, output.heard, output.seen, output.past)
+            return tuple(value for value in found if value is not None)
         second = {} if more is None else {"maskige": more}
         if not self.attention:
             return self.model(images, heard, **second).logits

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from sonomask.inference.naming import allowed, names_of
 from sonomask.inference.presence import presence
+from sonomask.inference.scorer import Scored
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
 
@@ -22,17 +24,25 @@ class Maps(NamedTuple):
         scores: Logits of a mask; of a semantic model log-probabilities of the classes below.
         classes: The background and each class that is the best somewhere; None for a mask.
         attention: The frame's attention map, if it was asked for and there is one.
+        heard: Score of each of AudioSet's names; None of a model that knows no names.
+        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
     """
 
     scores: Float32[np.ndarray, "k H W"]
     classes: UInt8[np.ndarray, " k"] | None = None
     attention: Float32[np.ndarray, "_h _w"] | None = None
+    heard: Float32[np.ndarray, " names"] | None = None
+    seen: UInt8[np.ndarray, "_h _w"] | None = None
 
 
-def reduce(logits: Float32[np.ndarray, "K H W"], attention: Float32[np.ndarray, "_h _w"] | None = None) -> Maps:
-    """The part of a frame's logits that its mask depends on, so that hundreds of frames of 71 classes fit into memory."""
+def reduce(scored: Scored, clip: int = 0, frame: int = 0) -> Maps:
+    """What a frame's mask depends on, so that hundreds of frames of 71 classes fit into memory."""
+    logits = scored.logits[clip, frame]
+    attention, heard, seen = (
+        None if x is None else x[clip, frame] for x in (scored.attention, scored.heard, scored.seen)
+    )
     if len(logits) == 1:
-        return Maps(logits, None, attention)
+        return Maps(logits, None, attention, heard, seen)
     found = np.unique(logits.argmax(0))
     classes = np.concatenate([[0], found[found > 0]])
     top = logits.max(0)
@@ -61,7 +71,14 @@ def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, 
         empty = score is not None and score < request.min_presence
         probability = np.zeros_like(full) if empty else _sigmoid(full)
         threshold = config.threshold if given is None else given
-        return Masks((time,), probability, threshold, None, None if score is None else (score,), attention)
+        names = None
+        if maps.heard is not None and maps.seen is not None:
+            seen = cv2.resize(maps.seen, size[::-1], interpolation=cv2.INTER_NEAREST)
+            names = names_of(maps.heard, seen, config.things)
+            if request.only or request.without:
+                probability *= allowed(names, request.only, request.without)
+        scores = None if score is None else (score,)
+        return Masks((time,), probability, threshold, None, scores, attention, None if names is None else (names,))
     probability = 1 - np.exp(full[:1])
     labels = maps.classes[full.argmax(0)][None]
     if given is not None:

@@ -94,7 +94,7 @@ class OnnxScorer:
         names = [name for name in self.outputs if name != "attention" or attention]
         try:
             found = dict(zip(names, self.session.run(names, fed), strict=True))
-            return Scored(found["logits"], found.get("attention"), found.get("onward"))
+            return Scored(found["logits"], *map(found.get, ("attention", "onward", "heard", "seen")))
         except Exception as error:  # onnxruntime's errors share no base but Exception
             text = " ".join(str(error).split())[:200]
             if "allocate memory" in text or "bad_alloc" in text:
@@ -123,8 +123,8 @@ class OnnxScorer:
         logmel: Float32[np.ndarray, "P 96 64"] | None,
         past: Float32[np.ndarray, "1 _S"] | None,
         time: float,
-    ) -> tuple[Float32[np.ndarray, "K H W"], Float32[np.ndarray, "1 _S"] | None]:
-        """Logits of a stream's next frame, and the past for the step after it."""
+    ) -> tuple[Scored, Float32[np.ndarray, "1 _S"] | None]:
+        """Scores of a stream's next frame, and the past for the step after it."""
         del time
         scored = self(picture[None, None], None if logmel is None else logmel[None, None], past=past)
-        return scored.logits[0, 0], scored.past
+        return scored, scored.past

@@ -23,11 +23,15 @@ class Scored(NamedTuple):
         logits: One score per pixel and class, at the size of the pictures.
         attention: The attention map of each frame, 0 to 1; None if it was not asked for, or the model has none.
         past: Of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
+        heard: Score of each of AudioSet's names, 0 to 1; None of a model that knows no names.
+        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
     """
 
     logits: Float32[np.ndarray, "B T K H W"]
     attention: Float32[np.ndarray, "B T _h _w"] | None = None
     past: Float32[np.ndarray, "B _S"] | None = None
+    heard: Float32[np.ndarray, "B T names"] | None = None
+    seen: UInt8[np.ndarray, "B T _h _w"] | None = None
 
 
 @runtime_checkable
@@ -88,8 +92,8 @@ class StreamScorer(Scorer, Protocol):
         logmel: Float32[np.ndarray, "P 96 64"] | None,
         past: Any,
         time: float,
-    ) -> tuple[Float32[np.ndarray, "K H W"], Any]:
-        """Logits of a stream's next frame, and the past for the step after it.
+    ) -> tuple[Scored, Any]:
+        """Scores of a stream's next frame, a clip of one, and the past for the step after it.
 
         Args:
             picture: RGB, of the model's size.

@@ -19,6 +19,7 @@ import numpy as np
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
+from sonomask.inference.naming import check_words
 from sonomask.inference.inputs import cut, pictures, sound_of
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.media.reader import VideoReader
@@ -138,16 +139,14 @@ class Segmenter:
             batch = slice(start, start + self.batch_size)
             images = pictures(clips[batch])
             try:
-                logits, attention, _ = self._run(images, None if sound is None else sound[batch])
+                scored = self._run(images, None if sound is None else sound[batch])
             except MemoryError as error:
                 self._use_less(error, len(images), source)
                 continue
             start = batch.stop
-            self._check_finite(logits, source, window.first)
-            for i, clip in enumerate(logits):
-                found.append(
-                    [reduce(own, None if attention is None else attention[i, t]) for t, own in enumerate(clip)]
-                )
+            self._check_finite(scored.logits, source, window.first)
+            clips_now, seconds = scored.logits.shape[:2]
+            found += [[reduce(scored, i, t) for t in range(seconds)] for i in range(clips_now)]
         return by_phase(found[0], window) if dense else found
 
     def _run(self, images: np.ndarray, sound: np.ndarray | None) -> Scored:
@@ -166,7 +165,7 @@ class Segmenter:
             scored = self.scorer(images[:, part], None if sound is None else sound[:, part], past=stream.past)
             stream.past = scored.past
             self._check_finite(scored.logits, source, window.first)
-            found += map(reduce, scored.logits[0])
+            found += [reduce(scored, 0, t) for t in range(scored.logits.shape[1])]
         return found
 
     def _check_finite(self, logits: np.ndarray, source: str, second: int) -> None:
@@ -203,6 +202,7 @@ def check_request(request: Request, config: ModelConfig) -> None:
         raise ValueError(f"`min_presence`: the model {config.name} has no calibrated presence score. Leave it out.")
     if request.maskige is not None and not config.maskige:
         raise ValueError(f"`maskige`: the model {config.name} reads no maskige. Leave it out.")
+    check_words([*request.only, *request.without], config)
 
 
 def finished(
@@ -225,4 +225,5 @@ def _join(pieces: Sequence[Masks]) -> Masks:
         np.concatenate(labels) if labels else None,
         tuple(p for piece in pieces for p in piece.presence or ()) or None,
         np.concatenate(attention) if attention else None,
+        tuple(names for piece in pieces for names in piece.names or ()) or None,
     )

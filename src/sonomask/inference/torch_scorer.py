@@ -57,13 +57,10 @@ class TorchScorer:
             if past is not None:
                 more["past"] = torch.from_numpy(past).to(self.place)
             if not attention:
-                output = self.model(images, sound, **more)
-                return Scored(_array(output.logits), None, None if output.past is None else _array(output.past))
+                return _scored(self.model(images, sound, **more))
             with Watch(self.model) as watch:
                 output = self.model(images, sound, **more)
-            maps, onward = watch.maps(), output.past
-            rest = (None if x is None else _array(x) for x in (maps, onward))
-            return Scored(_array(output.logits), *rest)
+            return _scored(output, watch.maps())
 
     def to(self, device: str) -> TorchScorer:
         """The same network on another device."""
@@ -86,11 +83,11 @@ class TorchScorer:
         logmel: Float32[np.ndarray, "P 96 64"] | None,
         past: Any,
         time: float,
-    ) -> tuple[Float32[np.ndarray, "K H W"], Any]:
-        """Logits of a stream's next frame, and the past for the step after it."""
+    ) -> tuple[Scored, Any]:
+        """Scores of a stream's next frame, and the past for the step after it."""
         sound = None if logmel is None else torch.from_numpy(logmel[None]).to(self.place)
         output, past = self.model.step(self.prepare(picture[None]), sound, past, time=time)
-        return _array(output.logits[0, 0]), past
+        return _scored(output), past
 
     def prepare(self, pictures: UInt8[np.ndarray, "*N H W 3"]) -> Float[Tensor, "*N 3 H W"]:
         """RGB pictures as the network takes them, on its device."""
@@ -109,6 +106,11 @@ class TorchScorer:
             if self.place.type == "cuda":
                 torch.cuda.empty_cache()
             raise MemoryError(str(error)) from error
+
+
+def _scored(output: Output, attention: Tensor | None = None) -> Scored:
+    rest = (None if x is None else _array(x) for x in (attention, output.past, output.heard))
+    return Scored(_array(output.logits), *rest, None if output.seen is None else output.seen.cpu().numpy())
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
 from sonomask.inference.finish import finish, reduce
-from sonomask.inference.scorer import StreamScorer, as_scorer
+from sonomask.inference.scorer import Scored, StreamScorer, as_scorer
 from sonomask.inference.segmenter import check_request
 from sonomask.live.feed import KEPT, Feed, Waiting
 from sonomask.live.meters import Histogram, OnsetMeter
@@ -128,29 +128,29 @@ class LiveSegmenter:
                     return
                 yield None
                 continue
-            logits, past = self._step(waiting.picture, feed, past)
-            result = self._finish(waiting, logits, feed)
+            scored, past = self._step(waiting.picture, feed, past)
+            result = self._finish(waiting, scored, feed)
             last = result.time
             yield result
 
-    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[np.ndarray, Any]:
+    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[Scored, Any]:
         patch = None
         if self.config.listens:
             start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
             track, count = feed.ring.between(start, start + 3), self.config.patches
             patch = patches_at(track, [picture.time], count, start=start, align=self.align)[0]
-        logits, past = self.scorer.step(picture.image(self.config.size_of(*picture.size)), patch, past, picture.time)
-        if not np.isfinite(logits).all():
+        scored, past = self.scorer.step(picture.image(self.config.size_of(*picture.size)), patch, past, picture.time)
+        if not np.isfinite(scored.logits).all():
             raise WeightsError(
                 f"The model {self.config.name} gives NaN or infinity at {picture.time:.2f} s. Its weights are damaged, or "
                 "too large for its precision."
             )
-        return logits, past
+        return scored, past
 
-    def _finish(self, waiting: Waiting, logits: np.ndarray, feed: Feed) -> LiveMasks:
+    def _finish(self, waiting: Waiting, scored: Scored, feed: Feed) -> LiveMasks:
         picture = waiting.picture
         size = _within(picture.size, self.height)
-        masks = finish(picture.time, reduce(logits), size, self.config, self.request)
+        masks = finish(picture.time, reduce(scored), size, self.config, self.request)
         ready = feed.now()
         result = LiveMasks(masks, picture, waiting.captured, ready, self.config.class_names)
         self.delays.add(result.delay)

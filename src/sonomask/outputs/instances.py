@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,12 @@ def write_coco(path: Path, job: Job) -> Iterator[Take]:
                 for region, runs in zip(moment.regions, moment.runs, strict=True):
                     count += 1
                     facts = _facts(region, job)
-                    row = {"id": count, "image_id": number, "category_id": region.label, "track_id": facts.pop("id")}
+                    row = {
+                        "id": count,
+                        "image_id": number,
+                        "category_id": job.of(region)[0],
+                        "track_id": facts.pop("id"),
+                    }
                     del facts["category"]
                     later.write(json.dumps({**row, **facts, "segmentation": runs, "iscrowd": 0}) + "\n")
 
@@ -98,7 +104,7 @@ def write_ytvis(path: Path, job: Job) -> Iterator[Take]:
                     places.extend((moment.index, later.tell()))
                     row = {
                         **_facts(region, job),
-                        "category_id": region.label,
+                        "category_id": job.of(region)[0],
                         "segmentation": counts(region.whole(job.size)),
                     }
                     later.write(json.dumps(row) + "\n")
@@ -123,7 +129,8 @@ def _ytvis_track(number: int, places: array[int], rows: int, later: IO[str], job
     columns = {"segmentations": "segmentation", "bboxes": "bbox", "areas": "area"}
     filled = {name: [found[i][key] if i in found else None for i in range(rows)] for name, key in columns.items()}
     scores = [row["score"] for row in found.values()]
-    facts = {"id": number, "video_id": 1, "category_id": found[places[0]]["category_id"], "iscrowd": 0}
+    categories = Counter(row["category_id"] for row in found.values())  # a track is what most of its masks are
+    facts = {"id": number, "video_id": 1, "category_id": categories.most_common(1)[0][0], "iscrowd": 0}
     return {**facts, "height": height, "width": width, "score": sum(scores) / len(scores), **filled}
 
 
@@ -151,7 +158,7 @@ def write_davis(path: Path, job: Job) -> Iterator[Take]:
                     dropped.add(region.id)
                     continue
                 ids[region.view][region.mask] = region.id
-                objects.setdefault(region.id, (job.category(region.label), array("q")))[1].append(moment.index)
+                objects.setdefault(region.id, (job.of(region)[1], array("q")))[1].append(moment.index)
             save_jpeg(frames / f"{moment.index:05d}.jpg", picture(moment.time))
             indexed(ids).save(masks / f"{moment.index:05d}.png")
             times.append(moment.time)
@@ -172,8 +179,8 @@ def _facts(region: Region, job: Job) -> dict[str, Any]:
     """What all of them tell of a region; `bbox` is x, y, width, height."""
     top, left, bottom, right = region.box
     box = [left, top, right - left, bottom - top]
-    category = job.category(region.label)
-    return {"id": region.id, "category": category, "bbox": box, "area": region.area, "score": region.score}
+    facts = {"id": region.id, "category": job.of(region)[1], "bbox": box, "area": region.area, "score": region.score}
+    return {**facts, "sound": region.sound} if region.sound else facts
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class Moment:
         probability: 0 to 1.
         presence: Calibrated score; None where the model has none.
         regions: Connected regions with their ids; empty where no format asked for them.
+        heard: The names of what is heard with their scores, best first; None of a model that knows no names.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Moment:
     probability: Float32[np.ndarray, "H W"]
     presence: float | None = None
     regions: tuple[Region, ...] = ()
+    heard: tuple[tuple[str, float], ...] | None = None
 
     @cached_property
     def area(self) -> float:
@@ -59,6 +61,8 @@ class Moment:
     def scores(self) -> dict[str, Any]:
         """What a manifest tells of it."""
         row = {"time": round(self.time, 6), "area": self.area, "max_probability": float(self.probability.max())}
+        if self.heard is not None:
+            row["heard"] = dict(self.heard)
         return row if self.presence is None else {**row, "presence": self.presence}
 
 
@@ -74,19 +78,29 @@ class Job:
         name: Of the video, without suffix.
         facts: Where the masks come from.
         classes: Names of a semantic model's classes, background first.
+        things: What a model of one mask can name.
         overwrite: Replace what exists.
+        labels: Whether pictures show the names of regions.
     """
 
     reader: VideoReader
     name: str
     facts: Mapping[str, Any]
     classes: Sequence[str] = ()
+    things: Sequence[str] = ()
     overwrite: bool = False
+    labels: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.reader.info.height, self.reader.info.width
+
+    def of(self, region: Region) -> tuple[int, str]:
+        """Number and name of a region's category: its class, or what it was found to be."""
+        if region.name in self.things:
+            return self.things.index(region.name) + 1, region.name
+        return region.label, self.category(region.label)
 
     def category(self, label: int) -> str:
         """The name of a class."""
@@ -94,7 +108,7 @@ class Job:
 
     def categories(self) -> list[dict[str, Any]]:
         """COCO's list of them."""
-        names = list(self.classes[1:]) or [SOUNDING]
+        names = list(self.classes[1:]) or list(self.things) or [SOUNDING]
         return [{"id": i, "name": name, "supercategory": SOUNDING} for i, name in enumerate(names, start=1)]
 
     @contextmanager

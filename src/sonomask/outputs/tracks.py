@@ -39,6 +39,8 @@ class Region:
         box: (top, left, bottom, right) in pixels, the last two exclusive.
         mask: The pixels within the box.
         score: Mean probability of the pixels.
+        name: Of the thing, or "" where the model knows no names.
+        sound: AudioSet's name of what it is heard to do, or "".
     """
 
     id: int
@@ -46,6 +48,8 @@ class Region:
     box: tuple[int, int, int, int]
     mask: Bool[np.ndarray, "h w"]
     score: float
+    name: str = ""
+    sound: str = ""
 
     @property
     def area(self) -> int:

@@ -16,7 +16,7 @@ from sonomask.media.writer import VideoWriter
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.visualise.cutout import blur, cutout, dim, transparent
-from sonomask.visualise.overlay import overlay
+from sonomask.visualise.overlay import captions, overlay
 from sonomask.visualise.timeline import Timeline, envelope
 
 __all__ = ["VIDEOS", "VideoKind", "timeline", "write_video"]
@@ -98,6 +98,9 @@ class Follower:
         if self.kind.draw is not None:
             return self.kind.draw(frame.image, self.now.labels)
         image = overlay(frame.image, self.now.labels, self.job.classes)
+        if self.job.labels and self.now.regions:
+            boxes = [(region.box, self.job.of(region)[1].replace("_", " ")) for region in self.now.regions]
+            image = captions(image, boxes)
         if self.strip is None:
             return image
         self.strip.mark(frame.time, self.now.area, self.now.presence)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,9 +22,9 @@ from sonomask.outputs.formats import FORMATS, Format
 from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.outputs.summaries import write_scores, write_sheet
-from sonomask.outputs.tracks import Tracker
+from sonomask.outputs.tracks import Region, Tracker
 from sonomask.outputs.videos import VIDEOS, write_video
-from sonomask.structures import Masks
+from sonomask.structures import Masks, Names
 
 __all__ = ["Write", "moments", "open_outputs"]
 
@@ -52,7 +53,9 @@ def open_outputs(
     *,
     facts: Mapping[str, Any],
     classes: Sequence[str] = (),
+    things: Sequence[str] = (),
     overwrite: bool = False,
+    labels: bool = False,
 ) -> Iterator[Write]:
     """All outputs of a video at once.
 
@@ -61,7 +64,9 @@ def open_outputs(
         paths: From `paths_of`.
         facts: What the manifests tell besides the frames: `source`, `model`, …
         classes: Names of a semantic model's classes, background first; none for a binary one.
+        things: What a model of one mask can name (`config.things`).
         overwrite: Replace what exists.
+        labels: Whether the overlay shows the names of regions.
 
     Raises:
         MediaError: An output exists and may not be replaced, or can't be written.
@@ -70,10 +75,11 @@ def open_outputs(
     with ExitStack() as stack:
         takes: list[Take] = []
         for name, path in paths.items():
-            job = Job(reader, path.name.removesuffix(FORMATS[name].suffix), facts, classes, overwrite)
+            job = Job(reader, path.name.removesuffix(FORMATS[name].suffix), facts, classes, things, overwrite, labels)
             opened = write_video(path, job, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, job)
             takes.append(stack.enter_context(opened))
-        split = moments(Tracker() if any(FORMATS[name].regions for name in paths) else None)
+        wanted = any(FORMATS[name].regions or (labels and name == "overlay") for name in paths)
+        split = moments(Tracker() if wanted else None)
 
         def write(masks: Masks) -> None:
             if masks.labels is not None and not classes:
@@ -93,9 +99,20 @@ def moments(tracker: Tracker | None) -> Callable[[Masks], Iterator[Moment]]:
         nonlocal index
         labels = masks.mask.astype(np.uint8) if masks.labels is None else masks.labels
         scores = masks.presence or (None,) * len(masks)
-        for time, own, p, presence in zip(masks.times, labels, masks.probability, scores, strict=True):
+        told = masks.names or (None,) * len(masks)
+        for time, own, p, presence, names in zip(masks.times, labels, masks.probability, scores, told, strict=True):
             index += 1
             regions = () if tracker is None else tracker.update(time, own, p)
-            yield Moment(index, time, own, p, presence, regions)
+            if names is None:
+                yield Moment(index, time, own, p, presence, regions)
+            else:
+                regions = tuple(named(region, names) for region in regions)
+                yield Moment(index, time, own, p, presence, regions, names.heard)
 
     return split
+
+
+def named(region: Region, names: Names) -> Region:
+    """The region with the name of what most of its pixels show, and of the sound that this makes."""
+    most = int(np.bincount(names.seen[region.view][region.mask]).argmax())
+    return replace(region, name=names.things[most], sound=names.sounds[most])

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from sonomask.visualise.style import GROUND, WHITE, class_colours, font
 
-__all__ = ["overlay"]
+__all__ = ["captions", "overlay"]
 
 OPACITY = 0.4  # of the fill: the thing below stays recognisable
 SHADE = 0.65  # brightness of all that does not sound, so that the rest stands out for any eye
@@ -53,6 +53,25 @@ def overlay(
     view[edge & inside] = (255 + colours[part[edge & inside]].astype(np.uint16)) // 2
     view[edge & ~inside] //= 6
     return _named(result, labels, names) if names else result
+
+
+def captions(
+    image: UInt8[np.ndarray, "H W 3"], boxes: Sequence[tuple[tuple[int, int, int, int], str]]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A copy of the picture with a small word above each box, or inside its upper edge where there is no room.
+
+    Args:
+        image: RGB.
+        boxes: (top, left, bottom, right) in pixels, and the word.
+    """
+    canvas = Image.fromarray(image)
+    size = max(10, min(image.shape[:2]) // 26)
+    draw, letters = ImageDraw.Draw(canvas), font(size)
+    for (top, left, _, _), word in boxes:
+        left = max(2, min(left, image.shape[1] - round(draw.textlength(word, letters)) - 4))
+        place = (left, top - size - 4 if top > size + 4 else top + 2)
+        draw.text(place, word, WHITE, letters, stroke_width=2, stroke_fill=GROUND)
+    return np.asarray(canvas)
 
 
 def _edges(labels: np.ndarray, width: int) -> Bool[np.ndarray, "H W"]:

@@ -7,7 +7,7 @@ from sonomask.audio.audioset import names
 from sonomask.models.catalog import create_model
 from sonomask.models.nets.world import match, name_places
 from sonomask.models.optimize import optimize
-from sonomask.models.parts.categories import CATEGORIES, GENERAL, MUSIC, SOUNDS, sound_table
+from sonomask.audio.categories import CATEGORIES, GENERAL, MUSIC, SOUNDS, sound_table
 
 DOG, GUITAR = CATEGORIES.index("dog"), CATEGORIES.index("guitar")
 

@@ -15,7 +15,7 @@ from sonomask.audio.audioset import names
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
-from sonomask.models.parts.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
+from sonomask.audio.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
 from sonomask.models.record import ModelRecord
