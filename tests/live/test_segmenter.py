@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sonomask.audio.logmel import examples_at
+from sonomask.batches import Output
 from sonomask.errors import WeightsError
 from sonomask.inference.segmenter import Segmenter
 from sonomask.live.feed import Feed
@@ -116,7 +117,7 @@ def test_a_source_that_is_silent_gives_a_beat(clock, stub):
 
 def test_a_model_that_gives_no_number_is_an_error(clip, clock, stub):
     model = stub()
-    model.step = lambda images, *_, **__: (SimpleNamespace(logits=images.mean(1)[:, None, None] * float("nan")), 0)
+    model.step = lambda images, *_, **__: (Output(images.mean(1)[:, None, None] * float("nan")), 0)
     with pytest.raises(WeightsError, match="NaN"):
         play(LiveSegmenter(model, device="cpu"), clip, clock)
 

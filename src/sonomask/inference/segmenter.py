@@ -19,8 +19,8 @@ import numpy as np
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
-from sonomask.inference.naming import check_words
 from sonomask.inference.inputs import cut, pictures, sound_of
+from sonomask.inference.naming import check_words
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
+from sonomask.batches import Output
 from sonomask.inference.attention import Watch
 from sonomask.inference.scorer import Scored
 from sonomask.structures import ModelConfig
@@ -109,8 +110,8 @@ class TorchScorer:
 
 
 def _scored(output: Output, attention: Tensor | None = None) -> Scored:
-    rest = (None if x is None else _array(x) for x in (attention, output.past, output.heard))
-    return Scored(_array(output.logits), *rest, None if output.seen is None else output.seen.cpu().numpy())
+    maps, past, heard = (None if x is None else _array(x) for x in (attention, output.past, output.heard))
+    return Scored(_array(output.logits), maps, past, heard, None if output.seen is None else output.seen.cpu().numpy())
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -60,7 +60,11 @@ class Moment:
 
     def scores(self) -> dict[str, Any]:
         """What a manifest tells of it."""
-        row = {"time": round(self.time, 6), "area": self.area, "max_probability": float(self.probability.max())}
+        row: dict[str, Any] = {
+            "time": round(self.time, 6),
+            "area": self.area,
+            "max_probability": float(self.probability.max()),
+        }
         if self.heard is not None:
             row["heard"] = dict(self.heard)
         return row if self.presence is None else {**row, "presence": self.presence}

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sonomask.audio.audioset import names
+from sonomask.audio.categories import CATEGORIES, GENERAL, MUSIC, SOUNDS, sound_table
 from sonomask.models.catalog import create_model
 from sonomask.models.nets.world import match, name_places
 from sonomask.models.optimize import optimize
-from sonomask.audio.categories import CATEGORIES, GENERAL, MUSIC, SOUNDS, sound_table
 
 DOG, GUITAR = CATEGORIES.index("dog"), CATEGORIES.index("guitar")
 

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from sonomask.audio.audioset import names
+from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, KNOWN, MUSIC, sound_table
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
-from sonomask.audio.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
 from sonomask.models.record import ModelRecord
@@ -31,6 +31,9 @@ FAINT = 0.2  # of the loudest so far, below which a sound is taken to come from 
 RECENT = 0.5  # share of what is heard now in what counts as heard; the rest is the mean so far
 CERTAIN = 1 / 3  # score of a name at which its category counts fully
 ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
+FAMILY = 0.5  # of the best animal's relevance, what each animal gets: a bull is heard as a roaring cat
+SURE = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
+PEAK, PEAKS = 0.8, 0.01  # of the best hundredth of all places, the least that a place is compared with
 MARK = 0.35  # of the score, above which a pixel is marked
 UNKNOWN = 0.05  # relevance of what is seen below which all that catches the eye is marked
 OUT = -8.0  # logit where nothing is marked
@@ -43,10 +46,11 @@ class World(Net):
         picture → scene readers → share of each category, salience ─┐
         sound → tagger → names now and so far → relevance r ────────┴→ Σ shares·r → logits
 
-    The relevance r of a category is that of its most audible name. A pixel's score is the mean relevance of what it may show,
-    against that of the most relevant things in the picture, times the probability that it shows any thing. If nothing in the
-    picture fits what is heard, all that catches the eye is marked; nothing is while the sound is faint beside the loudest so
-    far. A stream is one long clip: `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
+    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's. A pixel's
+    score is the mean relevance of what it may show, against that of the most relevant things in the picture, times the
+    probability that it shows any thing. If nothing in the picture fits what is heard, all that catches the eye is marked but
+    known things that sound otherwise; nothing is while the sound is faint beside the loudest so far. A stream is one long clip:
+    `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
 
     Args:
         config: Travels with the model; what follows from the network is filled in.
@@ -63,6 +67,7 @@ class World(Net):
     table: Tensor
     music: Tensor
     instrument: Tensor
+    animal: Tensor
 
     def __init__(
         self,
@@ -81,6 +86,8 @@ class World(Net):
         self.register_buffer("music", music, persistent=False)
         instrument = torch.tensor([name in INSTRUMENTS for name in CATEGORIES])
         self.register_buffer("instrument", instrument.float() * ANY_MUSIC, persistent=False)
+        animal = torch.tensor([name in ANIMALS for name in CATEGORIES])
+        self.register_buffer("animal", animal.float() * FAMILY, persistent=False)
         self.config = replace(config, things=CATEGORIES, patches=PATCHES)
 
     def forward(
@@ -137,10 +144,12 @@ class World(Net):
         return Heard(mixed, audible, onward.reshape(batch, STATE + NAMES))
 
     def relevance(self, heard: Float[Tensor, "B T 521"]) -> Float[Tensor, "B T C"]:
-        """How well each category fits what is heard, 0 to 1."""
+        """How well each category fits what is heard, 0 to 1 and a trace more."""
         own = (heard[:, :, None] * self.table).amax(-1) / CERTAIN
-        music = (heard * self.music).amax(-1, keepdim=True) * self.instrument
-        return torch.maximum(own.clamp(max=1), music)
+        own = own.clamp(max=1) + SURE * (own - 1).clamp(min=0)
+        best_animal = (own * (self.animal > 0)).amax(-1, keepdim=True)
+        music = (heard * self.music).amax(-1, keepdim=True)
+        return torch.maximum(own, torch.maximum(best_animal * self.animal, music * self.instrument))
 
     def start(self, streams: int = 1) -> Float[Tensor, "B S"]:
         """The past before a stream's first frame."""
@@ -180,12 +189,15 @@ def match(
     """Logits of each place, and whether anything in sight fits what is heard."""
     things = shares[:, 1:]
     mean = (things * relevance[:, :, None, None]).sum(1, keepdim=True) / (things.sum(1, keepdim=True) + 1e-3)
-    top = _upper_tenth(mean.flatten(1), salience.flatten(1))
+    thing = (salience + 1 - shares[:, :1]) / 2
+    peak = PEAK * _upper_hundredth((mean * thing).flatten(1))
+    top = torch.maximum(_upper_tenth(mean.flatten(1), salience.flatten(1)), peak)
     fits = top >= UNKNOWN
-    thing = torch.maximum(salience, 1 - shares[:, :1])
     relative = mean / (1.4 * top.clamp(min=UNKNOWN))[:, None, None, None]
     score = thing * relative.clamp(max=1)
-    logits = torch.where(fits[:, None, None, None], _logit(score) - _logit(salience.new_tensor(MARK)), _logit(salience))
+    silent = 1 - relevance[:, :KNOWN].amax(1).clamp(max=1)[:, None, None, None]
+    unknown = salience * (1 - things[:, :KNOWN].amax(1, keepdim=True) * silent)
+    logits = torch.where(fits[:, None, None, None], _logit(score) - _logit(salience.new_tensor(MARK)), _logit(unknown))
     return logits, fits
 
 
@@ -209,6 +221,14 @@ def _upper_tenth(values: Float[Tensor, "N P"], salience: Float[Tensor, "N P"]) -
     first, second = falling.gather(1, pair).unbind(1)
     part = (place - low)[:, 0]
     return torch.where(part > 0, first + (second - first) * part, first)
+
+
+def _upper_hundredth(values: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
+    """Mean of the highest hundredth of the values."""
+    falling = values.sort(1, descending=True).values
+    place = torch.arange(values.shape[1], device=values.device)
+    among = (place < max(1, round(PEAKS * values.shape[1]))).to(values.dtype)
+    return (falling * among).sum(1) / among.sum()
 
 
 def _logit(p: Tensor) -> Tensor:
