@@ -34,7 +34,7 @@ class Names:
         heard: AudioSet's names of the loudest sounds with their scores, 0 to 1, best first.
         seen: What each place shows, as an index into `things`; it means something only where the mask is.
         things: What the model can name.
-        sounds: For each of `things` the sound that it would be making.
+        sounds: For each of `things` the sound that it makes, "" where none of its sounds is heard.
     """
 
     heard: tuple[tuple[str, float], ...]

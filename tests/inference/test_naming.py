@@ -41,6 +41,7 @@ def test_the_loudest_names_come_out_best_first_and_each_thing_gets_the_sound_tha
     assert [name for name, _ in names.heard] == ["Speech", "Bark"]
     assert names.sounds[CATEGORIES.index("dog")] == "Bark"
     assert names.sounds[CATEGORIES.index("person")] == "Speech"
+    assert names.sounds[CATEGORIES.index("train")] == ""
 
 
 def test_an_instrument_in_plain_music_makes_music():

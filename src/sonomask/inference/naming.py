@@ -17,6 +17,7 @@ from sonomask.structures import ModelConfig, Names
 __all__ = ["allowed", "check_words", "names_of"]
 
 MOST, LEAST = 5, 0.1  # names of a frame that are told, and the score that they need
+FAINT = 0.03  # score below which a thing is not said to make a sound
 ANY_MUSIC = 0.13  # score of an instrument in plain music
 
 
@@ -32,10 +33,9 @@ def names_of(heard: Float32[np.ndarray, " names"], seen: UInt8[np.ndarray, "H W"
     table, instruments, music = _tables(tuple(things))
     own = heard * table
     own = np.maximum(own, ANY_MUSIC * np.outer(instruments, heard * music))
-    best = own.argmax(1)
-    best[own.max(1) <= 0] = heard.argmax()
+    making = [sounds()[i] if row[i] >= FAINT else "" for row, i in zip(own, own.argmax(1).tolist(), strict=True)]
     listed = tuple((sounds()[i], round(float(heard[i]), 4)) for i in order)
-    return Names(listed, seen, tuple(things), tuple(sounds()[i] for i in best.tolist()))
+    return Names(listed, seen, tuple(things), tuple(making))
 
 
 def allowed(names: Names, only: Collection[str], without: Collection[str]) -> Bool[np.ndarray, "H W"]:
