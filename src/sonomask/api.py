@@ -52,6 +52,7 @@ class Result:
         area: Mean share of the picture that is masked, 0 to 1.
         warnings: What could not be read.
         maskige: Name of what made the second picture, for a model that reads one.
+        audio_track: Which sound track was heard, such as "2 of 3 (aac, eng)".
     """
 
     source: str
@@ -60,6 +61,7 @@ class Result:
     area: float
     warnings: tuple[str, ...] = ()
     maskige: str | None = None
+    audio_track: str = "none"
 
 
 def segment(
@@ -105,7 +107,7 @@ def segment(
     paths = paths_of(output_stem(source, out), formats)
     ready = load_fast(model, request.device) if isinstance(model, str | Path | None) else model
     segmenter = Segmenter(ready, request, maker=maker)
-    with open_reader(source, limits, sandbox=sandbox) as reader:
+    with open_reader(source, limits, sandbox=sandbox, **request.part) as reader:
         return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress)
 
 
@@ -137,7 +139,7 @@ def write_masks(
         WeightsError: The model gives something that isn't a number.
     """
     name = reader.info.source if source is None else source
-    facts = {"source": name, **manifest_facts(segmenter)}
+    facts = {"source": name, **manifest_facts(segmenter), **reader.info.told}
     frames, area = 0, 0.0
     classes = class_names(segmenter.config)
     with open_outputs(
@@ -151,7 +153,7 @@ def write_masks(
                 progress(masks.times[-1], reader.info.duration)
     warnings = tuple(text.replace(reader.info.source, name) for text in dict.fromkeys(reader.warnings))
     maker = None if segmenter.maker is None else segmenter.maker.name
-    return Result(name, dict(paths), frames, area / max(frames, 1), warnings, maker)
+    return Result(name, dict(paths), frames, area / max(frames, 1), warnings, maker, reader.info.audio_track)
 
 
 def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:

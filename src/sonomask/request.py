@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request", "check_rate"]
+__all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request", "check_rate", "parse_time"]
 
 Rate: TypeAlias = float | Literal["native", "avsbench"]
 
@@ -32,6 +33,11 @@ class Request:
         only: Names of things or sounds, such as "dog" or "speech"; what has another name is not marked. All if empty.
         without: Names of things or sounds that are not marked.
         attention: Whether each frame gets its attention map (`sonomask.inference.attention`), at the model's size.
+        start: Where to begin in the video: seconds, or text such as "1:02:03.5"; kept as seconds. Times of masks count from
+            there, those in files of results from the beginning of the video.
+        end: Where to end in the video; at its end if None.
+        audio_track: Sound track to hear: a number from 1, a language or title, or "mix" for all at once; the container's
+            default, or the first that is not silent, if None.
 
     Raises:
         ValueError: A value is out of range.
@@ -56,8 +62,18 @@ class Request:
         default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not"}
     )
     attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
+    start: float | str = field(default=0.0, metadata={"help": "where to begin in the video: seconds or h:mm:ss"})
+    end: float | str | None = field(default=None, metadata={"help": "where to end in the video: seconds or h:mm:ss"})
+    audio_track: int | str | None = field(
+        default=None,
+        metadata={"help": "sound track to hear: number from 1, language, or 'mix'; the default one unless given"},
+    )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "start", parse_time(self.start, "start"))
+        object.__setattr__(self, "end", None if self.end is None else parse_time(self.end, "end"))
+        if self.end is not None and self.end <= self.start:  # type: ignore[operator]
+            raise ValueError(f"`end`: expected more than the start ({self.start:g} s), got {self.end:g} s.")
         check_rate(self.rate)
         _check_share("threshold", self.threshold)
         _check_share("min_presence", self.min_presence)
@@ -68,6 +84,11 @@ class Request:
             object.__setattr__(self, name, tuple(words))
         if self.batch_size < 1:
             raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """What a reader is told of it: `start`, `end` and `audio_track`."""
+        return {"start": self.start, "end": self.end, "audio_track": self.audio_track}
 
     def asked(self) -> dict[str, Any]:
         """The fields that the masks depend on: all but the device."""
@@ -83,6 +104,27 @@ def check_rate(rate: Any, most: float = MAX_RATE) -> None:
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not (0 < rate <= most if number else rate in ("native", "avsbench")):
         raise ValueError(f"`rate`: expected 'native', 'avsbench' or masks per second up to {most:g}, got {rate!r}.")
+
+
+def parse_time(text: float | str, name: str = "time") -> float:
+    """Seconds of a time in a video.
+
+    Args:
+        text: Seconds, or text in the form of seconds, m:ss or h:mm:ss, with a fraction or without.
+        name: For the message.
+
+    Raises:
+        ValueError: It is none of these, or negative.
+    """
+    parts = str(text).strip().split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    whole = all(part.isdecimal() for part in parts[:-1]) and all(n < 60 for n in numbers[1:])
+    if not 1 <= len(numbers) <= 3 or not whole or not 0 <= numbers[-1] < math.inf or isinstance(text, bool):
+        raise ValueError(f"`{name}`: expected seconds, m:ss or h:mm:ss from 0 on, got {text!r}.")
+    return sum(n * 60**i for i, n in enumerate(reversed(numbers)))
 
 
 def _check_share(name: str, value: float | None) -> None:

@@ -127,6 +127,15 @@ def test_below_one_per_second_the_model_still_sees_every_second(video):
     assert np.array_equal(probability, every[1][1::2])
 
 
+@pytest.mark.parametrize(("seconds", "rate", "count"), [(1, 0.5, 1), (1.5, 0.5, 1), (3, 0.1, 1), (4, 0.5, 2)])
+def test_a_video_shorter_than_a_step_still_has_a_mask(tmp_path, seconds, rate, count):
+    path, stub = tmp_path / "short.mp4", Stub(replace(CONFIG, listens=False))
+    with VideoWriter(path, size=SIZE, rate=10) as out:
+        for i in range(int(seconds * 10)):
+            out.write(np.zeros((*SIZE, 3), np.uint8), i / 10)
+    assert len(whole(Segmenter(stub, device="cpu", rate=rate), path)[0]) == count
+
+
 def test_the_sound_at_avsbench_rate_is_the_patches_of_the_data_set(video):
     stub = Stub(replace(CONFIG, clip_length=7))
     list(Segmenter(stub, device="cpu", rate="avsbench")(video))

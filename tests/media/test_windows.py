@@ -50,3 +50,9 @@ def test_seconds_are_counted_over_a_long_video_as_avsbench_counts(make_video):
 def test_an_unknown_rate_is_refused(make_video):
     with VideoReader(make_video("count.mp4", seconds=5)) as reader, pytest.raises(ValueError, match="rate"):
         list(windows(reader, rate=-1))
+
+
+@pytest.mark.parametrize(("seconds", "final"), [(3, [True]), (5, [True]), (7, [False, True]), (10, [False, True])])
+def test_the_last_window_says_so(make_video, seconds, final):
+    with VideoReader(make_video(f"final{seconds}.mp4", seconds=seconds, size=(16, 32))) as reader:
+        assert [window.final for window in windows(reader)] == final

@@ -13,6 +13,7 @@ from sonomask.request import DEFAULT, Request
 if TYPE_CHECKING:
     from sonomask.api import Result
 
+ASKED = ("rate", "threshold", "min_presence", "maskige", "device", "start", "end", "audio_track")
 FORMAT_HELP = "what to write, any number of: " + "; ".join(f"{name}: {info.what}" for name, info in FORMATS.items())
 
 
@@ -21,7 +22,8 @@ def segment(
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     out: Annotated[str | None, "folder for the results; beside each video unless given"] = None,
     request: Annotated[
-        Request, ("rate", "threshold", "min_presence", "only", "without", "maskige", "device")
+        Request,
+        ("rate", "threshold", "min_presence", "only", "without", "maskige", "device", "start", "end", "audio_track"),
     ] = DEFAULT,
     backend: Annotated[
         Literal["auto", "torch", "onnx"], "what runs the model; auto takes ONNX Runtime on a CPU where there is a graph"

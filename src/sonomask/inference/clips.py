@@ -45,8 +45,11 @@ def fresh(window: Window) -> Iterable[int]:
     return range(window.fresh) if window.repeated else range(len(window.frames) - window.fresh, len(window.frames))
 
 
-def wanted(second: int, rate: Rate) -> bool:
-    """Whether a second has a mask: below one per second, the second in which the next step ends."""
-    if isinstance(rate, str) or rate >= 1:
+def wanted(second: int, rate: Rate, *, final: bool = False) -> bool:
+    """Whether a second has a mask: below one per second, the second in which the next step ends.
+
+    The final second of a video that is shorter than a step has one too.
+    """
+    if isinstance(rate, str) or rate >= 1 or (final and (second + 1) * rate < 1):
         return True
     return math.floor((second + 1) * rate + 1e-9) > math.floor(second * rate + 1e-9)

@@ -24,10 +24,7 @@ def check_sound(reader: VideoReader, config: ModelConfig) -> None:
         MediaError: It has not.
     """
     if config.listens and not reader.info.has_audio:
-        raise MediaError(
-            f"{reader.info.source}: has no sound stream, and the model {config.name} listens. "
-            "Add sound, or use a model with fusion `none`."
-        )
+        raise MediaError(f"{reader.info.source}: {reader.info.sound_missing}")
 
 
 def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Iterator[Window]:

@@ -210,7 +210,8 @@ def finished(
 ) -> Iterator[Masks]:
     """The last stage: masks of a window's new seconds at the video's size. Of the frames it needs the times only."""
     for second in fresh(window):
-        if wanted(window.first + second, request.rate):
+        final = window.final and second == len(window.frames) - window.repeated - 1
+        if wanted(window.first + second, request.rate, final=final):
             for phase, frame in enumerate(window.frames[second]):
                 yield finish(frame.time, maps[phase][second], size, config, request)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from sonomask.media.decoder import GAP
 from sonomask.media.live.reader import Picture, Sound
-from sonomask.media.reader import GAP, SAMPLE_RATE
+from sonomask.media.reader import SAMPLE_RATE
 
 KEPT = 8.0  # seconds of sound
 BYTES, COUNT = 2**28, 256  # of pictures that wait

@@ -7,7 +7,7 @@ only point to other files or addresses are refused for files, and a damaged pack
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -110,8 +110,17 @@ def limited(container: Any, limits: Limits) -> Any:
     return container
 
 
-def decoded(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
-    """Decoded frames; what is damaged is left out and said once."""
+def decoded(
+    container: Any, stream: Any, warnings: list[str], seen: Callable[[Any], None] | None = None
+) -> Iterator[Any]:
+    """Decoded frames; what is damaged is left out and said once.
+
+    Args:
+        container: PyAV's.
+        stream: One of it.
+        warnings: Takes what is wrong.
+        seen: Called with each packet before it is decoded.
+    """
     name = container.name.removeprefix("file:")
     if stream.type == "video" and stream.codec_context.width * stream.codec_context.height > LARGE:
         stream.thread_type = "SLICE"
@@ -125,6 +134,10 @@ def decoded(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
         except (av.FFmpegError, OSError, ValueError) as error:
             warnings.append(f"{name}: broken off while reading ({error}).")
             break
+        if seen is not None:
+            seen(packet)
+        if packet.size == 0 and packet.pts is not None:
+            continue  # nothing new: the picture before stays (Theora)
         try:
             frames = packet.decode()
         except MemoryError:

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float32
@@ -11,6 +10,7 @@ from jaxtyping import Float32
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
 from sonomask.request import Rate
 
+SHORTEST = 0.05  # seconds that a picture must stand in a second to be shown there
 MARGIN = 1  # seconds of sound beyond both ends
 
 
@@ -27,6 +27,7 @@ class Window:
         fresh: How many of the seconds, from the end, were in no window before. In a video shorter than a window the
             last second is repeated to fill it: then `fresh` counts from the beginning.
         repeated: How many seconds at the end are such copies.
+        final: Whether it is the last one.
     """
 
     first: int
@@ -35,6 +36,7 @@ class Window:
     waveform_start: float
     fresh: int
     repeated: int = 0
+    final: bool = False
 
 
 def windows(
@@ -53,29 +55,38 @@ def windows(
     sound = _Sound(reader) if reader.info.has_audio else None
     held: deque[tuple[Frame, ...]] = deque(maxlen=seconds)
     fresh, total = 0, 0
-    for frames in _by_second(reader, rate, size):
+    for frames, final in _by_second(reader, rate, size):
         held.append(frames)
         fresh, total = fresh + 1, total + 1
-        if fresh == seconds:
-            yield _window(sound, total - seconds, tuple(held), fresh)
+        if final and total < seconds:
+            copies = (held[-1],) * (seconds - total)
+            yield replace(_window(sound, 0, (*held, *copies), fresh), repeated=len(copies), final=True)
+        elif fresh == seconds or final:
+            yield replace(_window(sound, total - seconds, tuple(held), fresh), final=final)
             fresh = 0
-    if fresh and total >= seconds:
-        yield _window(sound, total - seconds, tuple(held), fresh)
-    elif fresh:
-        copies = (held[-1],) * (seconds - total)
-        yield replace(_window(sound, 0, (*held, *copies), fresh), repeated=len(copies))
 
 
-def _by_second(reader: VideoReader, rate: Rate, size: tuple[int, int] | None) -> Iterator[tuple[Frame, ...]]:
-    """The frames of each second; one in which nothing new appears shows what is still on screen."""
+def _by_second(
+    reader: VideoReader, rate: Rate, size: tuple[int, int] | None
+) -> Iterator[tuple[tuple[Frame, ...], bool]]:
+    """The frames of each second, and whether it is the last; one in which nothing new appears shows what is on screen."""
+    group: list[Frame] = []
     due = 0
-    last: Frame | None = None
-    for second, group in groupby(reader.frames(rate, size=size), key=lambda frame: frame.second):
-        frames = tuple(group)
-        for missing in range(due, second):
-            yield (replace(last or frames[0], time=float(missing), second=missing),)
-        yield frames
-        due, last = second + 1, frames[-1]
+    for frame in reader.frames(rate, size=size):
+        if group and frame.second != group[-1].second:
+            yield tuple(group), False
+            group, due = group[-1:], due + 1
+        standing = group[-1] if group else frame
+        for missing in range(due, frame.second):
+            yield (replace(standing, time=float(missing), second=missing),), False
+            due = missing + 1
+        group = [*group, frame] if group and group[-1].second == frame.second else [frame]
+    while group and due + 1 < group[-1].gone - SHORTEST:
+        yield tuple(group), False
+        due += 1
+        group = [replace(group[-1], time=float(due), second=due)]
+    if group:
+        yield tuple(group), True
 
 
 def _window(sound: "_Sound | None", first: int, frames: tuple[tuple[Frame, ...], ...], fresh: int) -> Window:

@@ -31,7 +31,7 @@ def write_npz(path: Path, job: Job) -> Iterator[Take]:
         raw: dict[str, tuple[Any, tuple[int, ...], np.dtype]] = {}
 
         def take(moment: Moment) -> None:
-            columns["times"].append(moment.time)
+            columns["times"].append(moment.source_time)
             if moment.presence is not None:
                 columns["presence"].append(moment.presence)
             arrays = {"probability": moment.probability.astype(np.float16)}

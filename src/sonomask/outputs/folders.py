@@ -32,7 +32,7 @@ def write_masks(path: Path, job: Job) -> Iterator[Take]:
 
         def take(moment: Moment) -> None:
             nonlocal comma
-            name = f"{moment.time:012.6f}.png"
+            name = f"{moment.source_time:012.6f}.png"
             _mask(moment, job).save(fresh / name)
             scores = moment.scores()
             row = {"time": scores.pop("time"), "file": name, **scores}

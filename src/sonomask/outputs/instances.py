@@ -161,7 +161,7 @@ def write_davis(path: Path, job: Job) -> Iterator[Take]:
                 objects.setdefault(region.id, (job.of(region)[1], array("q")))[1].append(moment.index)
             save_jpeg(frames / f"{moment.index:05d}.jpg", picture(moment.time))
             indexed(ids).save(masks / f"{moment.index:05d}.png")
-            times.append(moment.time)
+            times.append(moment.source_time)
 
         yield take
         if dropped:

@@ -32,12 +32,13 @@ class Moment:
 
     Attributes:
         index: Which mask of the video, from 0.
-        time: Seconds.
+        time: Seconds on the reader's clock.
         labels: 0 and 1, or class indices.
         probability: 0 to 1.
         presence: Calibrated score; None where the model has none.
         regions: Connected regions with their ids; empty where no format asked for them.
         heard: The names of what is heard with their scores, best first; None of a model that knows no names.
+        start: Seconds of the source at which the reader's clock begins.
     """
 
     index: int
@@ -47,6 +48,12 @@ class Moment:
     presence: float | None = None
     regions: tuple[Region, ...] = ()
     heard: tuple[tuple[str, float], ...] | None = None
+    start: float = 0.0
+
+    @property
+    def source_time(self) -> float:
+        """Seconds from the beginning of the source, which files of results tell."""
+        return self.start + self.time
 
     @cached_property
     def area(self) -> float:
@@ -61,7 +68,7 @@ class Moment:
     def scores(self) -> dict[str, Any]:
         """What a manifest tells of it."""
         row: dict[str, Any] = {
-            "time": round(self.time, 6),
+            "time": round(self.source_time, 6),
             "area": self.area,
             "max_probability": float(self.probability.max()),
         }

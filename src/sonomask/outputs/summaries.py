@@ -45,7 +45,7 @@ def write_sheet(path: Path, job: Job) -> Iterator[Take]:
             if len(images) < MOST and moment.time >= len(images) * step + step / 2:
                 labels = np.asarray(Image.fromarray(moment.labels).resize(size[::-1], Image.Resampling.NEAREST))
                 images.append(overlay(picture(moment.time), labels, job.classes))
-                times.append(moment.time)
+                times.append(moment.source_time)
 
         yield take
         if not images:  # shorter than half a second

@@ -75,7 +75,7 @@ class Follower:
         self, job: Job, kind: VideoKind, strip: Timeline | None, write: Callable[[np.ndarray, float], None]
     ) -> None:
         self.job, self.kind, self.strip, self.write = job, kind, strip, write
-        self.frames = job.reader.frames("native", size=job.size)
+        self.frames = job.reader.frames("native", size=job.size, again=True)
         self.pending: Frame | None = next(self.frames, None)
         self.now = Moment(-1, 0.0, np.zeros(job.size, np.uint8), np.zeros((0, 0), np.float32))
 

@@ -79,7 +79,7 @@ def open_outputs(
             opened = write_video(path, job, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, job)
             takes.append(stack.enter_context(opened))
         wanted = any(FORMATS[name].regions or (labels and name == "overlay") for name in paths)
-        split = moments(Tracker() if wanted else None)
+        split = moments(Tracker() if wanted else None, reader.info.start)
 
         def write(masks: Masks) -> None:
             if masks.labels is not None and not classes:
@@ -91,8 +91,13 @@ def open_outputs(
         yield write
 
 
-def moments(tracker: Tracker | None) -> Callable[[Masks], Iterator[Moment]]:
-    """A function that takes masks apart, one piece after the other; with a tracker regions are found."""
+def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], Iterator[Moment]]:
+    """A function that takes masks apart, one piece after the other; with a tracker regions are found.
+
+    Args:
+        tracker: Finds regions and follows them.
+        start: Seconds of the source at which the times of the masks begin.
+    """
     index = -1
 
     def split(masks: Masks) -> Iterator[Moment]:
@@ -104,10 +109,10 @@ def moments(tracker: Tracker | None) -> Callable[[Masks], Iterator[Moment]]:
             index += 1
             regions = () if tracker is None else tracker.update(time, own, p)
             if names is None:
-                yield Moment(index, time, own, p, presence, regions)
+                yield Moment(index, time, own, p, presence, regions, None, start)
             else:
                 regions = tuple(named(region, names) for region in regions)
-                yield Moment(index, time, own, p, presence, regions, names.heard)
+                yield Moment(index, time, own, p, presence, regions, names.heard, start)
 
     return split
 

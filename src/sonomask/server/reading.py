@@ -9,11 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sonomask.errors import MediaError
 from sonomask.media.opening import Limits as MediaLimits
-from sonomask.media.reader import SAMPLE_RATE
 from sonomask.media.sandbox.reader import Cage, SandboxedReader
 from sonomask.server.job import Wish
 from sonomask.server.limits import Limits
@@ -41,25 +38,19 @@ class UploadReader(SandboxedReader):
     def __init__(
         self, path: Path, limits: Limits, *, start: float = 0.0, end: float | None = None, most: float | None = None
     ) -> None:
-        super().__init__(
-            path, MediaLimits(pixels=limits.pixels, seconds=LONGEST), Cage(cpu=math.ceil(min(limits.work, 1e6)))
-        )
+        self.most, self.longest = most, limits.seconds
+        allowed = MediaLimits(pixels=limits.pixels, seconds=LONGEST)
+        cage = Cage(cpu=math.ceil(min(limits.work, 1e6)))
+        super().__init__(path, allowed, cage, start=start, end=end)
         try:
-            self.begin, self.stop, self.most = start, math.inf if end is None else end, most
-            self.longest = limits.seconds
             self._check_part()
         except (MediaError, ValueError):
             self.kill()
             raise
 
     def _check_part(self) -> None:
-        whole = self.info.duration
-        if not 0 <= self.begin < self.stop:
-            raise ValueError(f"`end`: expected more than `start` ({self.begin:g} s), got {self.stop:g} s.")
-        if whole is not None and self.begin >= whole:
-            raise ValueError(f"`start`: the video has {whole:.1f} s, so there is nothing at {self.begin:g} s.")
-        length = min(self.stop, math.inf if whole is None else whole) - self.begin
-        if length > self.longest + 0.5 and length != math.inf:
+        length = self.info.duration
+        if length is not None and length > self.longest + 0.5:
             raise ValueError(
                 f"`end`: the part has {length:.0f} s, and the limit is {self.longest:.0f} s. Choose a shorter part."
             )
@@ -68,7 +59,6 @@ class UploadReader(SandboxedReader):
                 f"`rate`: the video has {float(self.info.fps):.0f} frames per second, and at most {self.most:.0f} masks per "
                 "second are made. Choose a number of masks per second."
             )
-        self.info = replace(self.info, duration=None if length == math.inf else length)
 
     def kill(self) -> None:
         """End the child at once, from any thread; whoever reads gets a `MediaError`."""
@@ -76,13 +66,9 @@ class UploadReader(SandboxedReader):
 
     def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
         recent: deque[float] = deque()
-        before: tuple[float, Any, float] | None = None
-        for time, frame, gone in super()._on_screen(start + self.begin):
-            time, gone = time - self.begin, gone - self.begin
+        for time, picture, gone in super()._on_screen(start):
             if time > self.longest + 1:
                 raise MediaError(f"{self.source}: longer than {self.longest:.0f} s, the limit. Choose a part of it.")
-            if time >= self.stop - self.begin:
-                break
             if self.most is not None:
                 recent.append(time)
                 while recent[0] <= time - 1:
@@ -91,24 +77,12 @@ class UploadReader(SandboxedReader):
                     raise MediaError(
                         f"{self.source}: more than {self.most:.0f} frames in a second. Choose a number of masks per second."
                     )
-            if time < 0:  # on screen when the part begins
-                before = (0.0, frame, gone)
-                continue
-            if before is not None and time > 1e-3:
-                yield before
-            before = None
-            yield time, frame, min(gone, self.stop - self.begin)
-        if before is not None:
-            yield before
+            yield time, picture, min(gone, self.longest + 1)
 
-    def _samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
-        length = min(self.stop - self.begin, self.longest + 1) - start
-        left = max(0, round(length * rate))
-        for piece in super()._samples(start + self.begin, rate, layout):
-            yield piece[:, :left]
-            left -= piece.shape[1]
-            if left <= 0:
-                return
+    @property
+    def _length(self) -> float | None:
+        part = super()._length
+        return self.longest + 1 if part is None else min(part, self.longest + 1)
 
 
 def open_upload(path: Path, limits: Limits, wish: Wish | None = None) -> UploadReader:

@@ -71,7 +71,7 @@ def write_view(
     view = _View(folder, (height, width), classes)
     size = _fit(info.height, info.width, PICTURE, min)
     with VideoWriter(folder / "preview.mp4", size=size, rate=info.fps, audio_from=reader) as video:
-        frames = reader.frames("native", size=size)
+        frames = reader.frames("native", size=size, again=True)
         pending = next(frames, None)
 
         def copy_until(time: float) -> Frame | None:

@@ -135,7 +135,7 @@ def _side_by_side(
     head = max(20, size[0] // 12) // 2 * 2
     width = size[1] * len(jobs)
     strip = _strip(jobs[0].reader, width)
-    frames = jobs[0].reader.frames("native", size=size)
+    frames = jobs[0].reader.frames("native", size=size, again=True)
     pending: Frame | None = next(frames, None)
     now: Sequence[Moment] = ()
 
@@ -158,7 +158,7 @@ def _side_by_side(
             draw_until((now[0].time + together[0].time) / 2)
         now = together
 
-    sound = info.source if info.has_audio else None
+    sound = jobs[0].reader if info.has_audio else None
     full = (size[0] + head + len(strip), width)
     with VideoWriter(path, size=full, rate=info.fps, audio_from=sound, overwrite=overwrite) as video:
         yield show

@@ -22,8 +22,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.colour import to_rgb
+from sonomask.media.decoder import check_size, displayed, pixel_aspect, stored_size, video_stream
 from sonomask.media.live.source import LiveSource, open_source
-from sonomask.media.reader import Limits, _check_size, _displayed, _resampler, _video_stream, to_rgb
+from sonomask.media.opening import Limits
+from sonomask.media.sound import resampler
 
 JUMP = 10.0  # seconds by which stamps and clock may part between two packets before a new count begins
 BEHIND = 1.0  # seconds late, without having waited for a packet, from which on only whole pictures are decoded
@@ -55,7 +58,7 @@ class Picture:
 
     def image(self, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
         """RGB, as displayed, at (height, width)."""
-        return to_rgb(self.frame, size, self.aspect)
+        return to_rgb(self.frame, size, stored_size(self.frame, self.aspect))
 
 
 @dataclass(frozen=True)
@@ -153,14 +156,14 @@ class LiveReader:
         self.left_out = self.damaged = 0  # video packets: not decoded to catch up; not decodable
         self.container = open_source(source, limits)
         self.audio: Any = next(iter(self.container.streams.audio), None)
-        self.video: Any = _video_stream(self.container, source.text) if self.container.streams.video else None
+        self.video: Any = video_stream(self.container, source.text) if self.container.streams.video else None
         if self.audio is None and self.video is None:
             self.container.close()
             raise MediaError(f"{source.text}: has neither pictures nor sound.")
         if self.video is not None:
             self.video.thread_type = "SLICE"  # threads over frames would each hold one back
-            _check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
-        self.resampler = _resampler()
+            check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
+        self.resampler = resampler()
         self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
         finite = source.kind == "file" or (self.container.duration or 0) > 0
         self.finite = finite and source.kind != "pipe"
@@ -223,10 +226,9 @@ class LiveReader:
         for frame in packet.decode():
             if frame.time is None or shift is None:
                 continue
-            _check_size(frame.width, frame.height, self.source.text, self.limits)
-            aspect = self.video.codec_context.sample_aspect_ratio
-            width, height, _ = _displayed(frame, aspect)
-            yield Picture(frame.time + shift, (height, width), frame, aspect)
+            check_size(frame.width, frame.height, self.source.text, self.limits)
+            aspect = pixel_aspect(self.video)
+            yield Picture(frame.time + shift, displayed(frame, aspect), frame, aspect)
 
     def _sound(self, packet: Any, arrived: float) -> Iterator[Sound]:
         if packet.pts is not None:

@@ -20,7 +20,7 @@ LATER = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "fractions", 
 
 
 class _Stream:
-    """An iterator of the reader, a batch ahead."""
+    """An iterator of the decoder, a batch ahead."""
 
     def __init__(self, items: Iterator[Any], size: Callable[[Any], int]) -> None:
         self.items, self.size, self.count = items, size, 0
@@ -66,8 +66,7 @@ class _Server:
         """Do one thing; gives the stream that may look ahead."""
         do, reader = request.pop("do"), self.reader
         if do == "info":
-            info = vars(reader.info)
-            self.send({"info": {**info, "fps": [info["fps"].numerator, info["fps"].denominator]}})
+            self.send({"info": reader.info.to_json()})
             return None
         if do in ("pictures", "sound"):
             self._begin(do, **request)
@@ -75,7 +74,7 @@ class _Server:
         stream = self.streams[request["stream"]]
         if do == "pixels":
             size = None if request["size"] is None else tuple(request["size"])
-            images = [reader._convert(stream.frames[n], size) for n in request["frames"]]
+            images = [reader.pixels(stream.frames[n], size) for n in request["frames"]]
             self.send({"shapes": [image.shape[:2] for image in images]}, *(image.tobytes() for image in images))
             return stream
         items = stream.next(request["count"])
@@ -92,9 +91,9 @@ class _Server:
     def _begin(self, do: str, start: float, **words: Any) -> None:
         number, reader = len(self.streams), self.reader
         if do == "pictures":
-            self.streams[number] = _Stream(reader._on_screen(start), lambda item: 1)  # noqa: ARG005
+            self.streams[number] = _Stream(reader.pictures(start), lambda item: 1)  # noqa: ARG005
         else:
-            self.streams[number] = _Stream(reader._samples(start, **words), lambda piece: piece.shape[1])
+            self.streams[number] = _Stream(reader.samples(start, **words), lambda piece: piece.shape[1])
         self.send({"stream": number})
 
     def send(self, head: dict[str, Any], *payload: bytes) -> None:
@@ -130,8 +129,9 @@ def main() -> None:
     source, address = given["source"], "://" in given["source"]
     alone = address or leave_network()  # before there are threads
     from sonomask.errors import SonomaskError
+    from sonomask.media.decoder import LocalDecoder
+    from sonomask.media.info import Selection
     from sonomask.media.opening import Limits
-    from sonomask.media.reader import VideoReader
 
     server = _Server(sys.stdout.buffer)
     import_all()
@@ -146,7 +146,7 @@ def main() -> None:
         ahead = None
         try:
             if server.reader is None:
-                server.reader = VideoReader(source, Limits(**given["limits"]))
+                server.reader = LocalDecoder(source, Limits(**given["limits"]), Selection(**given["selection"]))
             ahead = server.answer(json.loads(line))
         except SonomaskError as error:
             server.send({"error": str(error)})

@@ -1,7 +1,7 @@
 """Decoding of files that nobody vouches for, in a child process with limits.
 
-    parent: SandboxedReader ── a request in JSON ──▶ child: VideoReader, FFmpeg
-                            ◀─ times, pixels, samples ──  no network, no files but the source, bounded memory
+    parent: GuardedDecoder ── a request in JSON ──▶ child: LocalDecoder, FFmpeg
+                           ◀─ times, pixels, samples ──  no network, no files but the source, bounded memory
 
 The parent never touches the file. It takes from the child numbers of sizes that it checks, and nothing that runs. A child
 that crashes, falls silent or grows too large is a `MediaError`; another file can be opened right after it. The child decodes
@@ -22,17 +22,16 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.info import Selection, VideoInfo
 from sonomask.media.opening import Limits, told
-from sonomask.media.reader import SAMPLE_RATE, VideoInfo, VideoReader
+from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.sandbox.confine import sandbox_strength
 
 __all__ = ["Cage", "SandboxedReader", "open_reader"]
@@ -60,9 +59,18 @@ class Cage:
     cpu: int | None = None
 
 
-def open_reader(source: str | Path, limits: Limits | None = None, *, sandbox: bool = False) -> VideoReader:
-    """A reader, in this process or guarded."""
-    return SandboxedReader(source, limits) if sandbox else VideoReader(source, limits)
+def open_reader(
+    source: str | Path,
+    limits: Limits | None = None,
+    *,
+    sandbox: bool = False,
+    start: float = 0.0,
+    end: float | None = None,
+    audio_track: int | str | None = None,
+) -> VideoReader:
+    """A reader, in this process or guarded; the arguments are those of `VideoReader`."""
+    kind = SandboxedReader if sandbox else VideoReader
+    return kind(source, limits, start=start, end=end, audio_track=audio_track)
 
 
 class SandboxedReader(VideoReader):
@@ -72,6 +80,38 @@ class SandboxedReader(VideoReader):
         source: As for `VideoReader`; for an address the child keeps the network.
         limits: What the source may cost.
         cage: What the child may cost.
+        start: As for `VideoReader`, and so are the others.
+        end: See there.
+        audio_track: See there.
+
+    Raises:
+        MediaError: As `VideoReader`, or the child died.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        limits: Limits | None = None,
+        cage: Cage | None = None,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        audio_track: int | str | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        decoder = GuardedDecoder(source, limits, Selection(start, end, audio_track), cage)
+        super().__init__(source, limits, start=start, end=end, audio_track=audio_track, decoder=decoder)
+        self._child = decoder.child
+
+
+class GuardedDecoder:
+    """A `Decoder` whose work is done by a guarded child.
+
+    Args:
+        source: As for `VideoReader`; for an address the child keeps the network.
+        limits: What the source may cost.
+        selection: What of the source is wanted.
+        cage: What the child may cost.
 
     Raises:
         MediaError: As `VideoReader`, or the child died.
@@ -79,31 +119,30 @@ class SandboxedReader(VideoReader):
 
     guarded = True
 
-    def __init__(self, source: str | Path, limits: Limits | None = None, cage: Cage | None = None) -> None:
-        self.source, self.limits = str(source), limits or Limits()
+    def __init__(self, source: str | Path, limits: Limits, selection: Selection, cage: Cage | None = None) -> None:
+        self.source, self.limits = str(source), limits
         self.warnings: list[str] = []
-        self._child = _Child(self.source, self.limits, cage or Cage(), self.warnings)
+        self.child = _Child(self.source, limits, selection, cage or Cage(), self.warnings)
         try:
             with told(self.source, BROKEN):
-                facts = self._child.ask("info")["info"]
-                self.info = VideoInfo(**{**facts, "fps": Fraction(*facts["fps"])})
+                self.info = VideoInfo.from_json(self.child.ask("info")["info"])
                 self._checked((self.info.height, self.info.width), None)
         except MediaError:
-            self._child.close()
+            self.child.close()
             raise
         self._images: dict[tuple[int, int, tuple[int, int] | None], np.ndarray] = {}
         self._latest: tuple[int, int, tuple[int, int] | None] | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._child.close()
+    def close(self) -> None:
+        """End the child."""
+        self.child.close()
 
-    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
+    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
+        """(time, picture, time at which it goes), see `Decoder`."""
         with told(self.source, BROKEN):
-            stream, last = self._child.ask("pictures", start=start)["stream"], -math.inf
+            stream, last = self.child.ask("pictures", start=start)["stream"], -math.inf
             batch = max(1, min(MOST_FRAMES, BATCH_PIXELS // (self.info.width * self.info.height)))
-            while answer := self._child.ask("next", stream=stream, count=batch)["items"]:
+            while answer := self.child.ask("next", stream=stream, count=batch)["items"]:
                 final = int(answer[-1][1])
                 for moment, number, end in answer:
                     if not last < moment <= 1e12:
@@ -111,7 +150,9 @@ class SandboxedReader(VideoReader):
                     last = float(moment)
                     yield last, _Remote(stream, int(number), final), float(end)
 
-    def _convert(self, frame: _Remote, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+    def pixels(self, picture: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+        """A picture as shown, at (height, width)."""
+        frame: _Remote = picture
         key = (frame.stream, frame.number, size)
         with told(self.source, BROKEN):
             if key not in self._images:  # who takes one after the other will take the rest of the batch too
@@ -123,9 +164,9 @@ class SandboxedReader(VideoReader):
             return self._images[key]
 
     def _fetch(self, stream: int, numbers: list[int], size: tuple[int, int] | None) -> list[np.ndarray]:
-        shapes = self._child.ask("pixels", stream=stream, frames=numbers, size=size)["shapes"]
+        shapes = self.child.ask("pixels", stream=stream, frames=numbers, size=size)["shapes"]
         checked = [self._checked(shape, size) for shape in shapes]
-        parts = self._child.payload([height * width * 3 for height, width in checked])
+        parts = self.child.payload([height * width * 3 for height, width in checked])
         images = [np.frombuffer(p, np.uint8).reshape(*s, 3) for p, s in zip(parts, checked, strict=True)]
         return [image.copy() for image in images]  # bytes could not be written to
 
@@ -135,14 +176,15 @@ class SandboxedReader(VideoReader):
             raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
         return height, width
 
-    def _samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+    def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+        """(channels, S) of the sound from `start` on."""
         with told(self.source, BROKEN):
-            stream = self._child.ask("sound", start=start, rate=rate, layout=layout)["stream"]
+            stream = self.child.ask("sound", start=start, rate=rate, layout=layout)["stream"]
             channels = 1 if layout == "mono" else 2
-            while (count := int(self._child.ask("next", stream=stream, count=rate)["samples"])) >= 0:
+            while (count := int(self.child.ask("next", stream=stream, count=rate)["samples"])) >= 0:
                 if count > LONGEST_PIECE * rate:
                     raise MediaError(f"{self.source}: {BROKEN}. Do not use this file.")
-                (data,) = self._child.payload([count * channels * 4])
+                (data,) = self.child.payload([count * channels * 4])
                 yield np.frombuffer(data, "<f4").reshape(channels, count)
 
 
@@ -157,7 +199,7 @@ class _Remote(NamedTuple):
 class _Child:
     """The process, and the talk with it."""
 
-    def __init__(self, source: str, limits: Limits, cage: Cage, warnings: list[str]) -> None:
+    def __init__(self, source: str, limits: Limits, selection: Selection, cage: Cage, warnings: list[str]) -> None:
         self.source, self.cage, self.warnings = source, cage, warnings
         strength = sandbox_strength()
         if strength.missing:
@@ -165,6 +207,7 @@ class _Child:
         given = {
             "source": source,
             "limits": asdict(limits),
+            "selection": asdict(selection),
             "memory": cage.memory,
             "cpu": cage.cpu,
             "parent": os.getpid(),

@@ -1,0 +1,130 @@
+"""What is wanted of a source, what is known of it before decoding, and what every decoder gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sonomask.media.colour import Colours
+from sonomask.media.sound import SAMPLE_RATE, AudioTrack
+
+__all__ = ["Decoder", "Selection", "VideoInfo"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a source is wanted.
+
+    Attributes:
+        start: Seconds at which the wanted part begins.
+        end: Seconds at which it ends; None for the end of the source.
+        audio_track: Number from 1, language or title, or "mix"; None for the default one.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    audio_track: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < math.inf:
+            raise ValueError(f"`start`: expected 0 or more seconds, got {self.start}.")
+        if self.end is not None and not self.start < self.end:
+            raise ValueError(f"`end`: expected more than the start ({self.start:g} s), got {self.end:g} s.")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known before decoding.
+
+    Attributes:
+        source: Path or URL.
+        width: As displayed: after pixel aspect and rotation.
+        height: As displayed.
+        fps: Average frame rate.
+        duration: Seconds, or None if neither header nor file tells.
+        rotation: Quarter turns counter-clockwise that were applied, in degrees.
+        has_audio: Whether there is a sound stream that can be decoded.
+        mirrored: Whether left and right were swapped before the turn.
+        colours: Of the pictures that the reader gives, for whoever writes them again.
+        start: Seconds of the source at which its own clock begins, where a part of it is read.
+        audio_tracks: The sound tracks of the source.
+        heard: Numbers of those that are heard; several where they are mixed.
+        end: Seconds of the source at which the wanted part ends; None for the end of the source.
+        joined: Whether the file is several recordings one after the other.
+    """
+
+    source: str
+    width: int
+    height: int
+    fps: Fraction
+    duration: float | None
+    rotation: int
+    has_audio: bool
+    mirrored: bool = False
+    colours: Colours = field(default_factory=Colours)
+    start: float = 0.0
+    end: float | None = None
+    audio_tracks: tuple[AudioTrack, ...] = ()
+    heard: tuple[int, ...] = ()
+    joined: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Itself as plain values; `from_json` reads them."""
+        return {**asdict(self), "fps": [self.fps.numerator, self.fps.denominator]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> VideoInfo:
+        """Read what `to_json` gave."""
+        tracks = tuple(AudioTrack(**track) for track in values["audio_tracks"])
+        colours, heard = Colours(**values["colours"]), tuple(map(int, values["heard"]))
+        whole = {"fps": Fraction(*values["fps"]), "colours": colours, "audio_tracks": tracks, "heard": heard}
+        return cls(**{**values, **whole})
+
+    @property
+    def sound_missing(self) -> str:
+        """Why there is no sound, and what to do, as the end of a sentence about the source."""
+        if not self.audio_tracks:
+            return "has no sound stream. Add one, or use a model that does not listen."
+        why = self.audio_tracks[0].problem or "nothing in it can be decoded"
+        return f"has sound that can't be decoded ({why}). Convert the sound, or use a model that does not listen."
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What results tell of the part that was read and the sound that was heard."""
+        part = {} if not self.start and self.end is None else {"start": self.start, "end": self.end}
+        return {**part, "audio_track": self.audio_track}
+
+    @property
+    def audio_track(self) -> str:
+        """Which sound track is heard, for people: "2 of 3 (aac, eng)"."""
+        if not self.heard:
+            return "none"
+        if len(self.heard) > 1:
+            return f"all {len(self.heard)} mixed"
+        return f"{self.heard[0]} of {len(self.audio_tracks)} ({self.audio_tracks[self.heard[0] - 1]})"
+
+
+class Decoder(Protocol):
+    """What a reader needs of a source. Times are those of the source, in seconds."""
+
+    info: VideoInfo
+    warnings: list[str]
+    guarded: bool
+
+    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
+        """(time, picture, time at which it goes) in order, from the last picture at or before `start`."""
+
+    def pixels(self, picture: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
+        """A picture as shown, at (height, width)."""
+
+    def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
+        """(channels, S) of the sound from `start` on."""
+
+    def close(self) -> None:
+        """Free what is open."""

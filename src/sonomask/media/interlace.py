@@ -1,0 +1,66 @@
+"""Interlaced pictures made whole, by FFmpeg's `bwdif`; progressive ones pass untouched."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import av
+import av.filter
+
+__all__ = ["deinterlaced"]
+
+T = TypeVar("T")
+TICK = Fraction(1, 1000)
+
+
+def deinterlaced(frames: Iterator[tuple[T, Any]]) -> Iterator[tuple[T, Any]]:
+    """Frames with what goes along with each, from the first interlaced one on through the filter.
+
+    The filter looks one frame ahead.
+    """
+    graph: _Graph | None = None
+    for companion, frame in frames:
+        shape = (frame.format.name, frame.width, frame.height)
+        if graph is not None and graph.shape != shape:
+            yield from graph.finish()
+            graph = None
+        if graph is None and not frame.interlaced_frame:
+            yield companion, frame
+            continue
+        graph = graph or _Graph(frame, shape)
+        yield from graph.push(companion, frame)
+    if graph is not None:
+        yield from graph.finish()
+
+
+class _Graph:
+    def __init__(self, frame: Any, shape: tuple[str, int, int]) -> None:
+        self.shape, self.count = shape, 0
+        self.waiting: deque[Any] = deque()
+        graph = self.graph = av.filter.Graph()
+        self.source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=TICK)
+        bwdif, self.sink = graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+        self.source.link_to(bwdif)
+        bwdif.link_to(self.sink)
+        graph.configure()
+
+    def push(self, companion: Any, frame: Any) -> Iterator[tuple[Any, Any]]:
+        self.waiting.append(companion)
+        frame.pts, frame.time_base = self.count, TICK
+        self.count += 1
+        self.source.push(frame)
+        yield from self._pull()
+
+    def finish(self) -> Iterator[tuple[Any, Any]]:
+        self.source.push(None)
+        yield from self._pull()
+
+    def _pull(self) -> Iterator[tuple[Any, Any]]:
+        with suppress(BlockingIOError, EOFError, av.FFmpegError):
+            while self.waiting:
+                frame = self.sink.pull()
+                yield self.waiting.popleft(), frame

@@ -1,0 +1,224 @@
+"""The sound tracks of a file: which of them is heard, and how it becomes 16 kHz mono.
+
+Of several tracks the one that the container marks as default is heard, unless it is silent or can't be decoded; then the
+first one that is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from jaxtyping import Float32
+
+from sonomask.errors import MediaError
+from sonomask.media.opening import told
+
+__all__ = ["MIX", "RATES", "SAMPLE_RATE", "AudioTrack", "choose_tracks", "resampled", "resampler", "sound_stream"]
+
+SAMPLE_RATE = 16_000  # Hz
+RATES = (1000, 768_000)  # Hz that a sound may have; others are damage, and a second of them could be a day
+MIX = "mix"
+SILENT = 1e-3  # highest sample of a track that counts as silent: 60 dB below full scale
+SPOTS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the length, at which a track is tried
+TRIED = 10.0  # seconds at each
+CANCELLED = 0.05  # share of a channel's energy that is left in the mix of channels that cancel each other
+ONE_SIDED = 1e-4  # share of the louder channel's energy in one that counts as empty
+HEARD = 1e-7  # mean square of a channel that counts as sounding
+REMEMBERED = 0.5  # seconds over which channels are compared
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """A sound track of a file.
+
+    Attributes:
+        number: From 1.
+        codec: FFmpeg's name.
+        language: As the file has it, such as "eng"; "" for none.
+        title: As the file has it.
+        default: Whether the container marks it as the one to play.
+        problem: Why it can't be heard; "" if it can.
+    """
+
+    number: int
+    codec: str
+    language: str = ""
+    title: str = ""
+    default: bool = False
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.codec, self.language, self.title)))
+
+
+def sound_stream(container: Any, number: int) -> Any:
+    """The stream of the track of that number."""
+    return container.streams.audio[number - 1]
+
+
+def tracks_of(container: Any, can_decode: Callable[[int], bool]) -> tuple[AudioTrack, ...]:
+    """The sound tracks of an open file.
+
+    Args:
+        container: PyAV's.
+        can_decode: Whether the track of a number gives sound, asked where the header does not say it.
+    """
+    tracks = []
+    for number, stream in enumerate(container.streams.audio, start=1):
+        codec, problem = stream.codec_context, ""
+        if codec is None:
+            problem = "its codec is unknown"
+        elif not RATES[0] <= codec.sample_rate <= RATES[1] and not can_decode(number):
+            problem = f"it has no sample rate that can be ({codec.sample_rate} Hz), and nothing in it can be decoded"
+        name = "unknown" if codec is None else canonical(codec)
+        words = {key: str(stream.metadata.get(key, ""))[:100] for key in ("language", "title")}
+        words["language"] = words["language"].replace("und", "")
+        marked = bool(stream.disposition & Disposition.default)
+        tracks.append(AudioTrack(number, name, default=marked, problem=problem, **words))
+    return tuple(tracks)
+
+
+def canonical(codec: Any) -> str:
+    """FFmpeg's name of a codec, not of one of its decoders: "mp3", not "mp3float"."""
+    return str(getattr(codec.codec, "canonical_name", codec.name))
+
+
+def choose_tracks(
+    tracks: Sequence[AudioTrack], wish: int | str | None, loudness: Callable[[int], float | None], source: str
+) -> tuple[int, ...]:
+    """Numbers of the tracks that are heard together; none where there is none to hear.
+
+    Args:
+        tracks: Of the file.
+        wish: A number, a language or title, "mix" for all at once, or None for the rule above.
+        loudness: The highest sample of a track, or None for one that can't be decoded.
+        source: For messages.
+
+    Raises:
+        MediaError: There is no such track, or it can't be decoded.
+    """
+    good = [track for track in tracks if not track.problem]
+    if wish is not None and wish != "":
+        return _wished(tracks, wish, source)
+    if len(tracks) <= 1:
+        return tuple(track.number for track in good)
+    levels: dict[int, float | None] = {}
+    for track in sorted(good, key=lambda track: not track.default):  # a stable sort
+        levels[track.number] = loudness(track.number)
+        if (levels[track.number] or 0.0) > SILENT:
+            return (track.number,)
+    return tuple(islice((number for number, level in levels.items() if level is not None), 1))
+
+
+def _wished(tracks: Sequence[AudioTrack], wish: int | str, source: str) -> tuple[int, ...]:
+    word = str(wish).strip().lower()
+    if word == MIX:
+        found = [track for track in tracks if not track.problem]
+    elif word.isdecimal():
+        found = [track for track in tracks if track.number == int(word)]
+    else:
+        found = [t for t in tracks if word == t.language.lower()]
+        found = found or [t for t in tracks if len(word) == 2 and t.language.lower().startswith(word)]
+        found = (found or [t for t in tracks if word == t.title.lower()])[:1]
+    if not found:
+        have = "; ".join(f"{track.number}: {track}" for track in tracks) or "none"
+        raise MediaError(
+            f"{source}: there is no sound track {wish!r}. It has {have}. Give a number, a language or 'mix'."
+        )
+    if word != MIX and found[0].problem:
+        raise MediaError(
+            f"{source}: sound track {found[0].number} can't be decoded: {found[0].problem}. Give another one."
+        )
+    return tuple(track.number for track in found)
+
+
+def resampler(rate: int = SAMPLE_RATE, layout: str = "mono") -> Any:
+    """To floats, channel by channel."""
+    return av.AudioResampler(format="fltp", layout=layout, rate=rate)
+
+
+def resampled(
+    source: str, frames: Iterator[Any], warnings: list[str], rate: int = SAMPLE_RATE, layout: str = "mono"
+) -> Iterator[tuple[float | None, np.ndarray]]:
+    """(time, samples of each channel) of decoded sound, whose form may change on the way.
+
+    Mono is FFmpeg's mix of the channels (of two 0.71 of their sum); where they cancel each other, or one of two is empty, it
+    is the louder channel, and the warnings say so once.
+    """
+    shape, form = None, _Form(source, warnings, rate, layout, 1)
+    for frame in frames:
+        if not RATES[0] <= frame.sample_rate <= RATES[1]:
+            raise MediaError(f"{source}: its sound claims {frame.sample_rate} Hz, expected {RATES[0]} to {RATES[1]}.")
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != now:
+            if shape is not None:
+                yield None, form.convert(None)
+            form, shape = _Form(source, warnings, rate, layout, frame.layout.nb_channels), now
+        time, frame.pts = frame.time, None
+        yield time, form.convert(frame)
+    if shape is not None:
+        yield None, form.convert(None)
+
+
+class _Form:
+    """Converts sound of one form."""
+
+    def __init__(self, source: str, warnings: list[str], rate: int, layout: str, channels: int) -> None:
+        self.source, self.warnings, self.rate = source, warnings, rate
+        self.energy = np.zeros(3)  # of both channels and their mix, lately
+        self.main = resampler(rate, layout)
+        self.sides = resampler(rate, "stereo") if layout == "mono" and channels == 2 else None
+
+    def convert(self, frame: Any) -> np.ndarray:
+        """Samples of each channel."""
+        mean = self._drained(self.main, frame)
+        if self.sides is None:
+            return mean
+        sides = self._drained(self.sides, frame)
+        if sides.shape[1] != mean.shape[1] or not mean.shape[1]:
+            return mean
+        return self._louder(mean, sides)
+
+    def _louder(self, mean: np.ndarray, sides: Float32[np.ndarray, "2 S"]) -> np.ndarray:
+        now = np.square(np.concatenate([sides, mean]), dtype=np.float64).mean(1)
+        kept = np.exp(-mean.shape[1] / self.rate / REMEMBERED)
+        self.energy = energy = kept * np.nan_to_num(self.energy) + (1 - kept) * now
+        left, loud = energy[2], int(energy[:2].argmax())
+        if not energy[loud] > HEARD:
+            return mean
+        cancelled, empty = left < CANCELLED * energy[loud], energy[1 - loud] < ONE_SIDED * energy[loud]
+        if not cancelled and not empty:
+            return mean
+        why = "the two channels of its sound cancel each other" if cancelled else "one channel of its sound is empty"
+        text = f"{self.source}: {why}; the louder one is heard there."
+        if text not in self.warnings:
+            self.warnings.append(text)
+        return sides[loud : loud + 1]
+
+    def _drained(self, form: Any, frame: Any) -> np.ndarray:
+        with told(self.source, "its sound can't be decoded"):
+            parts = [part.to_ndarray() for part in form.resample(frame)]
+        return np.concatenate(parts or [np.zeros((form.layout.nb_channels, 0), np.float32)], axis=1)
+
+
+def highest_sample(frames: Iterator[Any], seconds: float) -> float | None:
+    """Of some decoded sound, up to the first that is not silent; None if there is none."""
+    highest, heard, form = None, 0.0, None
+    with suppress(MediaError, av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
+        for frame in frames:
+            form = form or av.AudioResampler(format="fltp")
+            heard += frame.samples / max(frame.sample_rate, 1)
+            frame.pts = None
+            for part in form.resample(frame):
+                level = float(np.abs(part.to_ndarray()).max(initial=0.0))
+                highest = max(highest or 0.0, level)
+            if heard > seconds or (highest or 0.0) > SILENT:
+                break
+    return highest
