@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows has no such locks; there nothing is swept
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_path", "sweep", "workspace"]
+__all__ = ["atomic_path", "lock", "sweep", "workspace"]
 
 PREFIX, LOCK, REPLACED = ".sonomask-", ".lock", "replaced"
 
@@ -69,12 +69,12 @@ def _begin(parent: Path) -> tuple[Path, IO[str]]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         with contextlib.suppress(FileNotFoundError):
             file = (folder / LOCK).open("w", encoding="utf-8")
-            if _lock(file) is not False and (folder / LOCK).exists():
+            if lock(file) is not False and (folder / LOCK).exists():
                 return folder, file
             file.close()
 
 
-def _lock(file: IO[Any]) -> bool | None:
+def lock(file: IO[Any]) -> bool | None:
     """Whether it is ours now; None where there are no locks."""
     if fcntl is None:
         return None
@@ -93,7 +93,7 @@ def sweep(parent: Path) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # killed before the lock was there, or after it was gone
         with contextlib.suppress(OSError), (folder / LOCK).open("r+", encoding="utf-8") as file:
-            if not _lock(file):
+            if not lock(file):
                 continue
             target = parent / Path(file.read().strip() or "nothing").name
             if (folder / REPLACED).exists() and not target.exists():

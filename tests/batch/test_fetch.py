@@ -1,6 +1,8 @@
 """A file of each job, or a reason."""
 
 import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import pytest
@@ -72,3 +74,47 @@ def test_a_store_that_stumbles_is_asked_again(stored, monkeypatch):
 def test_only_known_protocols_are_opened(address):
     with pytest.raises(MediaError, match="expected a path"):
         open_store(address)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([503, 503, 200], None),
+        ([500, 500, 500], "after 3 tries"),
+        ([404], "no such file"),
+        ([], "after 3 tries"),  # nobody listens
+    ],
+)
+def test_a_server_that_is_down_is_asked_again_and_one_without_the_file_is_not(answers, says, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(room.time, "sleep", pauses.append)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answers[min(len(pauses), len(answers) - 1)])
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"video")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/v.mp4"
+    if not answers:
+        server.shutdown()
+        server.server_close()
+    try:
+        if says is None:
+            with fetch(Job(address, address), 10) as file:
+                assert file.path.read_bytes() == b"video"
+        else:
+            with pytest.raises(MediaError, match=says), fetch(Job(address, address), 10):
+                pass
+    finally:
+        server.shutdown() if answers else None
+        server.server_close()

@@ -1,6 +1,7 @@
 """What is done is done once, whatever happens on the way."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -122,6 +123,13 @@ def test_another_question_needs_another_folder(tmp_path):
         Ledger(Store(str(tmp_path)), Options("m", Request(rate=3.0)), "m", "f" * 12)
 
 
+def test_another_question_is_refused_by_an_object_store_too():
+    root = "memory://ledger/asked"
+    Ledger(Store(root), OPTIONS, "m", "f" * 12)
+    with pytest.raises(DatasetError, match="options"):
+        Ledger(Store(root), Options("m", Request(rate=3.0)), "m", "f" * 12)
+
+
 def test_slices_share_the_videos_without_overlap():
     jobs = [Job(f"v{i}", "") for i in range(50)]
     parts = [in_slice(jobs, i, 3) for i in range(3)]
@@ -157,3 +165,12 @@ def test_what_a_killed_writer_left_is_no_file_and_goes_with_the_next_write(tmp_p
     assert store.names("masks") == ["masks/a.parquet"]
     store.put("masks/a.parquet", b"2")
     assert [p.name for p in (tmp_path / "masks").iterdir()] == ["a.parquet"]
+
+
+def test_many_that_write_one_name_at_once_all_succeed(tmp_path):
+    store = Store(str(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda i: store.put("run.json", b"%d" % i * 1000), range(300)):
+            pass
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+    assert len(set((tmp_path / "run.json").read_bytes().decode().split("x"))) == 1

@@ -90,6 +90,11 @@ def test_an_object_store_gives_and_takes(corpus, whole, monkeypatch):
     words = command("s3://bucket/in/*.mp4", "--out", "s3://bucket/out", "--workers", "1", "--shard-size", "2")
     again = [subprocess.run(words, check=False, capture_output=True, text=True) for _ in range(2)]
     assert "5 were there" in again[1].stdout, again[0].stderr
+    other = subprocess.run([*words, "--rate", "0.5"], check=False, capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "made with other options" in other.stderr
+    both = [subprocess.Popen([*words[:-1], "3"], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert all(process.wait() in (1, 2) for process in both)
     store.invalidate_cache()
     rows = [row for name in store.ls("bucket/out/manifest") for row in pq.read_table(store.open(name)).to_pylist()]
     server.stop()

@@ -1,6 +1,7 @@
 """Which videos a corpus has, and in which order."""
 
 import io
+import os
 import tarfile
 
 import fsspec
@@ -8,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sonomask.batch.fetch import fetch
+from sonomask.batch.ledger import in_slice
 from sonomask.batch.sources import expand
+from sonomask.batch.tables import parquet
 from sonomask.errors import DatasetError, MediaError
 
 
@@ -96,3 +100,17 @@ def test_a_list_of_lists_and_a_strange_protocol_are_refused(folder):
         expand([str(folder / "list.txt")])
     with pytest.raises(MediaError, match="expected a path"):
         expand(["simplecache::ssh://host/*.mp4"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX systems only")
+def test_a_name_in_latin_1_is_a_name(folder):
+    place = os.fsencode(folder) + b"/caf\xe9.mp4"
+    with open(place, "wb") as file:  # noqa: PTH123 - a name of bytes
+        file.write(b"v")
+    found = {job.video: job for job in expand([str(folder)])}
+    job = found[f"{folder}/caf\\xe9.mp4"]
+    assert os.fsencode(job.file) == place
+    assert sum(len(in_slice(list(found.values()), i, 2)) for i in range(2)) == len(found)
+    with fetch(job, 10) as file:
+        assert file.path.read_bytes() == b"v"
+    parquet([{"video": job.video}], pa.schema([("video", pa.string())]))

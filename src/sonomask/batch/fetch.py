@@ -89,14 +89,29 @@ def _again(job: Job, work: Any) -> Fetched:
             return work()
         except MediaError:
             raise
-        except FileNotFoundError as error:
-            raise MediaError(f"{job.video}: no such file.") from error
         except Exception as error:  # each store has its own tree of errors
+            if isinstance(error, FileNotFoundError) and not _stumbled(error):
+                raise MediaError(f"{job.video}: no such file.") from error
             if not left:
-                reason = " ".join(str(error).split()) or type(error).__name__
+                reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
                 raise MediaError(f"{job.video}: can't be read after {TRIES} tries ({reason}).") from error
             time.sleep(PAUSE * 2 ** (TRIES - 1 - left))
     raise AssertionError
+
+
+def _stumbled(error: BaseException) -> bool:
+    """Whether a file is missing only in so far as its server did not answer, or answered that it can't now.
+
+    fsspec's HTTP tells every failure as a missing file, with what happened as its cause.
+    """
+    cause: BaseException | None = error
+    while (cause := cause.__cause__ or cause.__context__) is not None:
+        status = getattr(cause, "status", None)
+        if isinstance(status, int):
+            return status >= 500 or status in (408, 429)
+        if isinstance(cause, OSError | TimeoutError) and not isinstance(cause, FileNotFoundError):
+            return True
+    return False
 
 
 def _hash_here(job: Job, most: int) -> Fetched:

@@ -1,5 +1,6 @@
 """What is done and what is missing, and the one place where a shard becomes done.
 
+    claims/                     who is at work, see `claims`
     run.json                    the model and the options; another question needs another folder
     masks/SHARD.parquet         masks of the shard's videos            written first
     webdataset/SHARD.tar        the same as WebDataset, if asked for   then this
@@ -96,7 +97,7 @@ class Ledger:
         self._agree(json.loads(json.dumps(about)))
 
     def _agree(self, about: dict[str, Any]) -> None:
-        if "run.json" in self._top():
+        if "run.json" in self.store.names(""):
             try:
                 kept = json.loads(self.store.read(["run.json"])["run.json"])
             except ValueError as error:
@@ -111,9 +112,6 @@ class Ledger:
                 )
             return
         self.store.put("run.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
-
-    def _top(self) -> list[str]:
-        return [name.removeprefix("./") for name in self.store.names(".")]
 
     def done(self) -> dict[str, str]:
         """Status of each video that has a row."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
+from sonomask.batch.claims import claimed
 from sonomask.batch.collect import Summary, collect
 from sonomask.batch.job import Ending, Job, Options, Piece
 from sonomask.batch.ledger import Extra, Ledger, in_slice
@@ -54,7 +55,7 @@ def run(
         told: Called with each video's ending.
 
     Raises:
-        DatasetError: A source or the output is not as it must be.
+        DatasetError: A source or the output is not as it must be, or another run is at work on the same videos.
         MissingExtraError: A package is missing.
         ValueError: An argument is out of range.
     """
@@ -64,27 +65,26 @@ def run(
     jobs = in_slice(expand(sources), *part)
     weights = fingerprint(options.model, scorer)
     ledger = Ledger(Store(out), options, scorer.config.name, weights, formats=formats, shard_size=shard_size)
-    if retry_failed:
-        ledger.forget_failed()
-    before = ledger.done()
-    shards = ledger.shards(jobs, before)
-    summary = Summary(
-        kept=sum(job.video in before for job in jobs),
-        kept_failed=sum(before.get(job.video) == "failed" for job in jobs),
-    )
-    ended = summary.kept
-
-    def tell(video: str, ending: Ending) -> None:
-        nonlocal ended
-        ended += 1
-        if progress is not None:
-            progress(ended, len(jobs))
-        if told is not None:
-            told(video, ending)
-
-    if shards:
+    with claimed(ledger.store, part):
+        if retry_failed:
+            ledger.forget_failed()
+        before = ledger.done()
         missing = [job for job in jobs if job.video not in before]
-        collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, tell, summary)
+        summary = Summary(
+            kept=len(jobs) - len(missing), kept_failed=sum(before.get(job.video) == "failed" for job in jobs)
+        )
+        ended = summary.kept
+
+        def tell(video: str, ending: Ending) -> None:
+            nonlocal ended
+            ended += 1
+            if progress is not None:
+                progress(ended, len(jobs))
+            if told is not None:
+                told(video, ending)
+
+        if shards := ledger.shards(jobs, before):
+            collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, tell, summary)
     summary.wall = time.monotonic() - began
     return summary
 

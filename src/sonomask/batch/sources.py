@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,7 +126,12 @@ def _single(place: str) -> list[Job]:
 
 
 def _job(place: str) -> Job:
-    return Job(place, _whole(place))
+    return Job(_readable(place), _whole(place))
+
+
+def _readable(name: str) -> str:
+    """A name that tables can hold: bytes that are no UTF-8, as of a file that was named in Latin-1, are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isascii() else name
 
 
 def _whole(place: str) -> str:
@@ -156,7 +162,7 @@ def _members(tar: str) -> Iterator[Job]:
         with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.isfile() and PurePosixPath(member.name).suffix.lower() in VIDEOS:
-                    yield Job(f"tar://{member.name}::{tar}", _whole(tar), member.offset_data, member.size)
+                    yield Job(_readable(f"tar://{member.name}::{tar}"), _whole(tar), member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise DatasetError(
             f"{tar}: can't be read as a tar of videos ({error}). A compressed one must be unpacked."

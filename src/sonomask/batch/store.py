@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sonomask.batch.fetch import is_address, open_store
 from sonomask.errors import DatasetError
+from sonomask.workspace import lock
 
 __all__ = ["Store"]
 
@@ -37,30 +38,32 @@ class Store:
             return
         target = Path(self._path, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, fresh = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        file, fresh = _begin(target)
+        with file:  # locked until it has its name
+            try:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(fresh).chmod(0o644)
-            Path(fresh).replace(target)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
-        for rest in target.parent.glob(f".{target.name}.*.part"):  # of a run that was killed here
-            rest.unlink(missing_ok=True)
+                fresh.chmod(0o644)
+                fresh.replace(target)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+        for rest in target.parent.glob(f".{target.name}.*.part"):
+            with suppress(OSError), rest.open("rb") as other:
+                if lock(other):  # of a run that was killed here; who writes it now holds it
+                    rest.unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:
-        """Files of a folder, sorted; hidden ones are not told."""
-        path = f"{self._path}/{folder}"
+        """Files of a folder, sorted; hidden ones are not told. The folder "" is the top."""
+        path = f"{self._path}/{folder}".rstrip("/")
         self._system.invalidate_cache()
         try:
             found = self._system.ls(path, detail=True)
         except FileNotFoundError:
             return []
         names = (str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
-        return sorted(f"{folder}/{name}" for name in names if not name.startswith("."))
+        return sorted(f"{folder}/{name}".lstrip("/") for name in names if name and not name.startswith("."))
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of files, many at once where the store can.
@@ -82,3 +85,13 @@ class Store:
         for name in names:
             with suppress(FileNotFoundError):
                 self._system.rm_file(f"{self._path}/{name}")
+
+
+def _begin(target: Path) -> tuple[IO[bytes], Path]:
+    """A new file beside the target that is locked. Until it is, another writer may take it for one that was left."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        file, fresh = os.fdopen(handle, "wb"), Path(name)
+        if lock(file) is not False and fresh.exists():
+            return file, fresh
+        file.close()
