@@ -104,13 +104,14 @@ def _stumbled(error: BaseException) -> bool:
 
     fsspec's HTTP tells every failure as a missing file, with what happened as its cause.
     """
-    cause: BaseException | None = error
-    while (cause := cause.__cause__ or cause.__context__) is not None:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
         status = getattr(cause, "status", None)
         if isinstance(status, int):
             return status >= 500 or status in (408, 429)
         if isinstance(cause, OSError | TimeoutError) and not isinstance(cause, FileNotFoundError):
             return True
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
