@@ -232,7 +232,7 @@ def attention(
         if not any(level is not None for level in maps):
             raise WeightsError(
                 f"{model or 'The built-in model'}: there is no attention to draw, since only TPAVI attends to sound. Give a "
-                "model with fusion `tpavi`: convert a published one, or train one (recipes/ms3_resnet50_tpavi.yaml). "
+                "model with fusion `tpavi`: convert a published one, or train one (recipes/avs.yaml:ms3_resnet50_tpavi). "
                 "Where this one marks, `sonomask compare` shows."
             )
         with torch.inference_mode():

@@ -22,6 +22,7 @@ from sonomask.training.callbacks import Checkpoint, Panels
 from sonomask.training.evaluate import Report
 from sonomask.training.evaluate import evaluate as score
 from sonomask.training.module import EPOCHS, AVSModule
+from sonomask.training.rows import config_of
 
 LAST = "last.ckpt"
 
@@ -30,8 +31,8 @@ def train(argv: Sequence[str]) -> None:
     """Train by a recipe: `sonomask train RECIPE… [--option value …]`.
 
     Args:
-        argv: Recipes first, where a later one overrides an earlier; then LightningCLI's options (`--model.…`, `--data.…`,
-            `--trainer.…`), `--out FOLDER`, `--resume` and `--overwrite`.
+        argv: Recipes first, as `FILE` or `FILE:ROW`, where a later one overrides an earlier; then LightningCLI's options
+            (`--model.…`, `--data.…`, `--trainer.…`), `--out FOLDER`, `--resume` and `--overwrite`.
 
     Raises:
         TrainingError: The folder holds a run and neither is given, or what it holds can't be gone on with as asked.
@@ -51,9 +52,9 @@ def train(argv: Sequence[str]) -> None:
 
 
 def as_configs(argv: Sequence[str]) -> list[str]:
-    """Leading file names become `--config` options."""
+    """Leading recipes, `FILE` or `FILE:ROW`, become `--config` options."""
     count = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return [part for name in argv[:count] for part in ("--config", name)] + list(argv[count:])
+    return [part for word in argv[:count] for part in ("--config", config_of(word))] + list(argv[count:])
 
 
 def refuse_to_replace(out: Path) -> None:
