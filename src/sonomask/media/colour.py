@@ -12,17 +12,19 @@ Numbers are those of ITU-T H.273. Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (whit
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import av
 import numpy as np
-from av.video.reformatter import Colorspace
+from av.video.reformatter import Colorspace, Interpolation
 from jaxtyping import Float32, UInt8, UInt16
 
 from sonomask.media.orientation import orientation_of
 
-__all__ = ["Colours", "colours_of", "guessed", "shown", "to_rgb"]
+__all__ = ["Colours", "colours_of", "guessed", "shown", "tag", "to_rgb", "to_stored"]
 
 UNSPECIFIED, RGB, BT709, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 2, 0, 1, 4, 5, 6, 7, 9
 PQ, HLG = 16, 18
@@ -44,6 +46,7 @@ NARROW = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), (0.3127, 0.3290))
 WHITE_NITS, HLG_NITS, PQ_NITS = 203.0, 1000.0, 10_000.0
 UNTOLD_PEAK = 10.0  # of the tone curve, in units of 100 cd/m², where the file tells none
 LEVELS = 65536
+EXACT = Interpolation.BILINEAR | getattr(Interpolation, "ACCURATE_RND", 0)
 BLOCK = 2**18  # pixels that are converted at a time
 
 
@@ -119,6 +122,33 @@ def to_rgb(
     if colours.convertible:
         image = _to_bt709(image.astype(np.uint16, copy=False), colours, _peak(frame))
     return orientation.apply(image)
+
+
+def to_stored(image: UInt8[np.ndarray, "H W _C"], pixels: str, colours: Colours) -> Any:
+    """A frame of PyAV from a picture as it is shown, tagged with its colours.
+
+    Args:
+        image: RGB, RGBA or grey (H, W, 1).
+        pixels: FFmpeg's name of the pixel format.
+        colours: Of the result.
+    """
+    kind = {1: "gray", 3: "rgb24", 4: "rgba"}[image.shape[2]]
+    whole = np.ascontiguousarray(image[..., 0] if kind == "gray" else image)
+    frame = av.VideoFrame.from_ndarray(whole, format=kind).reformat(
+        format=pixels,
+        dst_colorspace=colours.swscale_matrix,
+        dst_color_range=2 if colours.full else 1,
+        interpolation=EXACT,
+    )
+    tag(frame, colours)
+    return frame
+
+
+def tag(target: Any, colours: Colours) -> None:
+    """Write down the colours of a frame or an encoder of PyAV."""
+    target.colorspace, target.color_range = colours.matrix, 2 if colours.full else 1
+    with suppress(AttributeError):  # frames of older PyAV have no such tags, encoders do
+        target.color_primaries, target.color_trc = colours.primaries, colours.transfer
 
 
 def _to_bt709(image: UInt16[np.ndarray, "H W 3"], colours: Colours, peak: float) -> UInt8[np.ndarray, "H W 3"]:

@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.colour import Colours, guessed, tag, to_stored
 from sonomask.media.opening import Limits, open_media, told
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
+from sonomask.media.sound import canonical, sound_stream
 from sonomask.workspace import atomic_path
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
@@ -77,6 +79,7 @@ class VideoWriter:
         overwrite: Replace an existing target.
         quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
         encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
+        colours: How the pictures are stored, and tagged; as players take untagged ones of that size if None.
 
     Raises:
         MediaError: The target exists or can't be encoded.
@@ -93,11 +96,12 @@ class VideoWriter:
         overwrite: bool = False,
         quality: int = 20,
         encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264",
+        colours: Colours | None = None,
     ) -> None:
         self.path, self.size, self.overwrite = Path(path), size, overwrite
         self.rate, self.quality = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1000)), quality
         self.sample_rate, self.audio_from = sample_rate, audio_from
-        self.encoding = ENCODINGS[encoding]
+        self.encoding, self.colours = ENCODINGS[encoding], colours or guessed(*size)
         self.stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
@@ -105,7 +109,7 @@ class VideoWriter:
         with told(str(self.path), UNWRITTEN), ExitStack() as stack:
             fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
             self.container = stack.enter_context(
-                av.open(str(fresh), "w", format=how.container, options=dict(how.container_options))
+                av.open(f"file:{fresh}", "w", format=how.container, options=dict(how.container_options))
             )
             self.video = self._video_stream()
             self.sound: Any = None
@@ -136,10 +140,12 @@ class VideoWriter:
             reader = stack.enter_context(VideoReader(reader))
         if not reader.info.has_audio:
             return None
-        if not reader.guarded:
+        heard = reader.info.heard
+        if not (reader.guarded or reader.is_part or reader.info.joined or len(heard) > 1):
             container = stack.enter_context(open_media(reader.source, Limits()))
-            if container.streams.audio[0].codec_context.name in self.encoding.copied:
-                return _Copied(container, self.container)
+            stream = sound_stream(container, heard[0])
+            if canonical(stream.codec_context) in self.encoding.copied:
+                return _Copied(container, stream, self.container)
         return _Encoded(reader, self.container, self.encoding.sound)
 
     def _flush(self) -> None:
@@ -160,6 +166,7 @@ class VideoWriter:
         stream: Any = self.container.add_stream(codec, rate=self.rate)
         stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.codec_context.time_base = CLOCK
+        tag(stream.codec_context, self.colours)
         stream.options = {"qscale": "3"} if codec == "mpeg4" else {"crf": str(self.quality), **how.options}
         stream.codec_context.open()  # a size that the encoder can't take is told before the work, not after it
         return stream
@@ -168,17 +175,16 @@ class VideoWriter:
         """Add a picture that appears at `time` seconds, later than the one before.
 
         Args:
-            image: RGB, or RGBA (colours not multiplied by alpha) where the encoding has transparency.
+            image: RGB, grey (H, W, 1), or RGBA (colours not multiplied by alpha) where the encoding has transparency.
             time: Seconds.
         """
         if image.shape[:2] != self.size:
             raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
-        kind = "rgba" if image.shape[2] == 4 else "rgb24"
         self.last = max(self.last + 1, round(time / CLOCK))
         with told(str(self.path), UNWRITTEN):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format=kind)
+            frame = to_stored(padded, self.video.pix_fmt, self.colours)
             frame.pts, frame.time_base = self.last, CLOCK
             self._mux(self.video.encode(frame))
             if self.track is not None:
@@ -203,8 +209,7 @@ class VideoWriter:
 class _Copied:
     """The sound of another file, brought along packet by packet."""
 
-    def __init__(self, container: Any, target: Any) -> None:
-        stream = container.streams.audio[0]
+    def __init__(self, container: Any, stream: Any, target: Any) -> None:
         self.target, self.output = target, target.add_stream_from_template(stream)
         self.origin, self.last = (container.start_time or 0) / av.time_base, -(2**62)
         self.packets = container.demux(stream)

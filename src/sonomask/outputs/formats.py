@@ -11,7 +11,7 @@ __all__ = ["FORMATS", "Format", "FormatInfo", "paths_of"]
 
 Format = Literal[
     "overlay", "cutout", "dim", "blur", "alpha-webm", "alpha-mov", "masks", "npz", "jsonl", "coco", "ytvis", "davis",
-    "avsbench", "hf", "sheet", "scores",
+    "avsbench", "hf", "sheet", "scores", "matte", "yolo", "coco-polygons", "srt", "vtt", "audacity", "rttm", "otio",
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ FORMATS: dict[Format, FormatInfo] = {
     "cutout": FormatInfo(".cutout.mp4", "what sounds on black, with the sound"),
     "dim": FormatInfo(".dim.mp4", "the rest grey and dark, with the sound"),
     "blur": FormatInfo(".blur.mp4", "the rest out of focus, with the sound"),
+    "matte": FormatInfo(".matte.mp4", "a grey video of every frame: white where something sounds, for compositing"),
     "alpha-webm": FormatInfo(".alpha.webm", "what sounds on transparency: VP9 with alpha and Opus, for browsers"),
     "alpha-mov": FormatInfo(".alpha.mov", "what sounds on transparency: ProRes 4444 with sound, for video editors"),
     "masks": FormatInfo(
@@ -62,6 +63,18 @@ FORMATS: dict[Format, FormatInfo] = {
     "hf": FormatInfo(".hf", "frames and masks that Hugging Face `load_dataset` reads", "metadata.jsonl"),
     "sheet": FormatInfo(".sheet.png", "a contact sheet: five pictures in a row with their waveform"),
     "scores": FormatInfo(".scores.png", "a plot of presence, masked share and waveform over time"),
+    "yolo": FormatInfo(
+        ".yolo", "frames and polygons in Ultralytics' form for segmentation, and `data.yaml`", "data.yaml", regions=True
+    ),
+    "coco-polygons": FormatInfo(
+        ".coco-polygons", "COCO instances with polygons, laid out as CVAT and Datumaro import them",
+        "annotations/instances_default.json", regions=True,
+    ),
+    "srt": FormatInfo(".srt", "when something sounds, as subtitles (SubRip)"),
+    "vtt": FormatInfo(".vtt", "when something sounds, as subtitles for web pages (WebVTT)"),
+    "audacity": FormatInfo(".labels.txt", "when something sounds, as labels for Audacity"),
+    "rttm": FormatInfo(".rttm", "when something sounds, as tools for diarisation read it (RTTM)"),
+    "otio": FormatInfo(".otio", "when something sounds, as markers for video editors (OpenTimelineIO)"),
 }  # fmt: skip
 
 

@@ -29,12 +29,14 @@ class VideoKind:
     """What distinguishes the videos.
 
     Attributes:
-        draw: From picture and labels to a picture, RGB or RGBA; None for the overlay with its timeline.
+        draw: From picture and labels to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay with its timeline.
         encoding: Of the file.
+        sound: Whether the sound goes along.
     """
 
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
     encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264"
+    sound: bool = True
 
 
 VIDEOS: dict[Format, VideoKind] = {
@@ -42,6 +44,7 @@ VIDEOS: dict[Format, VideoKind] = {
     "cutout": VideoKind(cutout),
     "dim": VideoKind(dim),
     "blur": VideoKind(blur),
+    "matte": VideoKind(lambda _, labels: np.where(labels > 0, np.uint8(255), np.uint8(0))[..., None], sound=False),
     "alpha-webm": VideoKind(transparent, "vp9-alpha"),
     "alpha-mov": VideoKind(transparent, "prores-alpha"),
 }
@@ -54,8 +57,9 @@ def write_video(path: Path, job: Job, kind: VideoKind) -> Iterator[Take]:
     strip = timeline(job.reader) if kind.draw is None else None
     size = (info.height + (strip.height if strip else 0), info.width)
     with VideoWriter(
-        path, size=size, rate=info.fps, audio_from=job.reader, overwrite=job.overwrite, encoding=kind.encoding
-    ) as video:
+        path, size=size, rate=info.fps, audio_from=job.reader if kind.sound else None, overwrite=job.overwrite,
+        encoding=kind.encoding, colours=info.colours,
+    ) as video:  # fmt: skip
         follower = Follower(job, kind, strip, video.write)
         yield follower.take
         follower.finish()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,9 +22,11 @@ from sonomask.outputs.folders import write_hf, write_masks
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
 from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.polygons import write_coco_polygons, write_yolo
 from sonomask.outputs.summaries import write_scores, write_sheet
 from sonomask.outputs.tracks import Region, Tracker
 from sonomask.outputs.videos import VIDEOS, write_video
+from sonomask.outputs.when import WHEN, write_when
 from sonomask.structures import Masks, Names
 
 __all__ = ["Write", "moments", "open_outputs"]
@@ -42,6 +45,9 @@ OPENERS: dict[Format, Opener] = {
     "hf": write_hf,
     "sheet": write_sheet,
     "scores": write_scores,
+    "yolo": write_yolo,
+    "coco-polygons": write_coco_polygons,
+    **{name: partial(write_when, text=text) for name, text in WHEN.items()},
 }
 """Every format that is no video."""
 

@@ -70,7 +70,9 @@ def write_view(
     height, width = _fit(info.height, info.width, MAP, max)
     view = _View(folder, (height, width), classes)
     size = _fit(info.height, info.width, PICTURE, min)
-    with VideoWriter(folder / "preview.mp4", size=size, rate=info.fps, audio_from=reader) as video:
+    with VideoWriter(
+        folder / "preview.mp4", size=size, rate=info.fps, audio_from=reader, colours=info.colours
+    ) as video:
         frames = reader.frames("native", size=size, again=True)
         pending = next(frames, None)
 

@@ -160,7 +160,9 @@ def _side_by_side(
 
     sound = jobs[0].reader if info.has_audio else None
     full = (size[0] + head + len(strip), width)
-    with VideoWriter(path, size=full, rate=info.fps, audio_from=sound, overwrite=overwrite) as video:
+    with VideoWriter(
+        path, size=full, rate=info.fps, audio_from=sound, overwrite=overwrite, colours=info.colours
+    ) as video:
         yield show
         if now:
             draw_until(float("inf"))

@@ -13,6 +13,7 @@ from av.video.frame import PictureType
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.colour import guessed, tag, to_stored
 from sonomask.media.reader import SAMPLE_RATE
 from sonomask.media.writer import CLOCK
 
@@ -82,6 +83,7 @@ class LiveWriter:
         stream: Any = self.container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = CLOCK
+        tag(stream.codec_context, guessed(*self.size))
         quick = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
         stream.options = quick if codec == "libx264" else {"qscale": "5"}
         return stream
@@ -121,7 +123,7 @@ class LiveWriter:
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
         self.first = time if self.first is None else self.first
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+        frame = to_stored(padded, self.video.pix_fmt, guessed(*self.size))
         self.last = max(self.last + 1, round((time - self.first) / CLOCK))
         frame.pts, frame.time_base = self.last, CLOCK
         if time - self.key >= KEY_SECONDS:
