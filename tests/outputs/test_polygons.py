@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 
 from sonomask.outputs.polygons import outline
@@ -74,7 +73,7 @@ def test_a_straight_edge_has_no_corners_of_its_own():
 
 
 def one(mask):
-    probability = torch.from_numpy(np.where(mask, 0.9, 0.1).astype(np.float32))[None]
+    probability = np.where(mask, 0.9, 0.1).astype(np.float32)[None]
     return Masks((0.5,), probability, 0.5, None, None)
 
 

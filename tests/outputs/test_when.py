@@ -5,7 +5,6 @@ import csv
 import av
 import numpy as np
 import pytest
-import torch
 
 from sonomask.media.reader import VideoReader
 from sonomask.outputs.formats import paths_of
@@ -17,11 +16,13 @@ SOUNDS = [(1.0, 2.0), (3.4, 6.0)]
 
 
 def pieces(labels=None):
-    probability = torch.full((len(TIMES), 48, 64), 0.1)
+    probability = np.full((len(TIMES), 48, 64), 0.1, np.float32)
     for i, time in enumerate(TIMES):
         if any(start < time < end for start, end in SOUNDS):
             probability[i, :10] = 0.9
-    return Masks(TIMES, probability, 0.5, None if labels is None else (probability > 0.5).byte() * labels, None)
+    return Masks(
+        TIMES, probability, 0.5, None if labels is None else (probability > 0.5).astype(np.uint8) * labels, None
+    )
 
 
 def spans(path, codec):
@@ -75,7 +76,7 @@ def test_opentimelineio_reads_the_markers(written):
 
 
 def test_silence_makes_an_empty_list(written):
-    quiet = Masks(TIMES[:3], torch.zeros(3, 48, 64), 0.5, None, None)
+    quiet = Masks(TIMES[:3], np.zeros((3, 48, 64), np.float32), 0.5, None, None)
     paths = written(["srt", "vtt", "audacity", "rttm", "otio"], quiet)
     assert paths["srt"].read_text() == paths["audacity"].read_text() == paths["rttm"].read_text() == ""
     assert paths["vtt"].read_text() == "WEBVTT\n\n"
@@ -83,7 +84,7 @@ def test_silence_makes_an_empty_list(written):
 
 def test_times_of_a_part_are_those_of_the_source(video, tmp_path):
     paths = paths_of(tmp_path / "part", ["srt", "masks", "npz"])
-    own = Masks((0.5, 1.5), torch.full((2, 48, 64), 0.9), 0.5, None, None)
+    own = Masks((0.5, 1.5), np.full((2, 48, 64), 0.9, np.float32), 0.5, None, None)
     with VideoReader(video, start=2.0, end=4.0) as reader, open_outputs(reader, paths, facts=reader.info.told) as take:
         take(own)
     assert spans(paths["srt"], "srt")[0][:2] == pytest.approx((2.0, 4.0))

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 __all__ = ["FORMATS", "Format", "FormatInfo", "paths_of"]
 
 Format = Literal[
-    "overlay", "cutout", "dim", "blur", "alpha-webm", "alpha-mov", "masks", "npz", "jsonl", "coco", "ytvis", "davis",
-    "avsbench", "hf", "sheet", "scores", "matte", "yolo", "coco-polygons", "srt", "vtt", "audacity", "rttm", "otio",
+    "overlay", "cutout", "dim", "blur", "matte", "alpha-webm", "alpha-mov", "masks", "npz", "jsonl", "coco", "ytvis", "davis",
+    "avsbench", "hf", "sheet", "scores", "yolo", "coco-polygons", "srt", "vtt", "audacity", "rttm", "otio",
 ]  # fmt: skip
 
 

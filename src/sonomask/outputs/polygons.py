@@ -50,7 +50,12 @@ def write_coco_polygons(path: Path, job: Job) -> Iterator[Take]:
                 for region in moment.regions:
                     number += 1
                     facts = _facts(region, job)
-                    row: dict[str, Any] = {"id": number, "image_id": image, "category_id": region.label, "iscrowd": 0}
+                    row: dict[str, Any] = {
+                        "id": number,
+                        "image_id": image,
+                        "category_id": job.of(region)[0],
+                        "iscrowd": 0,
+                    }
                     row |= {"bbox": facts["bbox"], "area": facts["area"], "score": facts["score"]}
                     row |= {"attributes": {"track_id": region.id}, "segmentation": [_flat(region)]}
                     later.write(json.dumps(row) + "\n")
@@ -81,7 +86,7 @@ def write_yolo(path: Path, job: Job) -> Iterator[Take]:
             lines = []
             for region in moment.regions:
                 corners = polygon(region) / (width, height)
-                lines.append(" ".join([str(region.label - 1), *(f"{v:.6f}" for v in corners.ravel())]))
+                lines.append(" ".join([str(job.of(region)[0] - 1), *(f"{v:.6f}" for v in corners.ravel())]))
             text = "".join(f"{line}\n" for line in lines)
             (fresh / "labels" / "train" / f"{name}.txt").write_text(text, encoding="ascii")
 
