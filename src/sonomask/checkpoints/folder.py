@@ -7,7 +7,8 @@ from a stranger runs none of his code.
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -81,13 +82,14 @@ def eight_bits(value: Float[Tensor, "C ..."]) -> tuple[Int8[Tensor, "C ..."], Fl
     return rounded[rows, best].to(torch.int8).reshape(value.shape), steps[rows, best]
 
 
-def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
+def load(source: str | Path, device: str | torch.device = "cpu", create: Callable[..., Net] | None = None) -> Net:
     """A model ready to use, in eval mode.
 
     Args:
         source: Name of a built-in model (`built_in()`), a folder, the folder of a training run (its best model), or a
             repository of the Hugging Face hub as "owner/name"; a hub is asked only if there is no such folder.
         device: Where to put it.
+        create: Builds the network from the options of its config, for one that is not in the catalogue.
 
     Raises:
         WeightsError: There is no such model, or its files are not what they should be.
@@ -100,7 +102,9 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> Net:
     weights = str(folder / WEIGHTS)
     try:
         model = build_for(
-            tensors, lambda: create_model(config.name, **config.options), lambda net: check_fit(net, tensors, weights)
+            tensors,
+            lambda: (create or partial(create_model, config.name))(**config.options),
+            lambda net: check_fit(net, tensors, weights),
         )
     except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError, TypeError, MemoryError) as error:
         raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())[:500]}") from error

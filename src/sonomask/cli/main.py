@@ -41,7 +41,7 @@ _ALL = (
 OF_TORCH = {"huggingface_hub", "lightning", "onnx", "onnxscript", "safetensors", "scipy", "timm", "torch", "torchmetrics",
             "torchvision"}  # fmt: skip
 """Packages that the extra `torch` brings, by the names under which they are imported."""
-VERBS: dict[str, Callable[..., int]] = {f.__name__: f for f in _ALL}
+VERBS: dict[str, Callable[..., int]] = {f.__name__.replace("_", "-"): f for f in _ALL}
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
 """Verbs that parse their own words."""
 

@@ -37,16 +37,17 @@ def benchmark(
     seeds: Annotated[Sequence[int], "one run each"] = (1,),
     repeated: Annotated[Sequence[str], "rows that run with every seed, the others with the first; or 'all'"] = ("all",),
     clips: Annotated[int, "test clips of the synthetic world"] = 100,
-    device: Annotated[str, "cpu, cuda or mps, for scoring"] = "cpu",
+    device: Annotated[str, "auto, cpu, cuda or mps, for scoring"] = "auto",
 ) -> int:
     """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
     with needs("The benchmark", "torch"):
         from sonomask.benchmark.figures import draw
         from sonomask.benchmark.rows import ROWS
         from sonomask.benchmark.run import Plan, run
+        from sonomask.inference.torch_scorer import choose_device
 
     often = None if list(repeated) == ["all"] else tuple(repeated)
-    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, device)
+    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, str(choose_device(device)))
     rows = list(ROWS) if list(models) == ["all"] else list(models)
     given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
     given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
@@ -54,6 +55,26 @@ def benchmark(
     run(plan, list(subset), rows, given + " --small" * small)
     draw(plan, list(subset), rows)
     print((plan.out / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def compare_runs(
+    one: Annotated[str, "folder of `evaluate --out`, or a table of clips (.csv, .parquet)"],
+    two: Annotated[str, "another, of the same clips"],
+    metric: Annotated[Literal["miou", "fscore"], "which figure"] = "miou",
+    draws: Annotated[int, "draws of the bootstrap"] = 10_000,
+    seed: Annotated[int, "of the draws"] = 0,
+) -> int:
+    """Compare two scored models clip by clip: is the difference more than chance? A paired bootstrap over clips."""
+    with needs("Comparing runs", "train"):
+        from sonomask.training.clips import compare, read_clips
+
+    found = compare(read_clips(Path(one), metric), read_clips(Path(two), metric), draws=draws, seed=seed)
+    print(f"{found.clips} clips that both have; mean {metric}: {found.first:.4f} and {found.second:.4f}")
+    print(
+        f"difference (second less first): {found.second - found.first:+.4f}, 95 % of {draws} draws of clips within "
+        f"{found.low:+.4f} and {found.high:+.4f}; the second is better in {found.better:.1%} of them"
+    )
     return 0
 
 
@@ -85,6 +106,6 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = (convert, benchmark, models)
+VERBS = (convert, benchmark, compare_runs, models)
 RECIPES = (train, evaluate)
 """These parse their own words, as Lightning wants it."""

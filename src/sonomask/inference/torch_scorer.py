@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,35 @@ from sonomask.inference.attention import Watch
 from sonomask.inference.scorer import Scored
 from sonomask.structures import ModelConfig
 
-__all__ = ["TorchScorer", "choose_device"]
+__all__ = ["PRECISIONS", "Precision", "TorchScorer", "choose_device", "computing"]
+
+Precision: TypeAlias = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
+
+
+@contextmanager
+def computing(precision: Precision, device: str | torch.device) -> Iterator[None]:
+    """What matrix products and convolutions are computed in, within it.
+
+    Args:
+        precision: "float32": all 23 bits everywhere. "tf32": 10 bits in products, where the device can (CUDA from Ampere
+            on; a CPU ignores it). "bf16": autocast to bfloat16, and TF32 for what is left.
+        device: Where the tensors are.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision`: expected one of {', '.join(PRECISIONS)}, got {precision!r}.")
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    try:
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 class TorchScorer:

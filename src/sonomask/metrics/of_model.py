@@ -15,8 +15,8 @@ def metrics_of(config: ModelConfig, protocols: Sequence[str], *, details: bool =
     Args:
         config: The model's.
         protocols: Names of scoring protocols of a binary model; a semantic model's are both of AVSS.
-        details: Add boundary F and figures of each category, for a binary model.
+        details: Add boundary F and figures of each category; of a semantic model, of each class and its mistakes.
     """
     if config.semantic:
-        return SemanticMetrics(config.num_classes)
+        return SemanticMetrics(config.num_classes, names=config.classes, details=details)
     return AVSMetrics(protocols=tuple(protocols), boundary=details, categories=details)

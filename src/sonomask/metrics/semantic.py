@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 BETA2 = 0.3
+MISTAKES = 20  # rows of the most frequent ones
 
 
 def class_scores(
@@ -40,6 +41,8 @@ class SemanticMetrics(Metric):
 
     Args:
         classes: K, background included.
+        names: Of the classes, for `details`; their numbers unless given.
+        details: Keep which class is taken for which, for rows `iou[NAME]` and `taken[NAME for NAME]`.
     """
 
     full_state_update = False
@@ -47,9 +50,13 @@ class SemanticMetrics(Metric):
     score: Tensor
     seen: Tensor
 
-    def __init__(self, classes: int = 71, **kwargs: Any) -> None:
+    confusion: Tensor
+
+    def __init__(self, classes: int = 71, *, names: Sequence[str] = (), details: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.classes = classes
+        self.classes, self.details = classes, details
+        self.names = tuple(names) or tuple(map(str, range(classes)))
+        self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("iou", "score", "seen"):
             self.add_state(name, torch.zeros(2, classes, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -74,6 +81,9 @@ class SemanticMetrics(Metric):
         frames = torch.ones_like(masks[..., 0, 0], dtype=torch.bool)
         real = frames if valid is None else valid.bool()
         padded = frames if labelled is None else labelled | ~real
+        if self.details:
+            pairs = masks[padded & real].flatten().long() * self.classes + labels[padded & real].flatten()
+            self.confusion += torch.bincount(pairs, minlength=self.classes**2).reshape(self.classes, -1)
         for row, chosen in enumerate((padded, padded & real)):
             if not chosen.any():
                 continue
@@ -97,4 +107,23 @@ class SemanticMetrics(Metric):
                 for suffix, some in kinds.items():
                     value = some.mean().item() if some.numel() else 0.0
                     rows.append({"protocol": name, "metric": metric + suffix, "value": value, "count": int(seen.sum())})
+        return rows + self._of_classes()
+
+    def _of_classes(self) -> list[dict[str, Any]]:
+        """Each class's IoU over the frames it is in, and the most frequent mistakes, as shares of the true class's pixels."""
+        if not self.details:
+            return []
+        seen = self.seen[1]
+        rows = [
+            {"protocol": "classes", "metric": f"iou[{name}]", "value": float(total / count), "count": int(count)}
+            for name, total, count in zip(self.names, self.iou[1], seen, strict=True)
+            if count
+        ]
+        wrong = self.confusion - torch.diag(self.confusion.diagonal())
+        for place in wrong.flatten().argsort(descending=True)[:MISTAKES].tolist():
+            truth, found = divmod(place, self.classes)
+            if wrong[truth, found]:
+                share = float(wrong[truth, found] / self.confusion[truth].sum())
+                name = f"taken[{self.names[truth]} for {self.names[found]}]"
+                rows.append({"protocol": "classes", "metric": name, "value": share, "count": int(wrong[truth, found])})
         return rows

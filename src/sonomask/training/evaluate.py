@@ -3,10 +3,10 @@
 import csv
 import json
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from sonomask.batches import Batch
 from sonomask.checkpoints.folder import fingerprint
+from sonomask.inference.torch_scorer import Precision, computing
 from sonomask.metrics import metrics_of
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
 from sonomask.structures import ModelConfig
 from sonomask.training.callbacks import panel
-
-Sound = Literal["own", "silence", "noise", "offscreen"]
+from sonomask.training.clips import clip_scores, write_clips
+from sonomask.training.robust import Offscreen, Share, Sound, alter, g_scores
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class Report:
     Attributes:
         rows: Protocol, metric, value (0..1 unless its name tells a unit), count of what was averaged.
         facts: Command, weights' hash, seed, hardware, versions.
+        clips: Name, category, mIoU and F of each clip by itself, with its own sound.
     """
 
     rows: tuple[dict[str, Any], ...]
     facts: dict[str, str] = field(default_factory=dict)
+    clips: tuple[dict[str, Any], ...] = ()
 
     def markdown(self) -> str:
         """A table and the facts below it."""
@@ -42,14 +45,16 @@ class Report:
         return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in self.facts.items())]) + "\n"
 
     def save(self, folder: Path) -> None:
-        """Write `scores.json`, `scores.csv` and `scores.md`."""
+        """Write `scores.json`, `scores.csv` and `scores.md`, and the clips' scores to `clips.csv`."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / "scores.json").write_text(json.dumps({"rows": self.rows, "facts": self.facts}, indent=2) + "\n")
         (folder / "scores.md").write_text(self.markdown())
         with (folder / "scores.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ["protocol", "metric", "value", "count"])
             writer.writeheader()
             writer.writerows(self.rows)
+        if self.clips:
+            write_clips(self.clips, folder / "clips.csv")
 
 
 @torch.inference_mode()
@@ -66,48 +71,73 @@ def evaluate(
     out: Path | None = None,
     seed: int = 0,
     details: bool = False,
+    precision: Precision = "float32",
 ) -> Report:
     """Score a model in one pass over the batches per kind of sound.
+
+    With the clips' own sounds and others, figures of AVSBench-Robust follow (`robust.g_scores`).
 
     Args:
         model: In eval mode.
         batches: In the order of the data set; may be gone through once per sound.
         protocols: Names of scoring protocols; the model's own unless given. A semantic model's are both of AVSS.
         sounds: "own" for the clips as they are; the others replace every clip's sound by silence, by noise, or by that of
-            another clip of its batch of another category, with the truth then being empty (AVSBench-Robust).
+            a clip of another category, drawn by the seed from all batches, with the truth then being empty.
         device: Where the model is.
         facts: Goes into the report.
         save_masks: Folder for a PNG of each frame.
         worst: How many of the worst clips to draw.
         out: Folder for pictures of the worst.
-        seed: Of the noise.
-        details: Boundary F and figures of each category too (not of a semantic model).
+        seed: Of the noise and of whose sound comes from off screen.
+        details: Boundary F and figures of each category too; of a semantic model, each class's IoU and the classes that
+            are taken for one another.
+        precision: What products are computed in, on devices that have more than one.
+
+    Raises:
+        ValueError: A sound has no such name, or there is no clip of another category.
     """
     rows: list[dict[str, Any]] = []
+    clips: list[dict[str, Any]] = []
     config: Any = model.config
     protocols = protocols or [config.protocol]
     drawn: list[tuple[float, str, Tensor]] = []
     pictures = ""
+    against: dict[str, tuple[list[dict[str, Any]], float]] = {}  # figures against the own truth, share marked
+    offscreen = Offscreen(batches, seed) if "offscreen" in sounds else None
     for sound in sounds:
         generator = torch.Generator().manual_seed(seed)
         scores = metrics_of(config, protocols, details=details and sound == "own")
+        original, marked = metrics_of(config, protocols), Share()
         count = 0
         for whole in batches:
-            batch = alter(whole, sound, generator).to(device)
+            batch = alter(whole, sound, generator, offscreen).to(device)
             pictures = _pictures(batch, config)
-            logits = fit(model(**batch.inputs(config)).logits.float(), batch.masks.shape[-2:])
+            with computing(precision, device):
+                logits = fit(model(**batch.inputs(config)).logits.float(), batch.masks.shape[-2:])
             places = torch.arange(count, count + len(logits), device=device)
             count += len(logits)
-            scores.update(
-                logits if config.semantic else logits[:, :, 0], batch.masks, labelled=batch.labelled, valid=batch.valid,
-                indices=places, categories=batch.categories,
-            )  # fmt: skip
+            shown = logits if config.semantic else logits[:, :, 0]
+            known: Any = {
+                "labelled": batch.labelled,
+                "valid": batch.valid,
+                "indices": places,
+                "categories": batch.categories,
+            }
+            scores.update(shown, batch.masks, **known)
+            if len(sounds) > 1:
+                original.update(shown, whole.masks.to(device), **known)
+                marked.update(logits, batch.valid & batch.labelled)
+            if sound == "own":
+                clips += clip_scores(batch, logits)
             if sound == "own" and save_masks is not None:
                 _save_masks(batch, logits, save_masks)
             if sound == "own" and worst:
                 drawn = _keep_worst(drawn, batch, logits, worst)
         prefix = "" if sound == "own" else f"{sound}: "
         rows += [{**row, "metric": prefix + row["metric"]} for row in scores.table()]
+        if len(sounds) > 1:
+            against[sound] = (original.table(), marked.value())
+    rows += g_scores(against)
     if out is not None:
         for place, (iou, name, picture) in enumerate(drawn):
             (out / "worst").mkdir(parents=True, exist_ok=True)
@@ -115,14 +145,15 @@ def evaluate(
             Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
     scored = SEMANTIC_PROTOCOLS if config.semantic else {name: protocol(name).source for name in protocols}
     told = {"pictures": pictures, "protocol": "; ".join(f"{name} ({source})" for name, source in scored.items())}
-    known = {
-        **told,
+    told |= {
         "weights": fingerprint(model),
         "torch": torch.__version__,
         "hardware": hardware(device),
+        "precision": precision,
         "seed": str(seed),
+        **({} if offscreen is None else {"off-screen sounds": offscreen.told}),
     }
-    return Report(tuple(rows), {**(facts or {}), **known})
+    return Report(tuple(rows), {**(facts or {}), **told}, tuple(clips))
 
 
 def _pictures(batch: Batch, config: ModelConfig) -> str:
@@ -144,31 +175,6 @@ def fit(logits: Tensor, size: Sequence[int]) -> Tensor:
         return logits
     small = F.interpolate(logits.flatten(0, 1), size=tuple(size), mode="bilinear", align_corners=False)
     return small.unflatten(0, logits.shape[:2])
-
-
-def alter(batch: Batch, sound: Sound, generator: torch.Generator) -> Batch:
-    """The batch with another sound and, unless it is its own, empty truth."""
-    if sound == "own":
-        return batch
-    makers: dict[str, Callable[[], Tensor]] = {
-        "silence": lambda: torch.full_like(batch.logmel, torch.log(torch.tensor(0.01)).item()),
-        "noise": lambda: torch.randn(batch.logmel.shape, generator=generator) * 0.8 + 1.0,  # white noise at -20 dB
-        "offscreen": lambda: batch.logmel[_others(batch.categories, len(batch.logmel))],
-    }
-    if sound not in makers:
-        raise ValueError(f"`sounds`: expected own, {', '.join(makers)}, got {sound!r}.")
-    values = {**vars(batch), "logmel": makers[sound](), "masks": torch.zeros_like(batch.masks)}
-    return Batch(**values)
-
-
-def _others(categories: Sequence[str], count: int) -> list[int]:
-    """For each clip the next one of another category (the next one, if all are alike)."""
-    chosen = []
-    for i in range(count):
-        rest = [(i + k) % count for k in range(1, count)] or [i]
-        differ = [j for j in rest if categories and categories[j] != categories[i]]
-        chosen.append((differ or rest)[0])
-    return chosen
 
 
 def hardware(device: str) -> str:

@@ -14,10 +14,10 @@ from sonomask.checkpoints.backbones import load_backbone
 from sonomask.checkpoints.convert import OWN
 from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
+from sonomask.checkpoints.own import build
 from sonomask.errors import DatasetError, TrainingError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
-from sonomask.models.catalog import create_model
 from sonomask.models.parts.net import PartName
 from sonomask.safe_reading.config import format_config
 
@@ -41,8 +41,8 @@ class AVSModule(LightningModule):
     processes each frame weighs the same wherever it lies, so the gradient is that of one process with the whole batch.
 
     Args:
-        model: Name in the catalogue.
-        options: Arguments of `create_model`.
+        model: Name in the catalogue, or "package.module.Class" of one's own `Net`.
+        options: Arguments of `create_model`, or of that class.
         learning_rate: Of Adam; constant as in the reference unless `schedule`.
         weight_decay: Decoupled (AdamW) if not 0.
         decay_norms: Whether the weight decay is that of norms, embeddings and Swin's biases of position, too.
@@ -107,7 +107,7 @@ class AVSModule(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.hp: Any = self.hparams
-        self.model: Any = create_model(model, **(options or {}))
+        self.model: Any = build(model, options or {})
         self._check_parts()
         if backbone_weights:
             load_backbone(self.model, backbone_weights)
@@ -341,7 +341,10 @@ class AVSModule(LightningModule):
             optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
         else:
             kind = torch.optim.AdamW if decay else torch.optim.Adam
-            optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas))
+            # one launch for all weights of a kind, where the device has it
+            optimizer = kind(
+                wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas), fused=self.device.type == "cuda"
+            )
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer
         total = self.total = max(1, int(self.trainer.estimated_stepping_batches))

@@ -16,12 +16,16 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sonomask.checkpoints.folder import load
+from sonomask.checkpoints.own import build
 from sonomask.checkpoints.places import BEST
 from sonomask.errors import TrainingError
+from sonomask.inference.torch_scorer import PRECISIONS, choose_device
 from sonomask.training.callbacks import Checkpoint, Panels
+from sonomask.training.clips import write_clips
 from sonomask.training.evaluate import Report
 from sonomask.training.evaluate import evaluate as score
 from sonomask.training.module import EPOCHS, AVSModule
+from sonomask.training.robust import SOUNDS
 from sonomask.training.rows import config_of
 
 LAST = "last.ckpt"
@@ -51,10 +55,29 @@ def train(argv: Sequence[str]) -> None:
     )
 
 
+DATA = {
+    "avsbench": "sonomask.data.datamodule.AVSBenchDataModule",
+    "synthetic": "sonomask.data.datamodule.SyntheticDataModule",
+    "composite": "sonomask.data.datamodule.CompositeDataModule",
+    "shards": "sonomask.data.sharded.ShardsDataModule",
+}
+"""Short names of data modules, for `--data`."""
+
+
 def as_configs(argv: Sequence[str]) -> list[str]:
-    """Leading recipes, `FILE` or `FILE:ROW`, become `--config` options."""
+    """Leading recipes, `FILE` or `FILE:ROW`, become `--config` options, and short names of data modules their classes."""
     count = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return [part for word in argv[:count] for part in ("--config", config_of(word))] + list(argv[count:])
+    words = [part for word in argv[:count] for part in ("--config", config_of(word))]
+    before = ""
+    for word in argv[count:]:
+        option, equals, value = word.partition("=")
+        if equals and option in ("--data", "--data.class_path"):
+            word = f"{option}={DATA.get(value, value)}"
+        elif before in ("--data", "--data.class_path"):
+            word = DATA.get(word, word)
+        words.append(word)
+        before = word
+    return words
 
 
 def refuse_to_replace(out: Path) -> None:
@@ -173,30 +196,45 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser = LightningArgumentParser(prog="sonomask evaluate", description="Score a model on a data set.")
     parser.add_argument("--config", action="config", help="YAML file with options")
     parser.add_argument("--model", required=True, help="built-in name, folder or hub repository")
+    parser.add_argument(
+        "--model_class",
+        type=str | None,
+        default=None,
+        help="package.module.Class of a model that is not in the catalogue",
+    )
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=True)
     parser.add_argument("--split", default="test", choices=["train", "val", "test"])
     parser.add_argument(
         "--protocols", type=list[str] | None, help="names of scoring protocols; the model's own unless given"
     )
-    parser.add_argument("--sounds", type=list[str], default=["own"], help="own, silence, noise, offscreen")
+    parser.add_argument(
+        "--sounds", type=list[str], default=["own"], help="own, silence, noise, offscreen; or robust for all of them"
+    )
     parser.add_argument("--details", default=False, type=bool, help="boundary F, and each category by itself")
     parser.add_argument("--out", default=None, help="folder for scores.json, .csv, .md and the worst clips")
     parser.add_argument("--save_masks", default=None, help="folder for a PNG of each frame")
     parser.add_argument("--worst", type=int, default=0, help="how many of the worst clips to draw into --out")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clips", default=None, help="file for the scores of each clip, .csv or .parquet")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of products, on a GPU")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.instantiate(parser.parse_args(as_configs(argv)))
-    model = load(options.model, options.device)
+    device = str(choose_device(options.device))
+    create = None if options.model_class is None else lambda **own: build(options.model_class, own)
+    model = load(options.model, device, create)
     if hasattr(options.data, "suit"):
         options.data.suit(model.config)
     out = Path(options.out) if options.out else None
     report = score(
-        model, options.data.eval_dataloader(options.split), protocols=options.protocols, sounds=options.sounds,
-        device=options.device, out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
+        model, options.data.eval_dataloader(options.split), protocols=options.protocols,
+        sounds=SOUNDS if options.sounds == ["robust"] else options.sounds, device=device, precision=options.precision,
+        out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
         worst=options.worst, seed=options.seed, details=options.details,
         facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split,
                **({"maskige": str(getattr(options.data, "maskige", None))} if model.config.maskige else {})},
     )  # fmt: skip
     if out is not None:
         report.save(out)
+    if options.clips:
+        write_clips(report.clips, Path(options.clips))
     return report
