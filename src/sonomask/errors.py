@@ -34,6 +34,9 @@ class TrainingError(SonomaskError):
     """A training run can't start, go on or be resumed as asked."""
 
 
+REPOSITORY = "https://github.com/sonomask/sonomask"
+
+
 class MissingExtraError(SonomaskError):
     """A feature needs an optional dependency.
 
@@ -44,5 +47,6 @@ class MissingExtraError(SonomaskError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs packages that are not installed. Install them: pip install 'sonomask[{extra}]'."
+            f"{feature} needs packages that are not installed. Install them: "
+            f"pip install 'sonomask[{extra}] @ git+{REPOSITORY}', or pip install '.[{extra}]' in a checkout."
         )

@@ -16,7 +16,7 @@ def export(
     size: Annotated[Sequence[int], "height and width, for a network that takes one size only"] = (),
     overwrite: Annotated[bool, "replace a folder of this command"] = False,
 ) -> int:
-    """Write a model as ONNX or torch.export; what does not agree with torch is not left behind."""
+    """Export a model to ONNX or torch.export and check the file against torch."""
     from sonomask.checkpoints.folder import load
     from sonomask.export.write import export as run
 

@@ -19,10 +19,8 @@ from sonomask.errors import MissingExtraError
 from sonomask.request import Request
 
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some of several videos failed and the others are done, the data set is not healthy, or an "
-    "error that is not foreseen; "
-    "2 nothing done, for a reason told in one line, or a wrong argument; 130 stopped with Ctrl-C, "
-    "143 by SIGTERM, 129 because its terminal closed."
+    "Exit codes: 0 success; 1 some videos failed, the data set has faults, or an unexpected error; 2 nothing was done, or an "
+    "argument is wrong; 129 terminal closed; 130 Ctrl-C; 143 SIGTERM."
 )
 
 
