@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sonomask.batches import Output
     from sonomask.checkpoints.folder import load
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
+    from sonomask.media.arrays import from_arrays
     from sonomask.models.catalog import create_model, list_models
     from sonomask.outputs.samples import to_fiftyone, to_supervision
     from sonomask.request import Request
@@ -34,6 +35,7 @@ __all__ = [
     "SonomaskError",
     "WeightsError",
     "create_model",
+    "from_arrays",
     "list_models",
     "load",
     "load_fast",
@@ -46,6 +48,7 @@ _ROOMS = {
     "api": ("Result", "Segmenter", "load_fast", "segment"),
     "checkpoints.folder": ("load",),
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
+    "media.arrays": ("from_arrays",),
     "models.catalog": ("create_model", "list_models"),
     "outputs.samples": ("to_fiftyone", "to_supervision"),
     "request": ("Request",),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sonomask.errors import MissingExtraError
@@ -14,6 +14,7 @@ from sonomask.inference import loading
 from sonomask.inference.loading import DEFAULT_MODEL, Backend
 from sonomask.inference.scorer import Scorer
 from sonomask.inference.segmenter import Segmenter
+from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
@@ -65,12 +66,12 @@ class Result:
 
 
 def segment(
-    source: str | Path,
+    source: str | Path | IO[bytes],
     out: str | Path | None = None,
     model: Any = None,
     request: Request | None = None,
     *,
-    formats: Sequence[Format] = ("overlay",),
+    formats: Format | Sequence[Format] = ("overlay",),
     overwrite: bool = False,
     labels: bool = False,
     sandbox: bool = False,
@@ -82,13 +83,14 @@ def segment(
     """Mark the pixels of what sounds in a video, and write the result.
 
     Args:
-        source: Path or address of a video.
-        out: Folder; that of the video if None (the current one for an address). Files are named after the video.
+        source: Path or address of a video, or a file open for reading bytes.
+        out: Folder; that of the video if None (the current one for an address or an open file). Files are named after the
+            video; those of an open file "video".
         model: Name, folder or `.onnx` file, or a network or scorer, which is used as it is; the built-in one if None.
         request: What is asked of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask
             that is nearest in time.
-        formats: Any of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all come from one
-            pass of the model.
+        formats: One or several of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all
+            come from one pass of the model.
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
@@ -103,11 +105,15 @@ def segment(
         ValueError: An argument is out of range.
         TypeError: `Request` has no such field.
     """
-    request = replace(request or Request(), **options)
-    paths = paths_of(output_stem(source, out), formats)
-    ready = load_fast(model, request.device) if isinstance(model, str | Path | None) else model
-    segmenter = Segmenter(ready, request, maker=maker)
-    with open_reader(source, limits, sandbox=sandbox, **request.part) as reader:
+    if not isinstance(source, str | Path) and hasattr(source, "read"):
+        with on_disk(source) as path:
+            return segment(
+                path, out or Path(), model, request, formats=formats, labels=labels, overwrite=overwrite, sandbox=sandbox,
+                limits=limits, progress=progress, maker=maker, **options,
+            )  # fmt: skip
+    paths = paths_of(output_stem(check_source(source), out), [formats] if isinstance(formats, str) else formats)
+    segmenter = Segmenter(model, request, maker=maker, **options)
+    with open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader:
         return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.inputs import cut, pictures, sound_of
 from sonomask.inference.naming import check_words
+from sonomask.inference.loading import load_fast
 from sonomask.inference.scorer import Scored, as_scorer
+from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
 from sonomask.request import Request
@@ -48,8 +50,8 @@ class Segmenter:
     """Marks what sounds in videos.
 
     Args:
-        model: A network in the interface of `docs/design.md`, which is moved to the device and put in eval mode, or a
-            `scorer.Scorer`.
+        model: Name of a built-in model, folder or `.onnx` file; the default model if None. Or a network in the interface of
+            `docs/design.md`, which is moved to the device and put in eval mode, or a `scorer.Scorer`.
         request: What is asked; `Request()` if None.
         maker: What makes the second picture that some models read (`sonomask.inference.maskige`); made from
             `request.maskige` if None.
@@ -62,10 +64,12 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: Any, request: Request | None = None, *, maker: Maker | None = None, **options: Any
+        self, model: Any = None, request: Request | None = None, *, maker: Maker | None = None, **options: Any
     ) -> None:
         self.request = replace(request or Request(), **options)
         self.batch_size = self.request.batch_size
+        if isinstance(model, str | Path | None):
+            model = load_fast(model, self.request.device)
         self.scorer = as_scorer(model, self.request.device)
         self.config: ModelConfig = self.scorer.config
         check_request(self.request, self.config)
@@ -82,11 +86,12 @@ class Segmenter:
         """Probability above which a pixel is masked."""
         return self.config.threshold if self.request.threshold is None else self.request.threshold
 
-    def __call__(self, source: str | Path | VideoReader) -> Iterator[Masks]:
+    def __call__(self, source: str | Path | IO[bytes] | VideoReader) -> Iterator[Masks]:
         """Masks of a video in order, one frame in each.
 
         Args:
-            source: Path, address, or a reader, whose `warnings` then tell what could not be read (else they are logged).
+            source: Path, address, file open for reading bytes, or a reader (also that of `from_arrays`), whose `warnings` then
+                tell what could not be read (else they are logged).
 
         Raises:
             MediaError: The video can't be read, or has no sound and the model listens.
@@ -94,12 +99,15 @@ class Segmenter:
         """
         if isinstance(source, VideoReader):
             return (yield from self._masks(source))
-        with VideoReader(source) as reader:
+        if not isinstance(source, str | Path) and hasattr(source, "read"):
+            with on_disk(source) as path:
+                return (yield from self(path))
+        with VideoReader(check_source(source)) as reader:
             yield from self._masks(reader)
             for warning in dict.fromkeys(reader.warnings):
                 logger.warning(warning)
 
-    def stream(self, source: str | Path | VideoReader, seconds: float = 1.0) -> Iterator[Masks]:
+    def stream(self, source: str | Path | IO[bytes] | VideoReader, seconds: float = 1.0) -> Iterator[Masks]:
         """The same frames and values as of a call, in pieces of so many seconds; memory grows with the piece alone.
 
         Raises:

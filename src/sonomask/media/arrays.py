@@ -21,7 +21,7 @@ from sonomask.media.info import VideoInfo
 from sonomask.media.reader import VideoReader
 from sonomask.media.sound import RATES, SAMPLE_RATE, AudioTrack, resampled
 
-__all__ = ["from_arrays", "on_disk"]
+__all__ = ["check_source", "from_arrays", "on_disk"]
 
 BLOCK = 1 << 20  # bytes copied at a time
 
@@ -149,3 +149,17 @@ def on_disk(file: IO[bytes]) -> Iterator[Path]:
         with path.open("wb") as copy:
             shutil.copyfileobj(file, copy, BLOCK)
         yield path
+
+
+def check_source(source: Any) -> str | Path:
+    """A path or address, as it is.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if not isinstance(source, str | Path):
+        raise TypeError(
+            f"`source`: expected a path, an address, an open file or a VideoReader, got {type(source).__name__}. Wrap bytes in "
+            "io.BytesIO, and arrays in sonomask.from_arrays."
+        )
+    return source
