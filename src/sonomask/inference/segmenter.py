@@ -20,8 +20,8 @@ from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.inputs import cut, pictures, sound_of
-from sonomask.inference.naming import check_words
 from sonomask.inference.loading import load_fast
+from sonomask.inference.naming import check_words
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
@@ -102,7 +102,7 @@ class Segmenter:
         if not isinstance(source, str | Path) and hasattr(source, "read"):
             with on_disk(source) as path:
                 return (yield from self(path))
-        with VideoReader(check_source(source)) as reader:
+        with VideoReader(check_source(source), **self.request.part) as reader:
             yield from self._masks(reader)
             for warning in dict.fromkeys(reader.warnings):
                 logger.warning(warning)

@@ -91,7 +91,9 @@ class _ArrayDecoder:
         if size is None or size == picture.shape[:2]:
             return np.ascontiguousarray(picture)
         smaller = size[0] * size[1] < picture.shape[0] * picture.shape[1]
-        return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR))
+        return np.asarray(
+            cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+        )
 
     def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
         """(channels, S) of the sound from `start` on."""
