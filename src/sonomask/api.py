@@ -111,7 +111,8 @@ def segment(
                 path, out or Path(), model, request, formats=formats, labels=labels, overwrite=overwrite, sandbox=sandbox,
                 limits=limits, progress=progress, maker=maker, **options,
             )  # fmt: skip
-    paths = paths_of(output_stem(check_source(source), out), [formats] if isinstance(formats, str) else formats)
+    source = check_source(source)
+    paths = paths_of(output_stem(source, out), [formats] if isinstance(formats, str) else formats)
     segmenter = Segmenter(model, request, maker=maker, **options)
     with open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader:
         return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -62,7 +62,7 @@ class _ArrayDecoder:
             raise ValueError(f"`sample_rate`: expected {RATES[0]} to {RATES[1]} Hz, got {sample_rate}.")
         self.warnings: list[str] = []
         self.name, self.fps, self.rate = name, Fraction(fps).limit_denominator(100_000), sample_rate
-        count = len(frames) if hasattr(frames, "__len__") else None
+        count = len(frames) if isinstance(frames, Sized) else None
         if count is None:
             iterator = iter(frames)
             first = next(iterator, None)
