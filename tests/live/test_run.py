@@ -18,6 +18,7 @@ from sonomask.live.run import LiveRun, Outputs
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
+from sonomask.server.live import LivePage
 
 
 @pytest.fixture
@@ -136,17 +137,22 @@ def test_pictures_that_come_too_fast_are_left_out_and_that_is_told(start):
 def test_a_page_serves_what_comes(start):
     import urllib.request
 
-    run, _ = start(Outputs(page="0"))
+    run, _ = start(Outputs(page="0", make_page=LivePage))
     until(lambda: run.masks > 1)
     url = run.said[0].removeprefix("watch at ")
-    with urllib.request.urlopen(f"{url}status.json", timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{url}v1/live", timeout=10) as answer:  # noqa: S310
         assert json.load(answer)["pictures"] > 0
 
 
 def test_pictures_and_sound_can_come_from_two_sources(broadcast, stub, make_tone):
     source, sound = parse_source(broadcast.url), parse_source(str(make_tone))
     run = LiveRun(
-        LiveSegmenter(stub(), device="cpu"), source, sound=sound, seconds=2.0, outputs=Outputs(page="0"), say=str
+        LiveSegmenter(stub(), device="cpu"),
+        source,
+        sound=sound,
+        seconds=2.0,
+        outputs=Outputs(page="0", make_page=LivePage),
+        say=str,
     )
     run.run()
     assert run.masks > 0
@@ -202,7 +208,9 @@ def resident() -> int:
 def test_ten_minutes_take_no_more_memory_than_the_first(start, broadcast, tmp_path):
     seconds = float(os.environ.get("SONOMASK_LIVE_SECONDS", "600"))
     model = api.load_fast("avs_mini.synthetic", "cpu")
-    run, _ = start(Outputs(json=str(tmp_path / "a.jsonl"), out=str(tmp_path / "a.mp4"), page="0"), model)
+    run, _ = start(
+        Outputs(json=str(tmp_path / "a.jsonl"), out=str(tmp_path / "a.mp4"), page="0", make_page=LivePage), model
+    )
     memory = []
     for part in range(10):  # with a restart and a stall on the way
         time.sleep(seconds / 10)

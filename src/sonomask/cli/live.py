@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from sonomask.cli.shared import needs
 from sonomask.request import FOR_STREAMS, Request
 
 
@@ -44,7 +45,7 @@ def live(
     sources = parse_source(source), None if sound is None else parse_source(sound)
     segmenter = LiveSegmenter(api.load_fast(model, request.device), request, pairing=pairing, height=height)
     run = LiveRun(
-        segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite), sound_delay=sound_delay,
+        segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite, _page), sound_delay=sound_delay,
         timeout=timeout, patience=patience, seconds=seconds, say=_say,
     )  # fmt: skip
     try:
@@ -53,6 +54,13 @@ def live(
     finally:
         _say(run.report())
     return code()
+
+
+def _page(address: str) -> Any:
+    """The page, which is the server's."""
+    with needs("The page of a live stream", "serve"):
+        from sonomask.server.live import LivePage
+    return LivePage(address)
 
 
 @contextmanager

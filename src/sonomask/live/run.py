@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonomask.live.capture import Capture, Clock, Say
 from sonomask.live.feed import Feed
-from sonomask.live.page import Page
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.live.sinks import JsonLines, VideoSink, Window
 from sonomask.media.live.reader import LIVE_LIMITS, Epoch
@@ -26,6 +26,7 @@ class Outputs:
     Attributes:
         window: Show them in a window.
         page: [HOST:]PORT to serve them at.
+        make_page: Serves the page at an address, such as `sonomask.server.live.LivePage`; needed for a page.
         out: File or address for a video.
         json: File for JSON lines, or "-".
         overwrite: Replace existing files.
@@ -36,6 +37,7 @@ class Outputs:
     out: str | None = None
     json: str | None = None
     overwrite: bool = False
+    make_page: Callable[[str], Any] | None = None
 
     def open(self, stack: ExitStack, segmenter: LiveSegmenter, feed: Feed, say: Say) -> list[Any]:
         """The sinks, which close with the stack.
@@ -56,9 +58,11 @@ class Outputs:
         if self.window:
             sinks.append(stack.enter_context(Window()))
         if self.page is not None or not sinks:
-            page = stack.enter_context(Page(self.page or DEFAULT_PAGE))
+            if self.make_page is None:
+                raise ValueError("`make_page`: expected what serves the page, such as `sonomask.server.live.LivePage`.")
+            page = stack.enter_context(self.make_page(self.page or DEFAULT_PAGE))
             sinks.append(page)
-            say(f"watch at {page.url}{'' if page.private else ' (whoever reaches this machine can)'}")
+            say(f"watch at {page.url}{'' if page.private else ' (whoever has this link can)'}")
         return sinks
 
 

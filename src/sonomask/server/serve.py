@@ -28,7 +28,7 @@ from sonomask.server.site import add_pages
 from sonomask.server.work import Segment
 from sonomask.workspace import workspace
 
-__all__ = ["Door", "application", "bind", "serve"]
+__all__ = ["Door", "application", "bind", "is_loopback", "link", "serve"]
 
 GRACEFUL = 3  # seconds that answers under way have to end
 AT_MOST = 9.0  # seconds from a signal to the end, whatever hangs
@@ -171,10 +171,11 @@ def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits,
     access = door.access()
     with bind(door.host, door.port) as listening:
         work = Segment(models, device)
-        abouts = {name: about(work, name) for name in models}  # a wrong name is told now, and nobody need wait later
+        work.model(next(iter(models)))  # the first visitor need not wait
+        abouts = {name: about(work, name) for name in models}  # a wrong name is told now
         with _folder() as folder, Runner(work, folder, limits) as runner:
             app = application(runner, abouts, access)
-            told(_link(door, listening.getsockname()[1], access.token))
+            told(link(door, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
                 app, http=patient(limits, door.proxies), ws="none", log_level="warning", server_header=False,
                 timeout_graceful_shutdown=GRACEFUL, proxy_headers=bool(door.proxies),
@@ -184,13 +185,19 @@ def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits,
 
 
 def about(work: Segment, name: str) -> str:
-    """What a model is, in a line."""
-    text = " ".join(str(work.model(name).config.about).split())
-    first = text.split(". ")[0].rstrip(".")
-    return f"{first}." if first else f"A model of the kind {work.model(name).config.name}."
+    """What a model is, in a line; its weights are not read for that where it is a folder."""
+    from sonomask.checkpoints.folder import BUILT_IN, CONFIG
+    from sonomask.safe_reading.config import read_config
+
+    source = work.models[name]
+    folder = next((place for place in (BUILT_IN / source, Path(source)) if (place / CONFIG).is_file()), None)
+    config = work.model(name).config if folder is None else read_config(folder / CONFIG)
+    first = " ".join(config.about.split()).split(". ")[0].rstrip(".")
+    return f"{first}." if first else f"A model of the kind {config.name}."
 
 
-def _link(door: Door, port: int, token: str | None) -> str:
+def link(door: Door, port: int, token: str | None) -> str:
+    """What to open in a browser."""
     host = socket.gethostname() if door.everywhere else door.host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}"

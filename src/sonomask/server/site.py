@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response
 from sonomask.server.problems import UnknownError
 from sonomask.server.rest import SESSION, session_of
 
-__all__ = ["add_pages", "add_static", "example"]
+__all__ = ["STATIC", "add_pages", "add_static", "example", "send_file"]
 
 STATIC = Path(__file__).with_name("static")
 EXAMPLE = "three_things.mp4"
@@ -37,7 +37,7 @@ def add_static(app: FastAPI) -> None:
     async def static(name: str) -> FileResponse:
         if name not in files:
             raise UnknownError("There is no such file.")
-        return _file(files[name])
+        return send_file(files[name])
 
 
 def add_pages(app: FastAPI) -> None:
@@ -46,11 +46,11 @@ def add_pages(app: FastAPI) -> None:
 
     @router.get("/")
     async def home() -> FileResponse:
-        return _file(STATIC / "index.html")
+        return send_file(STATIC / "index.html")
 
     @router.get("/job/{job_id}")
     async def job(job_id: str) -> FileResponse:  # noqa: ARG001 - its script reads the address
-        return _file(STATIC / "job.html")
+        return send_file(STATIC / "job.html")
 
     @router.post("/v1/session", status_code=204)
     async def session(request: Request) -> Response:
@@ -67,6 +67,7 @@ def add_pages(app: FastAPI) -> None:
     add_static(app)
 
 
-def _file(path: Path) -> FileResponse:
+def send_file(path: Path) -> FileResponse:
+    """A file of ours; the browser asks each time whether it has changed."""
     kind = KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0]
     return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,228 @@
+"""A page that shows a live stream: the application of `serve`, with a stream of pictures in place of jobs.
+
+Whoever may come in, what is refused and what a page may load are those of `serve` (`sonomask.server.guard`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import StreamingResponse
+from jaxtyping import UInt8
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from sonomask import __version__
+from sonomask.server.answers import RESPONSES, install, known_options
+from sonomask.server.guard import Guard
+from sonomask.server.limits import Limits
+from sonomask.server.patience import patient
+from sonomask.server.problems import BusyError, NotReadyError
+from sonomask.server.serve import Door, bind, is_loopback, link
+from sonomask.server.site import STATIC, add_static, send_file
+
+__all__ = ["LivePage", "parse_address"]
+
+VIEWERS = 8  # streams at a time
+LIMITS = Limits(connections=64, connections_client=16, taking=10.0)
+QUALITY = 80  # of JPEG
+FRAME = "frame"
+WAIT = 10.0  # seconds without a picture after which a viewer is looked after
+
+
+class Shown(Protocol):
+    """What a picture of the stream tells (`sonomask.live.segmenter.LiveMasks`)."""
+
+    @property
+    def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture with its masks."""
+
+    @property
+    def time(self) -> float:
+        """Seconds since the run began."""
+
+    @property
+    def share(self) -> float:
+        """Of the picture that is masked."""
+
+    @property
+    def delay(self) -> float:
+        """Seconds from capture to mask."""
+
+
+class LiveState(BaseModel):
+    """Of the newest picture."""
+
+    time: float = Field(description="Seconds since the run began.")
+    share: float = Field(description="Of the picture that sounds, 0 to 1.")
+    delay: float = Field(description="Seconds from capture to mask.")
+    pictures: int = Field(description="Shown so far.")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of "PORT", "HOST:PORT" or "[HOST]:PORT"; loopback unless given.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not int(port) < 65536:
+        raise ValueError(f"`page`: expected PORT or HOST:PORT, got {text!r}.")
+    return host.strip("[]") or Door.host, int(port)
+
+
+class LivePage:
+    """Serves the newest picture; use it in a `with` block.
+
+    Pictures are compressed only while somebody watches, and each viewer gets the newest, so a slow one holds up nobody.
+
+    Args:
+        address: As `parse_address` takes it; port 0 takes a free one. Others than loopback ask for a token, which is part of
+            `url`.
+
+    Raises:
+        ValueError: It is no address, or it is taken.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.door = Door(*parse_address(address))
+        self.newest: Shown | None = None
+        self.number, self.jpeg, self.jpeg_number = 0, b"", -1
+        self.viewers = 0
+        self.encoding = threading.Lock()
+        self.bell = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        access = self.door.access()
+        self.socket = bind(self.door.host, self.door.port)
+        self.host, self.port = self.door.host, int(self.socket.getsockname()[1])
+        self.url = link(self.door, self.port, access.token)
+        self.guard = Guard(self._application(), access, LIMITS)
+        config = uvicorn.Config(
+            self.guard, http=patient(LIMITS), ws="none", log_level="error", server_header=False, lifespan="off",
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    @property
+    def private(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    def __enter__(self) -> LivePage:
+        self.thread.start()
+        while not self.server.started and self.thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.guard.ending.set()
+        self.server.should_exit = True
+        self._call(self._ring)
+        self.thread.join(10)
+        self.socket.close()
+
+    def write(self, result: Shown) -> None:
+        """Show a picture."""
+        self.newest, self.number = result, self.number + 1
+        self._call(self._ring)
+
+    def state(self) -> LiveState:
+        """Of the newest picture."""
+        newest = self.newest
+        if newest is None:
+            return LiveState(time=0.0, share=0.0, delay=0.0, pictures=0)
+        return LiveState(
+            time=round(newest.time, 4), share=round(newest.share, 4), delay=round(newest.delay, 4), pictures=self.number
+        )
+
+    def picture(self) -> tuple[int, bytes]:
+        """The newest picture's number and its JPEG, made once for all who watch."""
+        with self.encoding:
+            number, newest = self.number, self.newest
+            if newest is not None and self.jpeg_number < number:
+                store = io.BytesIO()
+                Image.fromarray(newest.drawn).save(store, "JPEG", quality=QUALITY)
+                self.jpeg, self.jpeg_number = store.getvalue(), number
+            return self.jpeg_number, self.jpeg
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            self.loop = asyncio.get_running_loop()
+            await self.server.serve([self.socket])
+
+        asyncio.run(serve())
+
+    def _call(self, function: Any) -> None:
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(function)
+
+    def _ring(self) -> None:
+        """Wake all who wait for a picture."""
+        bell, self.bell = self.bell, asyncio.Event()
+        bell.set()
+
+    def _application(self) -> FastAPI:
+        app = FastAPI(
+            title="sonomask live", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None
+        )
+        router = APIRouter(responses=RESPONSES, dependencies=[Depends(known_options)])
+
+        @router.get("/v1/live")
+        async def state() -> LiveState:
+            """Of the newest picture."""
+            return self.state()
+
+        @router.get("/v1/live/picture", response_class=Response)
+        async def picture() -> Response:
+            """The newest picture with its masks, as JPEG."""
+            number, jpeg = await asyncio.to_thread(self.picture)
+            if number < 0:
+                raise NotReadyError("There is no picture yet.")
+            return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+        @router.get("/v1/live/stream", response_class=StreamingResponse)
+        async def stream() -> StreamingResponse:
+            """One picture after the other, as MJPEG."""
+            if self.viewers >= VIEWERS:
+                raise BusyError(f"{VIEWERS} are watching, as many as can. Try again in a minute.")
+            kind = f"multipart/x-mixed-replace; boundary={FRAME}"
+            return StreamingResponse(self._pictures(), media_type=kind, headers={"Cache-Control": "no-store"})
+
+        app.include_router(router)
+        app.get("/", include_in_schema=False)(lambda: send_file(STATIC / "live.html"))
+        add_static(app)
+        install(app)
+        return app
+
+    async def _pictures(self) -> AsyncIterator[bytes]:
+        self.viewers += 1
+        shown, end = -1, f"\r\n--{FRAME}\r\n".encode()  # right after a picture: browsers show it when they see its end
+        try:
+            yield end[2:]
+            while not self.guard.ending.is_set():
+                bell = self.bell
+                number, jpeg = await asyncio.to_thread(self.picture)
+                if number > shown:
+                    shown = number
+                    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    yield head.encode() + jpeg + end
+                else:  # the source is silent; so are we
+                    try:
+                        async with asyncio.timeout(WAIT):
+                            await bell.wait()
+                    except TimeoutError:
+                        continue
+        finally:
+            self.viewers -= 1
