@@ -126,7 +126,7 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(start, tmp_path):
     assert process.returncode == 130
     assert err.splitlines() == ["sonomask: stopped."]
     assert "Traceback" not in out
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("sonomask*")) == []
 
 
 def test_sigterm_ends_it_in_time_while_it_works_and_leaves_nothing(start, tmp_path, clip):
@@ -148,7 +148,7 @@ def test_sigterm_ends_it_in_time_while_it_works_and_leaves_nothing(start, tmp_pa
     listener.close()
     assert process.returncode == 143
     assert not children.exists()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("sonomask*")) == []
 
 
 def test_what_a_killed_server_left_is_swept_by_the_next(start, tmp_path, clip):

@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from sonomask.errors import WeightsError
 from sonomask.media.sandbox.confine import landlock_version
 from sonomask.server import rest
 from sonomask.server.guard import LOCAL, Access, Guard
@@ -186,14 +187,17 @@ def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits,
 
 def about(work: Segment, name: str) -> str:
     """What a model is, in a line; its weights are not read for that where it is a folder."""
-    from sonomask.checkpoints.folder import BUILT_IN, CONFIG
+    from sonomask.checkpoints.places import CONFIG, find
     from sonomask.safe_reading.config import read_config
 
-    source = work.models[name]
-    folder = next((place for place in (BUILT_IN / source, Path(source)) if (place / CONFIG).is_file()), None)
-    config = work.model(name).config if folder is None else read_config(folder / CONFIG)
-    first = " ".join(config.about.split()).split(". ")[0].rstrip(".")
-    return f"{first}." if first else f"A model of the kind {config.name}."
+    try:
+        config = read_config(find(work.models[name]) / CONFIG)
+    except WeightsError:  # a network without weights, an ONNX file; or a wrong name, which loading tells
+        config = work.model(name).config
+    text, most = " ".join(config.about.split()), 160
+    while len(text) > most and ". " in text:
+        text = text.rpartition(". ")[0]
+    return f"{text.rstrip('.')}." if text else f"A model of the kind {config.name}."
 
 
 def link(door: Door, port: int, token: str | None) -> str:
