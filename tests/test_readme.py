@@ -1,5 +1,6 @@
 """README's first screen: its command prints what it says, and its picture is what the command makes."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -46,3 +47,13 @@ def test_the_picture_is_what_its_command_makes(tmp_path):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", README))))
 def test_what_the_readme_links_to_exists(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.usefixtures("examples")
+def test_the_notebook_runs():
+    names = {}
+    for cell in json.loads((ROOT / "examples" / "quickstart.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "quickstart.ipynb", "exec"), names)  # noqa: S102 - our own notebook
+    assert len(names["masks"]) == 7
+    assert set(names["result"].files) == {"masks", "coco", "jsonl"}
