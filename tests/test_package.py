@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sonomask.outputs.formats import FORMATS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,11 +35,41 @@ def test_the_wheel_works_without_the_repository(built, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_plain_install_has_no_torch_and_marks_the_example(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    place = tmp_path / "venv"
+    python = place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
+    subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), str(wheel)], check=True)
+
+    def sonomask(*words):
+        whole = [str(python), "-m", "sonomask.cli.main", *map(str, words)]
+        return subprocess.run(whole, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    gone = "import importlib.util as u; print([m for m in ('torch', 'timm', 'scipy', 'lightning') if u.find_spec(m)])"
+    assert subprocess.run([python, "-c", gone], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    done = sonomask("segment", ROOT / "examples" / "three_things.mp4", "--out", "out", "--format", *FORMATS)
+    assert done.returncode == 0, done.stderr
+    assert {path.name.removeprefix("three_things") for path in (tmp_path / "out").iterdir()} == {
+        info.suffix for info in FORMATS.values()
+    }
+    assert sonomask("models").returncode == 0
+    refused = sonomask("convert", "nothing.pth", "out2")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "pip install 'sonomask[torch]'" in refused.stderr
+
+
+@pytest.mark.slow
 def test_what_is_published_holds_code_weights_and_licence_and_nothing_else(built):
     (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
     assert all(name.startswith(("sonomask/", "sonomask-")) for name in names)
-    for wanted in ("sonomask/py.typed", "sonomask/pretrained/world_duo.real/model.safetensors"):
+    for wanted in (
+        "sonomask/py.typed",
+        "sonomask/pretrained/world_duo.real/model.safetensors",
+        "sonomask/pretrained/world_duo.real/model.onnx",
+    ):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     with tarfile.open(source) as archive:

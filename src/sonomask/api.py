@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +19,9 @@ from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
+from sonomask.media.waiting import Waiting, fits, noting
 from sonomask.outputs.formats import Format, paths_of
-from sonomask.outputs.write import open_outputs
+from sonomask.outputs.write import one_video, open_outputs
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
 
@@ -149,10 +151,22 @@ def write_masks(
     facts = {"source": name, **manifest_facts(segmenter), **reader.info.told}
     frames, area = 0, 0.0
     classes = class_names(segmenter.config)
-    with open_outputs(
-        reader, paths, facts=facts, classes=classes, things=segmenter.config.things, overwrite=overwrite, labels=labels
-    ) as write:
-        for masks in segmenter(reader):
+    waiting = Waiting() if one_video(paths) and fits(reader, segmenter.in_flight) else None
+    seen = reader if waiting is None else noting(reader, waiting.add)
+    with (
+        open_outputs(
+            reader,
+            paths,
+            facts=facts,
+            classes=classes,
+            things=segmenter.config.things,
+            overwrite=overwrite,
+            labels=labels,
+            waiting=waiting,
+        ) as write,
+        closing(segmenter.overlapped(seen)) as stream,
+    ):
+        for masks in stream:
             for sink in (write, *sinks):
                 sink(masks)
             frames, area = frames + len(masks), area + float(masks.mask.mean((1, 2)).sum())

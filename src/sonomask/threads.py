@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 __all__ = ["ahead"]
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 BEAT = 0.1  # seconds after which a stage that waits for room looks whether anyone still wants its items
 
 
-def ahead(items: Iterable[Item], size: int = 1) -> Iterator[Item]:
+def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
     """The same items in the same order, made in a thread of their own that is at most `size` items ahead.
 
     It pays where the work releases Python's lock, as PyAV, ONNX Runtime, torch, OpenCV and NumPy do. What the thread raises is

@@ -78,13 +78,19 @@ def compare_runs(
     return 0
 
 
-def models() -> int:
-    """List what `--model` and `create_model` take."""
-    from sonomask.checkpoints.places import built_in
-    from sonomask.models.catalog import list_models
+def models(
+    networks: Annotated[bool, "list what `create_model` and recipes take as well; needs sonomask[torch]"] = False,
+) -> int:
+    """List what `--model` takes."""
+    from sonomask.checkpoints.places import BUILT_IN, GRAPH, built_in
 
-    print("Ready to use (--model):", *(built_in() or ["none in this installation"]), sep="\n  ")
-    print("Networks (create_model, recipes):", *list_models(), sep="\n  ")
+    print("Ready to use (--model):")
+    for name in built_in():
+        print(f"  {name}" if (BUILT_IN / name / GRAPH).is_file() else f"  {name}  (with sonomask[torch])")
+    if networks:
+        from sonomask.models.catalog import list_models
+
+        print("Networks (create_model, recipes):", *list_models(), sep="\n  ")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,7 +14,7 @@ from sonomask.media.windows import Window, windows
 from sonomask.request import Request
 from sonomask.structures import ModelConfig
 
-__all__ = ["check_sound", "cut", "normalised", "pictures", "sound_of", "window_at"]
+__all__ = ["check_sound", "cut", "normalised", "pictures", "sound_of", "window_at", "window_seconds"]
 
 
 def check_sound(reader: VideoReader, config: ModelConfig) -> None:
@@ -27,7 +27,12 @@ def check_sound(reader: VideoReader, config: ModelConfig) -> None:
         raise MediaError(f"{reader.info.source}: {reader.info.sound_missing}")
 
 
-def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Iterator[Window]:
+def window_seconds(config: ModelConfig) -> int:
+    """Seconds of a window: a clip, or one second for a recurrent model, to which a video is one clip however it is cut."""
+    return 1 if config.recurrent else config.clip_length
+
+
+def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Generator[Window, None, None]:
     """The windows of a video, with frames at the model's size.
 
     Raises:
@@ -36,7 +41,7 @@ def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Iterator[
     check_sound(reader, config)
     size = config.size_of(reader.info.height, reader.info.width)
     rate = request.rate if isinstance(request.rate, str) else max(1.0, request.rate)
-    yield from windows(reader, rate=rate, seconds=config.clip_length, size=size)
+    yield from windows(reader, rate=rate, seconds=window_seconds(config), size=size)
 
 
 def window_at(reader: VideoReader, config: ModelConfig, second: float) -> Window:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
-from sonomask.inference.inputs import cut, pictures, sound_of
+from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.scorer import Scored, as_scorer
@@ -28,12 +29,14 @@ from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
+from sonomask.threads import ahead
 
 if TYPE_CHECKING:
     from sonomask.inference.maskige import Maker
 
 __all__ = ["Segmenter", "Stream", "check_request", "finished"]
 
+WINDOWS, MASKS = 1, 2  # that may wait between two stages
 TOGETHER = 4  # frames that go through a recurrent model at once
 
 logger = logging.getLogger(__name__)
@@ -118,9 +121,32 @@ class Segmenter:
         for _, group in groupby(self(source), key=lambda masks: math.floor(masks.times[0] / seconds)):
             yield _join(list(group))
 
-    def _masks(self, reader: VideoReader) -> Iterator[Masks]:
+    @property
+    def in_flight(self) -> float:
+        """Seconds of video that are between the decoder and the last stage of `overlapped`, at most."""
+        return (WINDOWS + 3) * window_seconds(self.config)
+
+    def overlapped(self, reader: VideoReader) -> Generator[Masks, None, None]:
+        """As a call, with decoding, model and finishing in threads of their own, a window ahead of one another.
+
+        Close it where it is left early. A guarded reader takes no part: one thread talks to its process.
+        """
+        if reader.guarded:
+            yield from self._masks(reader)
+            return
+        with closing(ahead(self._masks(reader, overlap=True), MASKS)) as masks:
+            yield from masks
+
+    def _masks(self, reader: VideoReader, *, overlap: bool = False) -> Iterator[Masks]:
         size, stream = (reader.info.height, reader.info.width), Stream()
-        for window in cut(reader, self.config, self.request):
+        windows = cut(reader, self.config, self.request)
+        with closing(ahead(windows, WINDOWS) if overlap else windows) as seen:
+            yield from self._marked(seen, reader, size, stream)
+
+    def _marked(
+        self, windows: Iterable[Window], reader: VideoReader, size: tuple[int, int], stream: Stream
+    ) -> Iterator[Masks]:
+        for window in windows:
             maps = self.maps(window, reader.info.source, stream)
             yield from finished(window, maps, size, self.config, self.request)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -182,13 +182,38 @@ class VideoWriter:
             raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
-        self.last = max(self.last + 1, round(time / CLOCK))
         with told(str(self.path), UNWRITTEN):
-            frame = to_stored(padded, self.video.pix_fmt, self.colours)
-            frame.pts, frame.time_base = self.last, CLOCK
-            self._mux(self.video.encode(frame))
-            if self.track is not None:
-                self.track.copy_until(time)
+            self._encode(to_stored(padded, self.video.pix_fmt, self.colours), time)
+
+    def write_planes(self, draw: Callable[[tuple[UInt8[np.ndarray, "_h _w"], ...]], None], time: float) -> None:
+        """Add a picture that is drawn straight into the encoder's planes.
+
+        Args:
+            draw: Is given Y at the writer's size, U and V at half of it each way, rounded up, and writes all of them.
+            time: Seconds at which it appears.
+        """
+        height, width = self.size
+        frame = av.VideoFrame(width + width % 2, height + height % 2, "yuv420p")
+        whole = [
+            np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, -1)[:, : plane.width]  # type: ignore[call-overload]
+            for plane in frame.planes
+        ]
+        views = (whole[0][:height, :width], *whole[1:])
+        with told(str(self.path), UNWRITTEN):
+            tag(frame, self.colours)
+            draw(views)
+            if height % 2:
+                whole[0][height] = whole[0][height - 1]
+            if width % 2:
+                whole[0][:, width] = whole[0][:, width - 1]
+            self._encode(frame, time)
+
+    def _encode(self, frame: Any, time: float) -> None:
+        self.last = max(self.last + 1, round(time / CLOCK))
+        frame.pts, frame.time_base = self.last, CLOCK
+        self._mux(self.video.encode(frame))
+        if self.track is not None:
+            self.track.copy_until(time)
 
     def write_audio(self, waveform: Float32[np.ndarray, " S"]) -> None:
         """Add mono sound in -1..1 that follows what was added before."""

@@ -18,6 +18,7 @@ from pycocotools import mask as run_lengths
 from sonomask.avsbench.palette import palette
 from sonomask.errors import MediaError
 from sonomask.media.reader import Frame, VideoReader
+from sonomask.media.waiting import Waiting
 from sonomask.outputs.tracks import Region
 from sonomask.workspace import atomic_path
 
@@ -92,6 +93,8 @@ class Job:
         things: What a model of one mask can name.
         overwrite: Replace what exists.
         labels: Whether pictures show the names of regions.
+        waiting: Pictures that were decoded for the model and wait to be drawn, for the one format that draws all of them; None
+            for a decoder of its own.
     """
 
     reader: VideoReader
@@ -101,6 +104,7 @@ class Job:
     things: Sequence[str] = ()
     overwrite: bool = False
     labels: bool = False
+    waiting: Waiting | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
+from sonomask.media.picture import Picture, Yuv, planes_of_rgb
+from sonomask.media.reader import SAMPLE_RATE, VideoReader
+from sonomask.media.waiting import Waiting
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Job, Moment, Take
 from sonomask.visualise.cutout import blur, cutout, dim, transparent
 from sonomask.visualise.overlay import captions, overlay
+from sonomask.visualise.planes import Colours, Marks, overlay_planes
 from sonomask.visualise.timeline import Timeline, envelope
 
 __all__ = ["VIDEOS", "VideoKind", "timeline", "write_video"]
@@ -60,9 +64,10 @@ def write_video(path: Path, job: Job, kind: VideoKind) -> Iterator[Take]:
         path, size=size, rate=info.fps, audio_from=job.reader if kind.sound else None, overwrite=job.overwrite,
         encoding=kind.encoding, colours=info.colours,
     ) as video:  # fmt: skip
-        follower = Follower(job, kind, strip, video.write)
-        yield follower.take
-        follower.finish()
+        follower = Follower(job, kind, strip, video)
+        with closing(follower.source):
+            yield follower.take
+            follower.finish()
 
 
 class Follower:
@@ -72,15 +77,13 @@ class Follower:
         job: Whose video.
         kind: How to draw.
         strip: The overlay's timeline.
-        write: Takes picture and time.
+        video: Takes the pictures.
     """
 
-    def __init__(
-        self, job: Job, kind: VideoKind, strip: Timeline | None, write: Callable[[np.ndarray, float], None]
-    ) -> None:
-        self.job, self.kind, self.strip, self.write = job, kind, strip, write
-        self.frames = job.reader.frames("native", size=job.size, again=True)
-        self.pending: Frame | None = next(self.frames, None)
+    def __init__(self, job: Job, kind: VideoKind, strip: Timeline | None, video: VideoWriter) -> None:
+        self.job, self.kind, self.strip, self.video = job, kind, strip, video
+        self.source = job.waiting or Waiting.of(job.reader)
+        self.marks: tuple[int, Colours, Marks] | None = None
         self.now = Moment(-1, 0.0, np.zeros(job.size, np.uint8), np.zeros((0, 0), np.float32))
 
     def take(self, moment: Moment) -> None:
@@ -94,21 +97,43 @@ class Follower:
         self._draw_until(float("inf"))
 
     def _draw_until(self, time: float) -> None:
-        while self.pending is not None and self.pending.time < time:
-            self.write(self._drawn(self.pending), self.pending.time)
-            self.pending = next(self.frames, None)
+        while (picture := self.source.before(time)) is not None:
+            if self.strip is not None:
+                self.strip.mark(picture.time, self.now.area, self.now.presence)
+            yuv = picture.yuv() if self._on_planes else None
+            if yuv is None:
+                self.video.write(self._drawn(picture), picture.time)
+            else:
+                self.video.write_planes(partial(self._draw_planes, yuv, picture.time), picture.time)
 
-    def _drawn(self, frame: Frame) -> UInt8[np.ndarray, "H2 W _C"]:
+    @property
+    def _on_planes(self) -> bool:
+        """Whether an overlay can be drawn without RGB: no letters on it, and sizes that colours at half of them fit."""
+        height, width = self.job.size
+        lettered = self.job.classes or self.job.labels  # for the whole video, so that its colours stay the same
+        return self.kind.draw is None and not lettered and height % 2 == 0 and width % 2 == 0
+
+    def _draw_planes(self, yuv: Yuv, time: float, target: Sequence[np.ndarray]) -> None:
+        height = self.job.size[0]
+        colours = Colours(yuv.matrix, yuv.colours.full)
+        if self.marks is None or self.marks[:2] != (self.now.index, colours):
+            self.marks = (self.now.index, colours, Marks(self.now.labels, colours))
+        rows = (height, height // 2, height // 2)
+        picture = [plane[:n] for plane, n in zip(target, rows, strict=True)]
+        overlay_planes(yuv.planes, picture, self.marks[2], colours)
+        if self.strip is not None:
+            for plane, n, own in zip(target, rows, planes_of_rgb(self.strip.draw(time), yuv.colours), strict=True):
+                plane[n:] = own
+
+    def _drawn(self, picture: Picture) -> UInt8[np.ndarray, "H2 W _C"]:
+        image = picture.image(self.job.size)
         if self.kind.draw is not None:
-            return self.kind.draw(frame.image, self.now.labels)
-        image = overlay(frame.image, self.now.labels, self.job.classes)
+            return self.kind.draw(image, self.now.labels)
+        image = overlay(image, self.now.labels, self.job.classes)
         if self.job.labels and self.now.regions:
             boxes = [(region.box, self.job.of(region)[1].replace("_", " ")) for region in self.now.regions]
             image = captions(image, boxes)
-        if self.strip is None:
-            return image
-        self.strip.mark(frame.time, self.now.area, self.now.presence)
-        return np.concatenate([image, self.strip.draw(frame.time)])
+        return image if self.strip is None else np.concatenate([image, self.strip.draw(picture.time)])
 
 
 def timeline(reader: VideoReader) -> Timeline | None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sonomask.media.reader import VideoReader
+from sonomask.media.waiting import Waiting
 from sonomask.outputs.arrays import write_npz
 from sonomask.outputs.avsbench import write_avsbench
 from sonomask.outputs.folders import write_hf, write_masks
@@ -29,7 +30,7 @@ from sonomask.outputs.videos import VIDEOS, write_video
 from sonomask.outputs.when import WHEN, write_when
 from sonomask.structures import Masks, Names
 
-__all__ = ["Write", "moments", "open_outputs"]
+__all__ = ["Write", "moments", "one_video", "open_outputs"]
 
 Write: TypeAlias = Callable[[Masks], None]
 Opener: TypeAlias = Callable[[Path, Job], AbstractContextManager[Take]]
@@ -62,6 +63,7 @@ def open_outputs(
     things: Sequence[str] = (),
     overwrite: bool = False,
     labels: bool = False,
+    waiting: Waiting | None = None,
 ) -> Iterator[Write]:
     """All outputs of a video at once.
 
@@ -73,6 +75,7 @@ def open_outputs(
         things: What a model of one mask can name (`config.things`).
         overwrite: Replace what exists.
         labels: Whether the overlay shows the names of regions.
+        waiting: Pictures that are decoded for the model anyway, for the one format that is a video (`one_video`).
 
     Raises:
         MediaError: An output exists and may not be replaced, or can't be written.
@@ -81,7 +84,8 @@ def open_outputs(
     with ExitStack() as stack:
         takes: list[Take] = []
         for name, path in paths.items():
-            job = Job(reader, path.name.removesuffix(FORMATS[name].suffix), facts, classes, things, overwrite, labels)
+            stem, own = path.name.removesuffix(FORMATS[name].suffix), waiting if name in VIDEOS else None
+            job = Job(reader, stem, facts, classes, things, overwrite, labels, own)
             opened = write_video(path, job, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, job)
             takes.append(stack.enter_context(opened))
         wanted = any(FORMATS[name].regions or (labels and name == "overlay") for name in paths)
@@ -95,6 +99,11 @@ def open_outputs(
                     take(moment)
 
         yield write
+
+
+def one_video(paths: Mapping[Format, Path]) -> bool:
+    """Whether exactly one of the formats is a video, so that it may take the pictures that the model's decoder made."""
+    return sum(name in VIDEOS for name in paths) == 1
 
 
 def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], Iterator[Moment]]:

@@ -7,6 +7,7 @@ rest is one look-up for each plane. What depends on the mask alone is made once 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,7 +20,7 @@ from sonomask.visualise.style import class_colours
 
 __all__ = ["Colours", "Marks", "Planes", "overlay_planes"]
 
-Planes: TypeAlias = tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "h2 w2"], UInt8[np.ndarray, "h2 w2"]]
+Planes: TypeAlias = Sequence[UInt8[np.ndarray, "_h _w"]]
 
 LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # of red and blue
 DARK = 1 / 6  # brightness that is left under the dark line around a mask
