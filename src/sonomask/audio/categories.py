@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ANIMALS", "CATEGORIES", "GENERAL", "INSTRUMENTS", "KNOWN", "MUSIC", "SOUNDS", "sound_table"]
+__all__ = ["ANIMALS", "CATEGORIES", "GENERAL", "INSTRUMENTS", "KNOWN", "MUSIC", "SOUNDS", "families", "sound_table"]
 
 SOUNDS: dict[str, str] = {
     "person": (
@@ -101,6 +101,15 @@ GENERAL = frozenset({
     "Domestic animals, pets", "Wild animals", "Plucked string instrument", "Bowed string instrument",
     "Wind instrument, woodwind instrument", "Brass instrument", "Percussion", "Drum",
 })  # fmt: skip
+
+
+def families() -> list[list[bool]]:
+    """For each category whether it is a person, an animal, a vehicle, a gun, an object, an instrument."""
+    car, gun = CATEGORIES.index("car"), CATEGORIES.index("gun")
+    vehicles = CATEGORIES[car:gun]
+    return [
+        [c == "person", c in ANIMALS, c in vehicles, c == "gun", c == "object", c in INSTRUMENTS] for c in CATEGORIES
+    ]
 
 
 def sound_table(names: Sequence[str], general: float = 0.5) -> list[list[float]]:

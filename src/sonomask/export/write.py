@@ -20,7 +20,7 @@ from torch.export import Dim
 
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.export.graph import Frontend, Graph, example, plain_padding, stands_alone
-from sonomask.export.shrink import halve
+from sonomask.export.shrink import halve, quarter
 from sonomask.inference.onnx_scorer import ALONE
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import write_config
@@ -69,7 +69,7 @@ def export(
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
     attention: bool = False,
-    half: bool = False,
+    bits: Literal[32, 16, 8] = 32,
 ) -> Exported:
     """Export a network, check it against torch, and put the folder in place only if both agree.
 
@@ -85,7 +85,7 @@ def export(
         size: (height, width) of the images if the size can't be free; the config's unless given.
         overwrite: Replace a folder of this command.
         attention: Give the attention map of each frame as a second output, where the network has one.
-        half: Store the weights of ONNX in half the bytes (`export.shrink`); the agreement with torch is measured before.
+        bits: Of each stored weight of ONNX (`export.shrink`); the agreement with torch is measured before.
 
     Raises:
         WeightsError: The network can't be exported, or what came out disagrees with it.
@@ -107,8 +107,8 @@ def export(
         free, difference, span = _write_graph(graph, file, format, size or model.config.image_size)
         if frontend == "separate" and model.config.listens:
             _write_frontend(fresh / FRONTENDS[format], format)
-        if half and format == "onnx":
-            halve(file)
+        if bits < 32 and format == "onnx":
+            (halve if bits == 16 else quarter)(file)
         about = {"free": free, "inputs": list(graph.inputs), "difference": difference}
         config = model.config
         if "size" not in free:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from sonomask.audio.audioset import names
-from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, KNOWN, MUSIC, sound_table
+from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, KNOWN, MUSIC, families, sound_table
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
@@ -37,6 +37,7 @@ PEAK, PEAKS = 0.8, 0.01  # of the best hundredth of all places, the least that a
 MARK = 0.35  # of the score, above which a pixel is marked
 UNKNOWN = 0.05  # relevance of what is seen below which all that catches the eye is marked
 OUT = -8.0  # logit where nothing is marked
+GATED = [0, 1, 2, 5]  # families whose presence the gate knows: people, animals, vehicles, instruments
 STATE = 2  # numbers in front of the sums: frames so far, loudest so far
 
 
@@ -59,6 +60,7 @@ class World(Net):
             shares are averaged.
         width: Channels of the scene readers' pyramids.
         rank: Of the convolutions at the pyramids' finest level, 0 for full ones.
+        gate: Whether a small learnt net says how far each category's relevance counts (`Gate`).
     """
 
     parts = Parts(backbone="readers", audio="audio")
@@ -77,10 +79,12 @@ class World(Net):
         evidence: Sequence[int] = (0,),
         width: int = 128,
         rank: int = 0,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups, rank) for groups in evidence)
         self.audio = Tagger()
+        self.gate = Gate() if gate else None
         self.register_buffer("table", torch.tensor(sound_table(names())), persistent=False)
         music = torch.tensor([name in MUSIC for name in names()])
         self.register_buffer("music", music, persistent=False)
@@ -110,6 +114,8 @@ class World(Net):
         shares, salience = self.see(images.flatten(0, 1))
         heard = self.hear(logmel, self.start(len(images)).to(images) if past is None else past)
         relevance = self.relevance(heard.names).flatten(0, 1)
+        if self.gate is not None:
+            relevance = self.gate(shares, relevance)
         score, fits = match(shares, salience, relevance)
         logits = torch.where(heard.audible.flatten()[:, None, None, None], score, score.new_tensor(OUT))
         logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
@@ -167,6 +173,33 @@ class World(Net):
         onward = output.past
         assert onward is not None  # noqa: S101 - `forward` gives it
         return output, onward
+
+
+class Gate(nn.Module):
+    """How far each category's relevance counts, given what else is heard and what is seen at all.
+
+    One small net for all categories, so that it learns from the common ones what holds for the rare ones, such as that a
+    category which is nowhere surely seen counts a third.
+    """
+
+    family: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+        self.register_buffer("family", torch.tensor(families()).float(), persistent=False)
+
+    def forward(self, shares: Float[Tensor, "N C h w"], relevance: Float[Tensor, "N C1"]) -> Float[Tensor, "N C1"]:
+        """The relevance, times 0 to 2."""
+        top = shares[:, 1:].flatten(2).amax(2)  # the surest place of each category
+        fit = relevance * top
+        best = fit.amax(1, keepdim=True)
+        own = torch.stack([relevance, top, fit, fit / (best + 1e-3)], 2)
+        seen = (fit @ self.family)[:, GATED]
+        scene = torch.cat([relevance.amax(1, keepdim=True), best, seen], 1)[:, None].expand(-1, own.shape[1], -1)
+        parts = [own, self.family.expand(len(own), -1, -1), scene]
+        factor: Tensor = 2 * self.net(torch.cat(parts, 2))[..., 0].sigmoid()
+        return relevance * factor
 
 
 class Heard(NamedTuple):
