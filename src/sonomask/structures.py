@@ -35,12 +35,14 @@ class Names:
         seen: What each place shows, as an index into `things`; it means something only where the mask is.
         things: What the model can name.
         sounds: For each of `things` the sound that it makes, "" where none of its sounds is heard.
+        scores: For each of `things` the score of its loudest sound, 0 to 1.
     """
 
     heard: tuple[tuple[str, float], ...]
     seen: UInt8[np.ndarray, "H W"]
     things: tuple[str, ...]
     sounds: tuple[str, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)

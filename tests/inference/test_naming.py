@@ -83,3 +83,12 @@ def test_an_unknown_name_lists_near_ones():
 def test_a_model_without_names_can_t_be_filtered():
     with pytest.raises(ValueError, match="knows no names"):
         check_words(["dog"], ModelConfig("avs_mini"))
+
+
+def test_presence_is_high_where_what_is_marked_is_heard_and_low_where_it_is_not():
+    config = ModelConfig("world", things=CATEGORIES, presence=(0.75, 1.3))
+    known, foreign = (finish(0.0, frame(**{sound: 0.9}), (16, 32), config, Request()) for sound in ("Bark", "Train"))
+    assert known.presence[0] > 0.75
+    assert foreign.presence[0] < 0.1
+    gated = finish(0.0, frame(Train=0.9), (16, 32), config, Request(min_presence=0.5))
+    assert not gated.mask.any()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.inference.naming import allowed, names_of
-from sonomask.inference.presence import presence
+from sonomask.inference.presence import likelihood, named_evidence, presence
 from sonomask.inference.scorer import Scored
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
@@ -67,16 +67,19 @@ def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, 
     given = request.threshold
     full = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores])
     if maps.classes is None:
-        score = None if config.presence is None else float(presence(maps.scores, config.presence)[0])
-        empty = score is not None and score < request.min_presence
-        probability = np.zeros_like(full) if empty else _sigmoid(full)
+        probability, names, score = _sigmoid(full), None, None
         threshold = config.threshold if given is None else given
-        names = None
         if maps.heard is not None and maps.seen is not None:
             seen = cv2.resize(maps.seen, size[::-1], interpolation=cv2.INTER_NEAREST)
             names = names_of(maps.heard, seen, config.things)
             if request.only or request.without:
                 probability *= allowed(names, request.only, request.without)
+        if config.presence is not None and names is not None:
+            score = float(likelihood(named_evidence(names, full[0] > 0), config.presence))
+        elif config.presence is not None:
+            score = float(presence(maps.scores, config.presence)[0])
+        if score is not None and score < request.min_presence:
+            probability = np.zeros_like(probability)
         scores = None if score is None else (score,)
         return Masks((time,), probability, threshold, None, scores, attention, None if names is None else (names,))
     probability = 1 - np.exp(full[:1])

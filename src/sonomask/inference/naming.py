@@ -35,7 +35,7 @@ def names_of(heard: Float32[np.ndarray, " names"], seen: UInt8[np.ndarray, "H W"
     own = np.maximum(own, ANY_MUSIC * np.outer(instruments, heard * music))
     making = [sounds()[i] if row[i] >= FAINT else "" for row, i in zip(own, own.argmax(1).tolist(), strict=True)]
     listed = tuple((sounds()[i], round(float(heard[i]), 4)) for i in order)
-    return Names(listed, seen, tuple(things), tuple(making))
+    return Names(listed, seen, tuple(things), tuple(making), tuple(own.max(1).tolist()))
 
 
 def allowed(names: Names, only: Collection[str], without: Collection[str]) -> Bool[np.ndarray, "H W"]:

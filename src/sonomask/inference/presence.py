@@ -1,12 +1,17 @@
 """Is anything that is seen sounding? One calibrated probability for each frame."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["calibrate", "evidence", "presence"]
+from sonomask.structures import Names
 
+__all__ = ["calibrate", "evidence", "likelihood", "named_evidence", "presence"]
+
+PART = 0.1  # of what is marked, the least that a thing must have
 SHARE = 0.01  # of the pixels: a small object still counts, a few stray ones don't
 
 
@@ -24,7 +29,27 @@ def presence(logits: Float[np.ndarray, "N H W"], fit: Sequence[float]) -> Float[
         logits: Of a mask.
         fit: Scale and offset, from `calibrate`.
     """
-    return 1 / (1 + np.exp(-(fit[0] * evidence(logits) + fit[1])))
+    return likelihood(evidence(logits), fit)
+
+
+def likelihood(strength: Any, fit: Sequence[float]) -> Any:
+    """σ(scale · strength + offset)."""
+    return 1 / (1 + np.exp(-(fit[0] * strength + fit[1])))
+
+
+def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
+    """How surely the things that are marked are heard: the logarithm of the best score among their sounds.
+
+    Of a model whose logits are relative to the best of what is in sight, these would not tell whether that fits the sound.
+
+    Args:
+        names: Of a frame.
+        mask: What is marked in it.
+    """
+    areas = np.bincount(names.seen[mask], minlength=len(names.things))
+    marked = areas >= max(1.0, PART * mask.sum())
+    best = max((score for score, here in zip(names.scores, marked.tolist(), strict=True) if here), default=0.0)
+    return math.log(best + 1e-3)
 
 
 def calibrate(strength: Float[np.ndarray, " N"], truth: Bool[np.ndarray, " N"]) -> tuple[float, float]:

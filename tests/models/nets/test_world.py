@@ -111,6 +111,33 @@ def test_a_low_rank_reader_has_the_same_interface_with_fewer_numbers():
     assert (shares.shape, salience.shape) == ((2, 1 + len(CATEGORIES), 16, 24), (2, 1, 16, 24))
 
 
+def test_the_gate_starts_from_the_relevance_and_what_is_seen_and_keeps_it_between_0_and_twice():
+    gated = create_model("world", gate=True).eval().gate
+    shares, _ = scene()
+    relevance = heard(dog=0.9, train=0.6)
+    with torch.no_grad():
+        out = gated(shares, relevance)
+        gated.net[2].weight.zero_(), gated.net[2].bias.zero_()
+        torch.testing.assert_close(gated(shares, relevance), relevance)
+    assert out.shape == relevance.shape
+    assert ((out >= 0) & (out <= 2 * relevance)).all()
+
+
+def test_what_is_sure_to_be_silent_is_no_way_out():
+    shares, salience = scene()
+    shares[:, 1 + CATEGORIES.index("person"), :, :8] = 0.97
+    logits, fits = match(shares, salience, heard())
+    assert not fits.item()
+    assert not (logits[0, 0, :, :8] > 0).any()  # a person who is not heard
+    assert (logits[0, 0, :, 16:] > 0).all()  # an instrument may sound like something that has no name
+
+
+def test_an_animal_is_half_as_relevant_as_the_most_audible_one(model):
+    relevance = model.relevance(torch.tensor([[[float(name == "Moo") for name in names()]]]))[0, 0]
+    assert relevance[CATEGORIES.index("dog")] == pytest.approx(0.5 * relevance[CATEGORIES.index("cow")].item())
+    assert relevance[CATEGORIES.index("person")] == 0
+
+
 def test_every_word_of_the_table_is_one_of_audioset_and_every_category_has_one():
     table = torch.tensor(sound_table(names(), general=0.5))
     assert table.shape == (len(CATEGORIES), len(names()))
