@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from sonomask.errors import MissingExtraError
 from sonomask.inference import loading
@@ -20,7 +19,8 @@ from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.waiting import Waiting, fits, noting
-from sonomask.outputs.formats import Format, paths_of
+from sonomask.outputs.formats import Format
+from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
@@ -33,10 +33,12 @@ __all__ = [
     "Request",
     "Result",
     "Segmenter",
-    "check_names",
     "load_fast",
     "load_maker",
+    "names_a_file",
+    "output_paths",
     "output_stem",
+    "output_stems",
     "segment",
     "write_masks",
 ]
@@ -79,6 +81,8 @@ def segment(
     sandbox: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    stem: Path | None = None,
+    name: str | None = None,
     maker: Maker | None = None,
     **options: Any,
 ) -> Result:
@@ -87,7 +91,7 @@ def segment(
     Args:
         source: Path or address of a video, or a file open for reading bytes.
         out: Folder; that of the video if None (the current one for an address or an open file). Files are named after the
-            video; those of an open file "video".
+            video; those of an open file "video". Or the file itself, of one format.
         model: Name, folder or `.onnx` file, or a network or scorer, which is used as it is; the built-in one if None.
         request: What is asked of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask
             that is nearest in time.
@@ -98,6 +102,8 @@ def segment(
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Called after each frame with the seconds done and those of the whole, if known.
+        stem: Where the outputs go, without their suffixes, as `output_stems` gives it for several videos.
+        name: Name of the video in manifests and in the result; the source if None.
         maker: What makes the second picture that COMBO and VCT read, instead of `request.maskige`.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
 
@@ -114,10 +120,10 @@ def segment(
                 limits=limits, progress=progress, maker=maker, **options,
             )  # fmt: skip
     source = check_source(source)
-    paths = paths_of(output_stem(source, out), [formats] if isinstance(formats, str) else formats)
+    paths = output_paths(source, out, [formats] if isinstance(formats, str) else formats, stem=stem)
     segmenter = Segmenter(model, request, maker=maker, **options)
     with open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader:
-        return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress)
+        return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress, source=name)
 
 
 def write_masks(
@@ -192,14 +198,6 @@ def class_names(config: ModelConfig) -> tuple[str, ...]:
     return config.class_names
 
 
-def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
-    """Where the outputs of a video go, without their suffixes."""
-    address = "://" in str(source)
-    path = Path(unquote(urlsplit(str(source)).path)) if address else Path(source)
-    folder = Path(out) if out is not None else Path() if address else path.parent
-    return folder / (path.stem or "video")
-
-
 def load_fast(model: str | Path | None = None, device: str = "auto", backend: Backend = "auto") -> Scorer:
     """`inference.loading.load_fast`, which for the backend "onnx" exports a model without a graph first, in some seconds.
 
@@ -234,17 +232,3 @@ def load_maker(word: str | None, device: str = "auto") -> Maker | None:
     from sonomask.inference.torch_scorer import choose_device
 
     return make(word, choose_device(device))
-
-
-def check_names(sources: Sequence[str | Path], out: str | Path | None = None) -> None:
-    """Make sure that the outputs of several videos do not get one name.
-
-    Raises:
-        ValueError: Two of them would.
-    """
-    stems: dict[Path, str | Path] = {}
-    for source in sources:
-        stem = output_stem(source, out).absolute()
-        if stem in stems:
-            raise ValueError(f"{stems[stem]} and {source} would both be written as {stem.name}. Give them separately.")
-        stems[stem] = source

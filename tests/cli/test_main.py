@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import sonomask
-from sonomask.api import check_names, output_stem
+from sonomask.api import output_stem
 from sonomask.cli.main import main
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
@@ -77,9 +77,7 @@ def test_a_wrong_word_costs_one_line_and_code_two(words, says, video, capsys):
 
 
 def test_ctrl_c_leaves_no_half_file(video, monkeypatch):
-    monkeypatch.setattr(
-        "sonomask.inference.segmenter.Segmenter.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    monkeypatch.setattr("sonomask.inference.segmenter.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     before = sorted(video.parent.iterdir())
     assert main(["segment", str(video)]) == 130
     assert sorted(video.parent.iterdir()) == before
@@ -93,11 +91,6 @@ def test_a_video_without_sound_is_refused(tmp_path, capsys):
             writer.write(np.zeros((32, 32, 3), np.uint8), i / 5)
     assert main(["segment", str(tmp_path / "mute.mp4")]) == 2
     assert "no sound" in capsys.readouterr().err
-
-
-def test_two_videos_of_one_name_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.mp4"):
-        check_names([tmp_path / "a.mp4", tmp_path / "a.mkv"])
 
 
 def test_outputs_lie_beside_a_file_and_here_for_an_address(tmp_path):

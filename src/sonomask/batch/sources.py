@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 from sonomask.batch.fetch import is_address, open_store
 from sonomask.batch.job import Job
 from sonomask.errors import DatasetError, MissingExtraError
+from sonomask.media.suffixes import VIDEOS, skipped, videos_in
 
 __all__ = ["VIDEOS", "expand"]
 
-VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogv"}
+logger = logging.getLogger(__name__)
+
 LISTS, TABLES = {".txt", ".lst"}, {".csv", ".tsv", ".parquet"}
 COLUMNS = ("video", "url", "path", "file", "address")  # the first of these that a table has
 THREADS = 16  # that list tar shards
@@ -117,7 +120,9 @@ def _jobs(place: str) -> list[Job]:
     if any(sign in place for sign in "*?[") and not _is_file_here(place):
         return [job for found in _glob(place) for job in _single(found)]
     if not is_address(place) and Path(place).is_dir():
-        return [_job(str(p)) for p in sorted(Path(place).rglob("*")) if p.suffix.lower() in VIDEOS]
+        if others := skipped(place):
+            logger.warning("%s: skipped, as no videos by their names: %s.", place, others)
+        return [_job(str(path)) for path in videos_in(place)]
     return _single(place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -47,6 +48,9 @@ RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in res
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a letter shows a question mark
+            stream.reconfigure(errors="replace")
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that we start import nothing from the current folder
     try:
         if words and words[0] in RECIPES:
@@ -54,12 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(words)
         with _ends_like_ctrl_c():
             verb = VERBS[options.verb]
-            return verb(**with_request(verb, vars(options[options.verb])))
+            code = verb(**with_request(verb, vars(options[options.verb])))
+            sys.stdout.flush()  # where the one who reads it may have gone
+            return code
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OF_TORCH:
             raise
         complain(MissingExtraError(f"`sonomask {words[0]}`", "torch"))
         return 2
+    except BrokenPipeError:  # who reads our output has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KNOWN as error:
         complain(error)
         return 2

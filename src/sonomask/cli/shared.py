@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sonomask.errors import MissingExtraError, SonomaskError
 from sonomask.request import Request
 
+EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
 
 
@@ -77,17 +79,38 @@ def told(video: str) -> Iterator[None]:
 
 @contextmanager
 def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
-    """A progress bar on the terminal, over the seconds of a video."""
+    """A progress bar on the terminal, over the seconds of a video; elsewhere a line every 30 s."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lines(video)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(Path(video).name.replace("[", r"\["), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def complain(error: BaseException) -> None:
+def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[float, float | None], None]:
+    """A function that tells every 30 s how far a video is."""
+    began = last = now()
+
+    def tell(done: float, total: float | None) -> None:
+        nonlocal last
+        if now() - last >= EVERY:
+            last = now()
+            whole = "" if not total else f" of {total:.0f} s ({min(done / total, 1.0):.0%})"
+            print(
+                f"sonomask: {video}: {done:.0f}{whole or ' s'} done after {last - began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return tell
+
+
+def complain(error: BaseException | str) -> None:
     """One line on standard error."""
     print("sonomask:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)

@@ -7,6 +7,7 @@ was: what is there is left alone.
 from __future__ import annotations
 
 import csv
+import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ from PIL import Image
 from sonomask.data.avsbench import SUBSETS, Item, binary_mask
 from sonomask.errors import DatasetError, SonomaskError
 from sonomask.media.reader import VideoReader
+from sonomask.media.suffixes import skipped, videos_in
 from sonomask.media.writer import write_wav
 from sonomask.safe_reading.pictures import open_picture
 from sonomask.safe_reading.tables import inside, read_table
@@ -27,7 +29,8 @@ from sonomask.workspace import sweep, workspace
 
 __all__ = ["Prepared", "prepare"]
 
-SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".ts", ".flv"}
+logger = logging.getLogger(__name__)
+
 PLACES = {"s4": "Single-source/s4_data", "ms3": "Multi-sources/ms3_data"}
 
 
@@ -115,7 +118,9 @@ def prepare(
 def _rows(videos: Path) -> Iterator[tuple[Path, str, str, str]]:
     """(video, name, split, category) of each clip."""
     if videos.is_dir():
-        table = [{"video": str(p)} for p in sorted(videos.rglob("*")) if p.suffix.lower() in SUFFIXES]
+        table = [{"video": str(path)} for path in videos_in(videos)]
+        if others := skipped(videos):
+            logger.warning("%s: skipped, as no videos by their names: %s.", videos, others)
     elif videos.suffix == ".csv" and videos.is_file():
         table = read_table(videos)
     else:

@@ -25,6 +25,7 @@ POINTERS = {  # lists, descriptions and devices, through which one file would op
     "webm_dash_manifest", "lavfi", "vobsub", "alsa", "oss", "pulse", "fbdev", "kmsgrab", "x11grab", "xcbgrab", "v4l2",
     "video4linux2", "avfoundation", "dshow", "gdigrab", "tty",
 }  # fmt: skip
+PLAYLISTS = {".m3u8", ".m3u"}
 LARGE = 2**23  # pixels above which frames are decoded one at a time: each thread would hold some
 
 
@@ -81,6 +82,10 @@ def open_media(source: str, limits: Limits) -> Any:
         raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
     if size == 0:
         raise MediaError(f"{source}: the file is empty. Copy or download it again.")
+    if path.suffix.lower() in PLAYLISTS and b"#EXTM3U" in path.open("rb").read(64):
+        raise MediaError(
+            f"{source}: a playlist, which would open other files. Give the address or the file that it names."
+        )
     return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=file_formats())
 
 

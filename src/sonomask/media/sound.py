@@ -20,9 +20,20 @@ from jaxtyping import Float32
 from sonomask.errors import MediaError
 from sonomask.media.opening import told
 
-__all__ = ["MIX", "RATES", "SAMPLE_RATE", "AudioTrack", "choose_tracks", "resampled", "resampler", "sound_stream"]
+__all__ = [
+    "MIX",
+    "RATES",
+    "SAMPLE_RATE",
+    "TRACK_RATE",
+    "AudioTrack",
+    "choose_tracks",
+    "resampled",
+    "resampler",
+    "sound_stream",
+]
 
 SAMPLE_RATE = 16_000  # Hz
+TRACK_RATE = 48_000  # Hz of sound that is encoded again
 RATES = (1000, 768_000)  # Hz that a sound may have; others are damage, and a second of them could be a day
 MIX = "mix"
 SILENT = 1e-3  # highest sample of a track that counts as silent: 60 dB below full scale

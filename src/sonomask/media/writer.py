@@ -19,11 +19,10 @@ from sonomask.errors import MediaError
 from sonomask.media.colour import Colours, guessed, tag, to_stored
 from sonomask.media.opening import Limits, open_media, told
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.sound import canonical, sound_stream
+from sonomask.media.sound import TRACK_RATE, canonical, sound_stream
 from sonomask.workspace import atomic_path
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
-TRACK_RATE = 48_000  # Hz of sound that is encoded again
 UNWRITTEN = "can't be written"
 
 
