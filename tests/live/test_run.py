@@ -10,6 +10,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 
 from sonomask import api
@@ -68,6 +69,20 @@ def test_masks_of_a_broadcast_are_written_as_they_come(start, tmp_path):
     assert len(rows) == run.masks
     assert all(a["time"] < b["time"] for a, b in pairwise(rows))
     assert all(abs(row["areas"][0]["share"] - 0.5) < 0.1 for row in rows)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named pipes of POSIX systems")
+def test_events_and_pictures_with_alpha_are_told_to_other_programs(start, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    run, thread = start(Outputs(events=(str(tmp_path / "events.jsonl"),), pipe=str(tmp_path / "pipe")))
+    with av.open(str(tmp_path / "pipe"), format="nut") as container:
+        alpha = next(container.decode(video=0)).to_ndarray(format="rgba")[..., 3]
+    assert abs((alpha == 255).mean() - 0.5) < 0.1  # the left half is bright
+    run.seconds = 0.0
+    thread.join(30)
+    onset, end = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert (onset["event"], end["event"], onset["id"], end["id"]) == ("onset", "end", 1, 1)
+    assert onset["box"] == pytest.approx([0, 0, 0.5, 1], abs=0.05)
 
 
 def test_the_delay_is_measured_and_told(start):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -26,6 +26,13 @@ def live(
     ] = None,
     out: Annotated[str | None, "write a video: a file (.mp4, .mkv, .ts) or an rtmp, rtsp, srt, udp address"] = None,
     json: Annotated[str | None, "write JSON lines with run lengths: a file, or '-' for standard output"] = None,
+    events: Annotated[
+        Sequence[str], "tell what begins and ends: files, '-', http(s):// to post to, mqtt://HOST[:PORT]/TOPIC"
+    ] = (),
+    pipe: Annotated[str | None, "hand pictures to another program: a named pipe, or '-' for standard output"] = None,
+    pipe_shows: Annotated[Literal["alpha", "mask", "overlay"], "what the pipe carries"] = "alpha",
+    pipe_format: Annotated[Literal["nut", "ffv1"], "raw pictures in NUT, or FFV1 in Matroska"] = "nut",
+    camera_out: Annotated[bool, "be a camera that other programs can choose (pyvirtualcam)"] = False,
     request: Annotated[Request, ("rate", "threshold", "min_presence", "only", "without", "device")] = FOR_STREAMS,
     pairing: Annotated[
         Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
@@ -44,8 +51,12 @@ def live(
 
     sources = parse_source(source), None if sound is None else parse_source(sound)
     segmenter = LiveSegmenter(api.load_fast(model, request.device), request, pairing=pairing, height=height)
+    outputs = Outputs(
+        window, page, out, json, overwrite, _page, events=tuple(events), pipe=pipe, pipe_shows=pipe_shows,
+        pipe_kind=pipe_format, camera=camera_out,
+    )  # fmt: skip
     run = LiveRun(
-        segmenter, *sources, outputs=Outputs(window, page, out, json, overwrite, _page), sound_delay=sound_delay,
+        segmenter, *sources, outputs=outputs, sound_delay=sound_delay,
         timeout=timeout, patience=patience, seconds=seconds, say=_say,
     )  # fmt: skip
     try:

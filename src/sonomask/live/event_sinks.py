@@ -150,13 +150,14 @@ def _broker(address: str) -> Iterator[Callable[[bytes], None]]:
     """A connection to an MQTT broker, which is made anew where it breaks off."""
     try:
         import paho.mqtt.client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
     except ImportError as error:
         raise MissingExtraError("MQTT", "live") from error
     parts = urlsplit(address)
     topic = parts.path.strip("/")
     if not parts.hostname or not topic:
         raise ValueError(f"`events`: expected mqtt://HOST[:PORT]/TOPIC, got {address!r}.")
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     if parts.username:
         client.username_pw_set(parts.username, parts.password)
     client.reconnect_delay_set(1, int(LONGEST_WAIT))

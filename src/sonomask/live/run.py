@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from sonomask.live.capture import Capture, Clock, Say
+from sonomask.live.event_sinks import EventSink
 from sonomask.live.feed import Feed
+from sonomask.live.program_sinks import PipeSink, Shows, VirtualCamera
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.live.sinks import JsonLines, VideoSink, Window
 from sonomask.media.live.reader import LIVE_LIMITS, Epoch
@@ -29,6 +31,11 @@ class Outputs:
         make_page: Serves the page at an address, such as `sonomask.server.live.LivePage`; needed for a page.
         out: File or address for a video.
         json: File for JSON lines, or "-".
+        events: Where what begins and ends is told, see `EventSink`.
+        pipe: Named pipe for pictures, or "-".
+        pipe_shows: What of them.
+        pipe_kind: "nut" or "ffv1", see `PipeWriter`.
+        camera: Whether to be a virtual camera.
         overwrite: Replace existing files.
     """
 
@@ -38,6 +45,11 @@ class Outputs:
     json: str | None = None
     overwrite: bool = False
     make_page: Callable[[str], Any] | None = None
+    events: tuple[str, ...] = ()
+    pipe: str | None = None
+    pipe_shows: Shows = "alpha"
+    pipe_kind: Literal["nut", "ffv1"] = "nut"
+    camera: bool = False
 
     def open(self, stack: ExitStack, segmenter: LiveSegmenter, feed: Feed, say: Say) -> list[Any]:
         """The sinks, which close with the stack.
@@ -55,6 +67,12 @@ class Outputs:
             ring = feed.ring if segmenter.config.listens else None
             video = VideoSink(self.out, ring, overwrite=self.overwrite, say=say)
             sinks.append(stack.enter_context(video))
+        if self.events:
+            sinks.append(stack.enter_context(EventSink(self.events, overwrite=self.overwrite, say=say)))
+        if self.pipe is not None:
+            sinks.append(stack.enter_context(PipeSink(self.pipe, self.pipe_shows, self.pipe_kind, say=say)))
+        if self.camera:
+            sinks.append(stack.enter_context(VirtualCamera(segmenter.rate)))
         if self.window:
             sinks.append(stack.enter_context(Window()))
         if self.page is not None or not sinks:

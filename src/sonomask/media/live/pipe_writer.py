@@ -56,12 +56,13 @@ class PipeWriter:
             self.file: BinaryIO = sys.stdout.buffer if target == "-" else Path(target).open("wb", buffering=0)  # noqa: SIM115
             self.plain = _Plain(self.file)
             self.container: Any = av.open(self.plain, "w", format=form, options={"flush_packets": "1"})
-            self.stream: Any = self.container.add_stream(codec, rate=25)
-            self.stream.height, self.stream.width = size
-            self.stream.pix_fmt = pixels[channels]
-            self.stream.codec_context.time_base = CLOCK
+            stream: Any = self.container.add_stream(codec, rate=25)
+            stream.height, stream.width = size
+            stream.pix_fmt = pixels[channels]
+            stream.codec_context.time_base = CLOCK
         except (av.FFmpegError, OSError) as error:
             raise MediaError(f"{target}: can't be written to ({error}).") from error
+        self.stream = stream
         self.shape = {1: "gray", 3: "rgb24", 4: "rgba"}[channels]
         self.first: float | None = None
         self.last = -1
