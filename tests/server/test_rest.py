@@ -314,3 +314,13 @@ def test_a_look_that_fails_gives_the_place_back(hasty, clip):
     answer = client.post("/v1/uploads", content=clip.read_bytes(), headers=VIDEO)
     assert "not foreseen" in problem(answer, 500)["detail"]
     assert runner.store.uploads == {}
+
+
+def test_more_uploads_than_can_be_looked_into_are_told_to_come_back(runner, clip):
+    service = rest.Service(runner, {MODEL: ""}, receiving=runner.limits.queue)
+    client = TestClient(rest.build(service))
+    answer = client.post("/v1/uploads", content=clip.read_bytes(), headers=VIDEO)
+    assert "are coming in" in problem(answer, 503)["detail"]
+    service.receiving = 0
+    assert client.post("/v1/uploads", content=clip.read_bytes(), headers=VIDEO).status_code == 201
+    assert service.receiving == 0

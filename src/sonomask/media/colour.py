@@ -12,6 +12,7 @@ Numbers are those of ITU-T H.273. Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (whit
 from __future__ import annotations
 
 import struct
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +20,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8, UInt16
 
 from sonomask.media.orientation import orientation_of
@@ -48,6 +49,7 @@ UNTOLD_PEAK = 10.0  # of the tone curve, in units of 100 cd/m², where the file 
 LEVELS = 65536
 EXACT = Interpolation.BILINEAR | getattr(Interpolation, "ACCURATE_RND", 0)
 BLOCK = 2**18  # pixels that are converted at a time
+_own = threading.local()  # each thread's scaler
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def to_rgb(
     colours = colours_of(frame)
     kind = "rgb48le" if colours.convertible else "rgb24"
     words: dict[str, Any] = {} if frame.format.is_rgb else {"src_colorspace": colours.swscale_matrix}
-    made = frame.reformat(width=width, height=height, format=kind, interpolation="BILINEAR", **words)
+    made = _reformat(frame, width=width, height=height, format=kind, interpolation="BILINEAR", **words)
     image = made.to_ndarray()
     if colours.convertible:
         image = _to_bt709(image.astype(np.uint16, copy=False), colours, _peak(frame))
@@ -134,7 +136,8 @@ def to_stored(image: UInt8[np.ndarray, "H W _C"], pixels: str, colours: Colours)
     """
     kind = {1: "gray", 3: "rgb24", 4: "rgba"}[image.shape[2]]
     whole = np.ascontiguousarray(image[..., 0] if kind == "gray" else image)
-    frame = av.VideoFrame.from_ndarray(whole, format=kind).reformat(
+    frame = _reformat(
+        av.VideoFrame.from_ndarray(whole, format=kind),
         format=pixels,
         dst_colorspace=colours.swscale_matrix,
         dst_color_range=2 if colours.full else 1,
@@ -142,6 +145,17 @@ def to_stored(image: UInt8[np.ndarray, "H W _C"], pixels: str, colours: Colours)
     )
     tag(frame, colours)
     return frame
+
+
+def _reformat(frame: Any, **words: Any) -> Any:
+    """Scale and convert a frame, by one scaler for each thread.
+
+    `VideoFrame.reformat` gives each frame a scaler of its own, whose threads live as long as the frame: a decoder that keeps
+    some frames would have hundreds, and no room left in a sandbox's address space.
+    """
+    if not hasattr(_own, "scaler"):
+        _own.scaler = VideoReformatter()
+    return _own.scaler.reformat(frame, **words)
 
 
 def tag(target: Any, colours: Colours) -> None:

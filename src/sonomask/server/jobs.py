@@ -31,6 +31,7 @@ __all__ = ["Job", "Runner", "Stopped", "Wish"]
 
 RECORDS = 50  # failed and cancelled jobs of a client that are remembered
 BEAT = 0.2  # seconds between two looks of the watchdog
+CLOSING = 4.0  # seconds that running jobs have to end when the server does
 SWEEP = 5.0  # seconds between two sweeps
 
 logger = logging.getLogger(__name__)
@@ -81,10 +82,10 @@ class Runner:
             self.bell.notify_all()
         for job in list(self.jobs.values()):
             self.cancel(job)
-        end = time.monotonic() + self.limits.grace
+        end = time.monotonic() + min(self.limits.grace, CLOSING)
         for thread in list(self.threads):
             thread.join(max(0.0, end - time.monotonic()))
-        self.watchdog.join(1)
+        self.watchdog.join(3 * BEAT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def submit(self, upload: Upload, wish: Wish, *, name: str | None = None) -> Job:

@@ -7,8 +7,8 @@ POST /v1/jobs      which upload, what to do   → a job; then poll it, or listen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from sonomask.server.answers import RESPONSES, install, known_options, state_of
 from sonomask.server.guard import client_of, cookies_of
 from sonomask.server.jobs import Runner
 from sonomask.server.limits import Limits
-from sonomask.server.problems import InvalidError, Problem, TooLargeError
+from sonomask.server.problems import BusyError, InvalidError, Problem, TooLargeError
 from sonomask.server.schemas import About, FormatAbout, Health, JobRequest, JobState, ModelAbout, UploadState
 from sonomask.server.store import Upload
 from sonomask.server.work import check_wish, look
@@ -71,8 +71,24 @@ class Service:
     models: Mapping[str, str]
     look: Callable[[Path, Limits], dict[str, Any]] = look
     warnings: tuple[str, ...] = ()
+    receiving: int = 0
     looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS))
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def place_to_look(self) -> Iterator[None]:
+        """A place among the uploads that come in or wait to be looked into.
+
+        Raises:
+            BusyError: There is none.
+        """
+        if self.receiving >= self.limits.queue:
+            raise BusyError(f"{self.receiving} uploads are coming in, as many as can. Try again in a minute.")
+        self.receiving += 1
+        try:
+            yield
+        finally:
+            self.receiving -= 1
 
     @property
     def limits(self) -> Limits:
@@ -145,17 +161,18 @@ def _uploads(service: Service) -> APIRouter:
     ) -> UploadState:
         """Send a video, the body of the request."""
         _check_head(request, service.limits)
-        with store.receive(name, session=session, client=client_of(request.scope)) as (fresh, write):
-            await _receive(request, write, service.limits)
-        try:
-            async with service.looks:
-                fresh.facts = await asyncio.to_thread(service.look, fresh.path, service.limits)
-        except (MediaError, ValueError) as error:
-            store.remove(fresh)
-            raise InvalidError(str(error).replace(str(fresh.path), fresh.name), "upload") from error
-        except BaseException:
-            store.remove(fresh)
-            raise
+        with service.place_to_look():
+            with store.receive(name, session=session, client=client_of(request.scope)) as (fresh, write):
+                await _receive(request, write, service.limits)
+            try:
+                async with service.looks:
+                    fresh.facts = await asyncio.to_thread(service.look, fresh.path, service.limits)
+            except (MediaError, ValueError) as error:
+                store.remove(fresh)
+                raise InvalidError(str(error).replace(str(fresh.path), fresh.name), "upload") from error
+            except BaseException:
+                store.remove(fresh)
+                raise
         return _upload_state(fresh)
 
     @router.get("/uploads/{upload_id}")

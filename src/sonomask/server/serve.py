@@ -31,8 +31,8 @@ from sonomask.workspace import workspace
 
 __all__ = ["Door", "application", "bind", "is_loopback", "link", "serve"]
 
-GRACEFUL = 3  # seconds that answers under way have to end
-AT_MOST = 9.0  # seconds from a signal to the end, whatever hangs
+GRACEFUL = 2  # seconds that answers under way have to end
+AT_MOST = 9.5  # seconds from a signal to the end, whatever hangs
 SHORTEST_TOKEN = 16
 UNSAFE = (
     "Videos are decoded without a full sandbox on this system (Landlock of Linux 5.13 or later is missing): a video made for "
@@ -178,7 +178,7 @@ def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits,
             app = application(runner, abouts, access)
             told(link(door, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
-                app, http=patient(limits, door.proxies), ws="none", log_level="warning", server_header=False,
+                app, http=patient(limits, door.proxies), ws="none", log_level="critical", server_header=False,
                 timeout_graceful_shutdown=GRACEFUL, proxy_headers=bool(door.proxies),
                 forwarded_allow_ips=list(door.proxies),
             )  # fmt: skip
