@@ -171,3 +171,13 @@ def test_dice_of_a_perfect_mask_is_near_zero_and_of_a_wrong_one_near_one():
 def test_an_unknown_variant_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="ms3_closer"):
         losses.matching(Output(torch.zeros(1, 1, 1, 2, 2)), variant="paper")
+
+
+def test_class_weights_weigh_classes_and_must_fit():
+    logits = torch.randn(1, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    masks, every = torch.zeros(1, 1, 4, 4, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
+    masks[..., :2, :] = 2
+    each = -logits[0, 0].log_softmax(0).gather(0, masks[0, 0][None])[0]
+    wanted = (each[:2].mean() * 3 + each[2:].mean()) / 4
+    value = losses.cross_entropy(logits, masks, every, torch.tensor([1.0, 1.0, 3.0]))
+    torch.testing.assert_close(value, wanted)

@@ -321,3 +321,12 @@ def test_a_heat_map_as_logits_hardly_depends_on_the_rounding_of_the_runtime():
     logits = heat_logits(heat, (8, 8))
     assert torch.allclose(logits.sigmoid(), heat, atol=1.01e-4)
     assert (heat_logits((heat + 3e-7).clamp(max=1), (8, 8), lowest=False) - logits).abs().max() < 1e-3 * 18
+
+
+def test_lgvt_answers_where_all_was_made_in_inference_mode():
+    clips = batch(b=1, t=1)
+    model = build("lgvt_swin_b_224").eval()
+    with torch.inference_mode():
+        wanted = model(clips.images, None).logits
+        made = build("lgvt_swin_b_224").eval()
+        torch.testing.assert_close(made(clips.images, None).logits, wanted)

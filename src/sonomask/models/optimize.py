@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sonomask.batches import Output
 from sonomask.models.nets.avs import AVS
 from sonomask.models.nets.world import World
+from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import Net
 from sonomask.models.parts.tpavi import FusionLevel
 
@@ -31,6 +32,7 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
     """
     fast = (model if in_place else copy.deepcopy(model)).eval()
     fast.requires_grad_(requires_grad=False)
+    use_fast_depthwise(fast)
     if not isinstance(fast, AVS | World):
         return fast if dtype == torch.float32 else Autocast(fast, dtype)
     device = next(fast.parameters()).device

@@ -14,10 +14,12 @@ from sonomask.checkpoints.backbones import load_backbone
 from sonomask.checkpoints.convert import OWN
 from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
+from sonomask.checkpoints.known import fetch
 from sonomask.checkpoints.own import build
 from sonomask.errors import DatasetError, TrainingError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
+from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import PartName
 from sonomask.safe_reading.config import format_config
 
@@ -52,13 +54,16 @@ class AVSModule(LightningModule):
         matching_weight: λ of L_AVM.
         attention_weight: Of the attention term, which tells TPAVI's attention where the sound is.
         dice_weight: Of the soft Dice term, which keeps small objects from being lost among the background.
+        class_weights: Of each class in a semantic model's cross-entropy; alike unless given.
         freeze_audio: Keep the audio encoder as it is, in eval mode, as the reference does with VGGish.
         freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
         channels_last: Keep the channels of a pixel together, which is faster on most devices.
         compile: Run the model through `torch.compile`.
-        backbone_weights: File of ImageNet weights for the backbone, see `convert.load_backbone`.
-        audio_weights: VGGish's file, or that of a smaller encoder (`recipes/real_world.py` makes one).
+        backbone_weights: File of ImageNet weights for the backbone, a name of `sonomask weights`, or "pretrained" for those
+            of timm; see `backbones.load_backbone`.
+        audio_weights: VGGish's file, "vggish" for the public one, or that of a smaller encoder (`recipes/real_world.py`
+            makes one).
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
         init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
         backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
@@ -86,6 +91,7 @@ class AVSModule(LightningModule):
         matching_weight: float = 0.5,
         attention_weight: float = 0.0,
         dice_weight: float = 0.0,
+        class_weights: list[float] | None = None,
         freeze_audio: bool = True,
         freeze_norms: bool = False,
         checkpoint_backbone: bool = False,
@@ -109,18 +115,27 @@ class AVSModule(LightningModule):
         self.hp: Any = self.hparams
         self.model: Any = build(model, options or {})
         self._check_parts()
+        if class_weights is not None and len(class_weights) != self.model.config.num_classes:
+            raise ValueError(
+                f"`class_weights`: expected {self.model.config.num_classes}, one for each class, got {len(class_weights)}."
+            )
         if backbone_weights:
             load_backbone(self.model, backbone_weights)
         encoder = self.model.part("audio")
         if audio_weights and encoder is not None:
             own = encoder.state_dict()  # VCT's VGGish ends before the embeddings
+            audio_weights = fetch(audio_weights)
             given = split_pca(read_checkpoint(audio_weights))[0]
             given = {k: v for k, v in given.items() if k in own or not k.startswith("embeddings.")}
             fill(encoder, given, source=audio_weights)
         if init_from:
             put = fill_agreeing if init_part else fill
             put(self.model, load(init_from).state_dict(), source=init_from)
+        begun = {"backbone": backbone_weights, "audio": audio_weights, "all": init_from}
+        told = ", ".join(f"{part} from {name}" for part, name in begun.items() if name) or "random weights"
+        self.model.config = replace(self.model.config, about=f"Trained by `sonomask train`; began with {told}.")
         self.model.started()
+        use_fast_depthwise(self.model)
         if checkpoint_backbone:
             self._recompute()
         if channels_last:
@@ -244,7 +259,10 @@ class AVSModule(LightningModule):
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Each term, weighted."""
         if self.model.config.semantic:
-            terms = {"cross_entropy": losses.cross_entropy(output.logits, batch.masks, batch.valid & batch.labelled)}
+            given = self.hp.class_weights
+            weights = None if given is None else output.logits.new_tensor(given, dtype=torch.float32)
+            frames = batch.valid & batch.labelled
+            terms = {"cross_entropy": losses.cross_entropy(output.logits, batch.masks, frames, weights)}
         else:
             terms = {"bce": losses.binary_cross_entropy(output.logits, batch.masks, batch.labelled)}
         if self.hp.dice_weight:
@@ -341,10 +359,9 @@ class AVSModule(LightningModule):
             optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
         else:
             kind = torch.optim.AdamW if decay else torch.optim.Adam
-            # one launch for all weights of a kind, where the device has it
-            optimizer = kind(
-                wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas), fused=self.device.type == "cuda"
-            )
+            # a launch for many weights at once; not where a scaler of float16 has to clip gradients before the step
+            fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
+            optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas), fused=fused)
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer
         total = self.total = max(1, int(self.trainer.estimated_stepping_batches))

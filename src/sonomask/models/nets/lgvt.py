@@ -116,7 +116,12 @@ class LGVT(Net):
 
     def energy(self, z: Float[Tensor, "N 32"]) -> Float[Tensor, "N 1"]:
         """E(z)."""
-        value: Tensor = self.adversary(z)
+        weights: dict[str, Tensor] = dict(self.adversary.named_parameters())
+        if any(
+            weight.is_inference() for weight in weights.values()
+        ):  # made or moved there; no gradient goes through such
+            weights = {name: weight.clone() for name, weight in weights.items()}
+        value: Tensor = torch.func.functional_call(self.adversary, weights, (z,))
         return value
 
     def prior(self, z: Float[Tensor, "N 32"], *, noise: float = 1.0, seed: int | None = None) -> Tensor:

@@ -34,10 +34,29 @@ class Backbone(nn.Module):
         except RuntimeError as error:
             raise ValueError(f"`backbone`: expected a timm model with feature maps, got {name!r} ({error}).") from error
         self.net: Any = net
+        self.name, self.options = name, dict(options or {})
         channels = net.feature_info.channels()
         if len(channels) < LEVELS:
             raise ValueError(f"`backbone`: expected {LEVELS} feature levels, {name!r} has {len(channels)}.")
         self.channels: tuple[int, ...] = tuple(channels[-LEVELS:])
+
+    def pretrained(self) -> dict[str, Tensor]:
+        """The weights that timm offers for this network, from its cache or fetched.
+
+        Raises:
+            ValueError: timm has none for it, or they can't be fetched; says which.
+        """
+        try:
+            net = timm.create_model(self.name, pretrained=True, features_only=True, **self.options)
+        except Exception as error:  # of timm, of the hub's client, of the network
+            about = timm.get_pretrained_cfg(self.name.split(".")[0])
+            where = f"https://huggingface.co/{about.hf_hub_id}" if about is not None and about.hf_hub_id else "timm"
+            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise ValueError(
+                f"`pretrained`: the weights of {self.name} are not in the cache and can't be fetched ({reason}). Get the file "
+                f"from {where} and give its path."
+            ) from error
+        return dict(net.state_dict())
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> list[Float[Tensor, "N _C _h _w"]]:
         """Four maps, fine to coarse."""
