@@ -66,7 +66,7 @@ def test_two_things_have_events_of_their_own_and_what_sounds_on_ends_with_the_ru
 def test_named_things_say_what_they_are_heard_to_do():
     seen = np.zeros(SIZE, np.uint8)
     seen[:, 30:] = 1
-    names = (Names((("Bark", 0.8),), seen, ("person", "dog"), ("", "Bark")),)
+    names = (Names((("Bark", 0.8),), seen, ("person", "dog"), ("", "Bark"), (0.0, 0.8)),)
     found = EventFinder().see(result(0.0, (1, 10, 32, 20, 45), names=names))
     assert [(event.label, event.sound) for event in found] == [("dog", "Bark")]
 

@@ -123,3 +123,19 @@ def test_an_address_is_a_port_or_a_host_and_a_port(text, expected):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match="page"):
         parse_address(text)
+
+
+def test_those_who_watch_are_sent_events_as_they_come(page):
+    connection = http.client.HTTPConnection(page.host, page.port, timeout=10)
+    connection.request("GET", "/v1/live/events")
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.readline().startswith(b":")
+    answer.readline()
+    for number in (1, 2):
+        page.hub.send({"event": "onset", "id": number})
+        page.write(result())
+        assert answer.readline() == b"event: onset\n"
+        assert json.loads(answer.readline().removeprefix(b"data: ")) == {"event": "onset", "id": number}
+        answer.readline()
+    connection.close()

@@ -79,6 +79,9 @@ class Outputs:
             if self.make_page is None:
                 raise ValueError("`make_page`: expected what serves the page, such as `sonomask.server.live.LivePage`.")
             page = stack.enter_context(self.make_page(self.page or DEFAULT_PAGE))
+            hub = getattr(page, "hub", None)
+            if hub is not None:  # before the page, which then wakes those who watch
+                sinks.append(stack.enter_context(EventSink((), hub)))
             sinks.append(page)
             say(f"watch at {page.url}{'' if page.private else ' (whoever has this link can)'}")
         return sinks

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from sonomask import __version__
+from sonomask.live.event_sinks import EventHub
 from sonomask.server.answers import RESPONSES, install, known_options
 from sonomask.server.guard import Guard
 from sonomask.server.limits import Limits
@@ -96,6 +98,7 @@ class LivePage:
     def __init__(self, address: str) -> None:
         self.door = Door(*parse_address(address))
         self.newest: Shown | None = None
+        self.hub = EventHub()
         self.number, self.jpeg, self.jpeg_number = 0, b"", -1
         self.viewers = 0
         self.encoding = threading.Lock()
@@ -200,11 +203,38 @@ class LivePage:
             kind = f"multipart/x-mixed-replace; boundary={FRAME}"
             return StreamingResponse(self._pictures(), media_type=kind, headers={"Cache-Control": "no-store"})
 
+        @router.get("/v1/live/events", response_class=StreamingResponse)
+        async def events() -> StreamingResponse:
+            """What begins and ends from now on, as server-sent events of JSON (docs/live.md, Events)."""
+            if self.viewers >= VIEWERS:
+                raise BusyError(f"{VIEWERS} are watching, as many as can. Try again in a minute.")
+            return StreamingResponse(
+                self._events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+            )
+
         app.include_router(router)
         app.get("/", include_in_schema=False)(lambda: send_file(STATIC / "live.html"))
         add_static(app)
         install(app)
         return app
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        self.viewers += 1
+        try:
+            with self.hub.watch() as mine:
+                yield b": these are the events from now on\n\n"
+                while not self.guard.ending.is_set():
+                    bell = self.bell
+                    while not mine.empty():
+                        event = mine.get_nowait()
+                        yield f"event: {event['event']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+                    try:
+                        async with asyncio.timeout(WAIT):
+                            await bell.wait()
+                    except TimeoutError:
+                        yield b": nothing yet\n\n"  # whoever went away is noticed
+        finally:
+            self.viewers -= 1
 
     async def _pictures(self) -> AsyncIterator[bytes]:
         self.viewers += 1
