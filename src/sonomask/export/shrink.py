@@ -41,24 +41,23 @@ def halve(file: Path) -> None:
 def quarter(file: Path) -> None:
     """Store the large float32 tensors of a graph as 8-bit integers with a scale for each output channel.
 
-    A cast and a product stand behind each, which ONNX Runtime carries out once, while it loads the file: it computes in
-    float32. Weights that came from 8 bits (`checkpoints.folder.save`) are stored as they were.
+    A DequantizeLinear stands behind each, so that ONNX Runtime computes in float32. Weights that came from 8 bits (`checkpoints.folder.save`) are stored as they were.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(str(file))
     graph = model.graph
-    nodes, scales = [], []
+    nodes, scales, right = [], [], _right_sides(graph)
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST or len(tensor.dims) < 2:
             continue
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        whole, steps = eight_bits(values, axis=1 if name in _right_sides(graph) else 0)
+        axis = values.ndim - 1 if name in right else 0
+        whole, steps = eight_bits(values, axis)
         tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.whole"))
         scales.append(numpy_helper.from_array(steps, f"{name}.scale"))
-        nodes.append(helper.make_node("Cast", [f"{name}.whole"], [f"{name}.wide"], to=TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [f"{name}.wide", f"{name}.scale"], [name]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.whole", f"{name}.scale"], [name], axis=axis))
     graph.initializer.extend(scales)
     for node in reversed(nodes):
         graph.node.insert(0, node)
@@ -80,10 +79,8 @@ def eight_bits(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarra
         better = error < best * (1 - 1e-9)
         best, steps = np.where(better, error, best), np.where(better, step[:, 0], steps)
     whole = np.clip(np.round(rows / steps[:, None]), -127, 127).astype(np.int8)
-    shape = [1] * values.ndim
-    shape[axis] = -1
     moved = np.moveaxis(values, axis, 0).shape
-    return np.moveaxis(whole.reshape(moved), 0, axis), steps.astype(np.float32).reshape(shape)
+    return np.moveaxis(whole.reshape(moved), 0, axis), steps.astype(np.float32)
 
 
 def _right_sides(graph: Any) -> set[str]:

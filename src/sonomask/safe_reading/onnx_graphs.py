@@ -64,6 +64,8 @@ def open_session(file: Path, threads: int = 0) -> Any:
         options.log_severity_level = 4
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        if b"QuantizeLinear" not in data:  # weights of 8 bits in a graph of floats are widened once, not in each run
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         return onnxruntime.InferenceSession(
             data,
             options,

@@ -33,7 +33,10 @@ CERTAIN = 1 / 3  # score of a name at which its category counts fully
 ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
 FAMILY = 0.5  # of the best animal's relevance, what each animal gets: a bull is heard as a roaring cat
 SURE = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
-PEAK, PEAKS = 0.8, 0.01  # of the best hundredth of all places, the least that a place is compared with
+PEAK, PEAKS = (
+    0.8,
+    100,
+)  # share of the mean over the best hundredth of all places, the least that a place is compared with
 MARK = 0.35  # of the score, above which a pixel is marked
 UNKNOWN = 0.05  # relevance of what is seen below which all that catches the eye is marked
 OUT = -8.0  # logit where nothing is marked
@@ -197,7 +200,7 @@ class Gate(nn.Module):
         own = torch.stack([relevance, top, fit, fit / (best + 1e-3)], 2)
         seen = (fit @ self.family)[:, GATED]
         scene = torch.cat([relevance.amax(1, keepdim=True), best, seen], 1)[:, None].expand(-1, own.shape[1], -1)
-        parts = [own, self.family.expand(len(own), -1, -1), scene]
+        parts = [own, self.family.expand(own.shape[0], -1, -1), scene]
         factor: Tensor = 2 * self.net(torch.cat(parts, 2))[..., 0].sigmoid()
         return relevance * factor
 
@@ -260,7 +263,7 @@ def _upper_hundredth(values: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
     """Mean of the highest hundredth of the values."""
     falling = values.sort(1, descending=True).values
     place = torch.arange(values.shape[1], device=values.device)
-    among = (place < max(1, round(PEAKS * values.shape[1]))).to(values.dtype)
+    among = (place <= values.shape[1] // PEAKS).to(values.dtype)
     return (falling * among).sum(1) / among.sum()
 
 
