@@ -41,7 +41,8 @@ def halve(file: Path) -> None:
 def quarter(file: Path) -> None:
     """Store the large float32 tensors of a graph as 8-bit integers with a scale for each output channel.
 
-    A DequantizeLinear stands behind each, so that ONNX Runtime computes in float32. Weights that came from 8 bits (`checkpoints.folder.save`) are stored as they were.
+    A DequantizeLinear stands behind each, so that ONNX Runtime computes in float32. Weights that came from 8 bits
+    (`checkpoints.folder.save`) are stored as they were.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
