@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,6 +44,7 @@ def compare(
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
+    part: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Path]:
     """A video with the overlays of several models side by side, and one picture of five moments by all of them.
 
@@ -56,6 +58,7 @@ def compare(
         device: "auto", "cpu", "cuda" or "mps".
         overwrite: Replace existing results.
         progress: Called with the seconds done and those of the whole, if known.
+        part: `start`, `end` and `audio_track` for the reader, as `Request.part` gives them; the whole if None.
 
     Returns:
         The paths of video and picture.
@@ -71,7 +74,7 @@ def compare(
     stem = output_stem(source, out)
     video, picture = (stem.with_name(f"{stem.name}.compare.{suffix}") for suffix in ("mp4", "png"))
     names = [Path(model).parent.name if str(model).endswith(".onnx") else Path(model).name for model in models]
-    with VideoReader(source) as reader, atomic_path(picture, overwrite=overwrite) as fresh:
+    with VideoReader(source, **(part or {})) as reader, atomic_path(picture, overwrite=overwrite) as fresh:
         jobs = [Job(reader, stem.name, {}, class_names(segmenter.config)) for segmenter in segmenters]
         with _side_by_side(video, jobs, names, overwrite=overwrite) as show:
             rows = _Rows(jobs, names)
@@ -196,6 +199,7 @@ def attention(
     second: float = 0.0,
     device: str = "auto",
     overwrite: bool = False,
+    part: Mapping[str, Any] | None = None,
 ) -> Path:
     """A picture of one clip: its frames, TPAVI's attention of each level to the sound of the same second, the mask.
 
@@ -208,6 +212,7 @@ def attention(
         second: A moment of the clip.
         device: "auto", "cpu", "cuda" or "mps".
         overwrite: Replace an existing picture.
+        part: As for `compare`; `second` counts from its start.
 
     Raises:
         MediaError: The video can't be read, or the picture exists.
@@ -224,7 +229,7 @@ def attention(
     net, config = scorer.model, scorer.config
     stem = output_stem(source, out)
     path = stem.with_name(f"{stem.name}.attention.png")
-    with VideoReader(source) as reader, atomic_path(path, overwrite=overwrite) as fresh:
+    with VideoReader(source, **(part or {})) as reader, atomic_path(path, overwrite=overwrite) as fresh:
         window = window_at(reader, config, second)
         frames = [group[0] for group in window.frames]
         patches = sound_of(window, [frames], config, Request(rate=1.0), reader.info.source)
