@@ -97,3 +97,42 @@ def test_the_command_takes_both(voc, tmp_path, capsys):
     assert main(["tabulate", str(voc), str(tmp_path / "v")]) == 0
     assert main(["tabulate", str(coco(tmp_path)), str(tmp_path / "c"), "--pictures", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("images.csv") == 2
+
+
+def many(folder):
+    """A good object among bad ones of every kind."""
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(folder / "good.jpg")
+    (folder / "sub").mkdir()
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(folder / "sub" / "e.jpg")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    square = [[5, 5, 30, 5, 30, 30, 5, 30]]
+    names = ["good.jpg", "sub\\e.jpg", "missing.jpg", "broken.jpg", "../../etc/passwd"]
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    objects = [{"id": 10 + i, "image_id": i, "category_id": 1, "segmentation": square} for i in range(len(names))]
+    bad = [
+        {"image_id": 99}, {"category_id": 9}, {"segmentation": []}, {"segmentation": [[1, 2, 3]]}, {"segmentation": None},
+        {"segmentation": {"size": [9, 9], "counts": "xx"}},
+    ]  # fmt: skip
+    objects += [{**objects[0], "id": 20 + i, **change} for i, change in enumerate(bad)]
+    data = {"images": images, "categories": [{"id": 1, "name": "dog"}], "annotations": [*objects, "nonsense"]}
+    (folder / "many.json").write_text(json.dumps(data), encoding="utf-8-sig")  # with a mark of byte order
+    return folder / "many.json"
+
+
+def test_bad_objects_of_coco_are_skipped_counted_and_named(tmp_path, caplog):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = table_from_coco(many(folder), folder, tmp_path / "out")
+    assert [row["group"] for row in rows(table)] == ["good.jpg", "sub/e.jpg"]
+    (said,) = caplog.messages
+    assert "2 objects taken" in said
+    for part in ("2 whose picture is missing or broken (missing.jpg, broken.jpg)", "outside of the folder", "object 20",
+                 "2 with a broken segmentation"):  # fmt: skip
+        assert part in said
+
+
+def test_a_bad_picture_of_voc_is_skipped_and_named(voc, tmp_path, caplog):
+    for name in ("JPEGImages/b.jpg", "SegmentationObject/b.png"):
+        (voc / name).write_bytes(b"no picture")
+    assert len(rows(table_from_voc(voc, tmp_path / "out"))) == 2
+    assert "b)" in caplog.messages[0]

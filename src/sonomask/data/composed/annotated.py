@@ -98,10 +98,16 @@ def _coco(annotations: Path, pictures: Path, skipped: _Skipped) -> Iterator[Foun
         name, category = files.get(str(own.get("image_id"))), names.get(str(own.get("category_id")))
         if name is None or category is None or not own.get("segmentation"):
             missing = "picture" if name is None else "category" if category is None else "segmentation"
-            skipped.add(f"without a {missing}", label)
+            skipped.add(f"without a {missing} in COCO's lists", label)
             continue
         try:
-            picture = open_picture(inside(pictures / "_", name), "RGB")
+            file = inside(pictures / "_", name)
+        except DatasetError as error:  # missing, or a way out
+            away = "outside" in str(error)
+            skipped.add(f"whose picture {'lies outside of the folder' if away else 'is missing or broken'}", name)
+            continue
+        try:
+            picture = open_picture(file, "RGB")
         except DatasetError:
             skipped.add("whose picture is missing or broken", name)
             continue
