@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from sonomask.cli.main import main
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on numpy 2
 MODEL = ["--model", "avs_mini.synthetic", "--device", "cpu"]
@@ -58,6 +61,15 @@ def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(co
 def test_a_wrong_word_costs_one_line_and_code_two(words, says, corpus, tmp_path, capsys):
     assert main(["batch", str(corpus), "--out", str(tmp_path), *MODEL, *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_duckdb_reads_the_tables_by_the_documented_line(whole):
+    duckdb = pytest.importorskip("duckdb")
+    line = next(line for line in (ROOT / "docs" / "corpus.md").read_text().splitlines() if "read_parquet" in line)
+    (rows,) = [duckdb.sql(line.strip().replace("OUT", str(whole))).fetchall()]
+    masks = pq.read_table(whole / "masks").num_rows
+    assert sum(count for _, count in rows) == masks > 0
+    assert len(rows) == 4
 
 
 @pytest.mark.slow

@@ -36,18 +36,31 @@ def batch(
     max_seconds: Annotated[float, "a longer video fails"] = 3600.0,
     max_bytes: Annotated[int, "a larger file fails"] = 2**31,
     timeout: Annotated[float, "seconds of work after which a video fails"] = 600.0,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads counts"] = None,
     trusted: Annotated[bool, "decode without a sandbox: about 0.3 s a video faster, for your own videos"] = False,
 ) -> int:
     """Segment a corpus: tables of masks and a manifest; a stopped run goes on where it was."""
     with needs("A corpus", "batch"):
+        from sonomask.batch import progress as room
         from sonomask.batch.job import Options
         from sonomask.batch.run import run
 
     options = Options(model or _built_in(), request, max_seconds, max_bytes, timeout=timeout, trusted=trusted)
-    with bar(out) as progress:
+    counts = room.Counts(room.say if not sys.stderr.isatty() else lambda _: None)
+
+    def tell(video: str, ending: Ending) -> None:
+        counts.ending(ending)
+        _tell(video, ending)
+
+    with bar(out) as shown, room.served(counts, metrics):
+
+        def progress(ended: float, wanted: float | None) -> None:
+            counts.progress(ended, wanted)
+            shown(ended, wanted)
+
         summary = run(
             sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,
-            part=_part(slice), retry_failed=retry_failed, progress=progress, told=_tell,
+            part=_part(slice), retry_failed=retry_failed, progress=progress, told=tell,
         )  # fmt: skip
     return _report(out, summary)
 
