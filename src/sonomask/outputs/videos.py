@@ -84,6 +84,7 @@ class Follower:
         self.job, self.kind, self.strip, self.video = job, kind, strip, video
         self.source = job.waiting or Waiting.of(job.reader)
         self.marks: tuple[int, Colours, Marks] | None = None
+        self.foot: tuple[tuple[object, ...], tuple[np.ndarray, ...]] | None = None
         self.now = Moment(-1, 0.0, np.zeros(job.size, np.uint8), np.zeros((0, 0), np.float32))
 
     def take(self, moment: Moment) -> None:
@@ -122,7 +123,10 @@ class Follower:
         picture = [plane[:n] for plane, n in zip(target, rows, strict=True)]
         overlay_planes(yuv.planes, picture, self.marks[2], colours)
         if self.strip is not None:
-            for plane, n, own in zip(target, rows, planes_of_rgb(self.strip.draw(time), yuv.colours), strict=True):
+            state = (*self.strip.state(time), yuv.colours)
+            if self.foot is None or self.foot[0] != state:
+                self.foot = state, planes_of_rgb(self.strip.draw(time), yuv.colours)
+            for plane, n, own in zip(target, rows, self.foot[1], strict=True):
                 plane[n:] = own
 
     def _drawn(self, picture: Picture) -> UInt8[np.ndarray, "H2 W _C"]:

@@ -77,6 +77,10 @@ class Timeline:
                 strip[level : level + line, self.column : column] = COLOURS[1]
         self.column, self.share, self.presence = max(self.column, column), share, presence
 
+    def state(self, time: float) -> tuple[object, ...]:
+        """What the strip at a moment depends on: two moments of one state look the same."""
+        return self._column(time), self.column, self.share, self.presence, clock(time)
+
     def draw(self, time: float) -> UInt8[np.ndarray, "h W 3"]:
         """The strip at a moment."""
         place = self._column(time)
