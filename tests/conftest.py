@@ -2,7 +2,7 @@
 
 import csv
 import math
-import os
+import tarfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,22 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("SONOMASK_SHARED", ROOT.parent / "shared"))
+GOLDEN = Path(__file__).parent / "golden" / "reference.tar.xz"
 
 torch.set_num_threads(1)  # two pytest workers share two cores; more threads only fight
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with the reference's numbers; absent from a user's checkout."""
-    if not (SHARED / "golden").is_dir():
-        if os.environ.get("SONOMASK_REQUIRE_SHARED"):
-            pytest.fail(f"SONOMASK_REQUIRE_SHARED is set, but there is no {SHARED}/golden.")
-        pytest.skip(
-            f"The reference's numbers ({SHARED}/golden) are not here; they are the project's own, not a user's."
-        )
-    return SHARED
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the references' numbers in `golden`, unpacked from tests/golden/reference.tar.xz.
+
+    Its arrays are rounded to a tenth of the tolerance of the tests that read them, so that they are 6 MB.
+    """
+    folder = tmp_path_factory.mktemp("reference")
+    with tarfile.open(GOLDEN) as archive:
+        archive.extractall(folder / "golden", filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The recipes: every row still resolves to the values it had as a file of its own."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ FILES = sorted((ROOT / "recipes").glob("*.yaml"))
 BEFORE = json.loads((ROOT / "tests" / "golden" / "recipes.json").read_text())
 
 
+@cache
 def resolved():
     found = {}
     for file in FILES:
