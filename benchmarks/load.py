@@ -70,7 +70,7 @@ class Site:
         """A connection from an address."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout, source_address=(source, 0))
 
-    def ask(self, source, method, path, body=None, headers=VIDEO, timeout=60.0):
+    def ask(self, source, method, path, body=None, headers=VIDEO, timeout=180.0):
         """Status, headers and body of an answer; a connection for each."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout, source_address=(source, 0))
         try:
@@ -120,19 +120,25 @@ def ordinary(site, source, rng):
     while job["state"] in ("queued", "running") and time.monotonic() < max(site.end, began) + WAIT:
         time.sleep(rng.uniform(1, 3))
         status, _, body = site.ask(source, "GET", f"/v1/jobs/{job['id']}")
+        if status in (429, 503):  # no connection was free
+            continue
         if status != 200:
             break
         job = json.loads(body)
-    if status not in (200, 202) or job["state"] != "done":
+    if job["state"] != "done":
         site.count("lost")
         site.fault(f"accepted, then {status}, {job['state']}: {job['error']}")
         return
-    status, _, body = site.ask(source, "GET", job["files"][kind])
+    while True:
+        status, _, body = site.ask(source, "GET", job["files"][kind])
+        if status not in (429, 503):
+            break
+        time.sleep(rng.uniform(1, 3))
     site.count("done and fetched" if status == 200 and body else "lost")
     with site.lock:
         site.waits.append(time.monotonic() - began)
         site.digests[kind, index].add(hashlib.sha256(body).hexdigest())
-    if rng.random() < 0.5 and site.ask(source, "DELETE", f"/v1/jobs/{job['id']}")[0] != 204:
+    if rng.random() < 0.5 and site.ask(source, "DELETE", f"/v1/jobs/{job['id']}")[0] not in (204, 429, 503):
         site.fault("a job can't be deleted")
 
 
@@ -228,7 +234,9 @@ def ask_health(site):
         try:
             status, _, body = site.ask("127.0.0.1", "GET", "/v1/health", timeout=20)
             about = json.loads(body)
-            if status != 200 or about["busy"] > about["queue"]:
+            if status == 503:
+                site.count("health: no connection was free")
+            elif status != 200 or about["busy"] > about["queue"]:
                 site.fault(f"health: {status} {about}")
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
             site.fault(f"health: {type(error).__name__}: {error}")
