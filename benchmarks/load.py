@@ -98,48 +98,53 @@ def refused(site, status, headers, body, what):
 def ordinary(site, source, rng):
     """Upload, submit, poll, fetch."""
     kind, index = rng.choice(("overlay", "jsonl")), rng.randrange(len(site.videos))
-    status, headers, body = site.ask(
-        source, "POST", "/v1/uploads?" + urlencode({"name": f"{index}.mp4"}), site.videos[index]
-    )
+    at = "/v1/uploads?" + urlencode({"name": f"{index}.mp4"})
+    status, headers, body = site.ask(source, "POST", at, site.videos[index])
     if status != 201:
         refused(site, status, headers, body, "upload")
         time.sleep(rng.uniform(2, 8))
         return
-    upload = json.loads(body)["id"]
+    wish = json.dumps({"upload": json.loads(body)["id"], "rate": 2, "formats": [kind]})
     while True:
-        wish = json.dumps({"upload": upload, "rate": 2, "formats": [kind]})
         status, headers, body = site.ask(source, "POST", "/v1/jobs", wish, JSON)
         if status == 202 or site.over:
             break
         refused(site, status, headers, body, "job")
         time.sleep(rng.uniform(5, 15))
-    if status != 202:
-        return
-    site.count("accepted")
-    job, began = json.loads(body), time.monotonic()
+    if status == 202:
+        site.count("accepted")
+        follow(site, source, rng, json.loads(body), (kind, index))
+
+
+def follow(site, source, rng, job, key):
+    """Poll a job that was accepted until it is done, then fetch its result."""
+    began = time.monotonic()
     while job["state"] in ("queued", "running") and time.monotonic() < max(site.end, began) + WAIT:
         time.sleep(rng.uniform(1, 3))
-        status, _, body = site.ask(source, "GET", f"/v1/jobs/{job['id']}")
-        if status in (429, 503):  # no connection was free
-            continue
+        status, body = patiently(site, source, rng, "GET", f"/v1/jobs/{job['id']}")
         if status != 200:
             break
         job = json.loads(body)
     if job["state"] != "done":
         site.count("lost")
-        site.fault(f"accepted, then {status}, {job['state']}: {job['error']}")
+        site.fault(f"accepted, then {job['state']}: {job['error']}")
         return
-    while True:
-        status, _, body = site.ask(source, "GET", job["files"][kind])
-        if status not in (429, 503):
-            break
-        time.sleep(rng.uniform(1, 3))
+    status, body = patiently(site, source, rng, "GET", job["files"][key[0]])
     site.count("done and fetched" if status == 200 and body else "lost")
     with site.lock:
         site.waits.append(time.monotonic() - began)
-        site.digests[kind, index].add(hashlib.sha256(body).hexdigest())
-    if rng.random() < 0.5 and site.ask(source, "DELETE", f"/v1/jobs/{job['id']}")[0] not in (204, 429, 503):
+        site.digests[key].add(hashlib.sha256(body).hexdigest())
+    if rng.random() < 0.5 and patiently(site, source, rng, "DELETE", f"/v1/jobs/{job['id']}")[0] != 204:
         site.fault("a job can't be deleted")
+
+
+def patiently(site, source, rng, method, path):
+    """Status and body of an answer, asked for again as long as no connection is free."""
+    while True:
+        status, _, body = site.ask(source, method, path)
+        if status not in (429, 503):
+            return status, body
+        time.sleep(rng.uniform(1, 3))
 
 
 def bad(site, source, kind, turn):
