@@ -57,7 +57,7 @@ def test_a_plain_install_has_no_torch_and_marks_the_example(built, tmp_path):
     refused = sonomask("convert", "nothing.pth", "out2")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert "pip install 'sonomask[torch]'" in refused.stderr
+    assert "sonomask[torch]" in refused.stderr
 
 
 @pytest.mark.slow
