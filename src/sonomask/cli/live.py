@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Annotated, Any, Literal
 
@@ -33,7 +34,9 @@ def live(
     pipe_shows: Annotated[Literal["alpha", "mask", "overlay"], "what the pipe carries"] = "alpha",
     pipe_format: Annotated[Literal["nut", "ffv1"], "raw pictures in NUT, or FFV1 in Matroska"] = "nut",
     camera_out: Annotated[bool, "be a camera that other programs can choose (pyvirtualcam)"] = False,
-    request: Annotated[Request, ("rate", "threshold", "min_presence", "only", "without", "device")] = FOR_STREAMS,
+    request: Annotated[
+        Request, ("rate", "threshold", "min_presence", "only", "without", "device", "audio_track")
+    ] = FOR_STREAMS,
     pairing: Annotated[
         Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
     ] = "model",
@@ -49,7 +52,9 @@ def live(
     from sonomask.live.segmenter import LiveSegmenter
     from sonomask.media.live.source import parse_source
 
-    sources = parse_source(source), None if sound is None else parse_source(sound)
+    track = request.audio_track
+    first = replace(parse_source(source), audio_track=track)
+    sources = first, None if sound is None else replace(parse_source(sound), audio_track=track)
     segmenter = LiveSegmenter(api.load_fast(model, request.device), request, pairing=pairing, height=height)
     outputs = Outputs(
         window, page, out, json, overwrite, _page, events=tuple(events), pipe=pipe, pipe_shows=pipe_shows,

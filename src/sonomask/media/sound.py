@@ -163,7 +163,7 @@ def resampled(
     Mono is FFmpeg's mix of the channels (of two 0.71 of their sum); where they cancel each other, or one of two is empty, it
     is the louder channel, and the warnings say so once.
     """
-    shape, form = None, _Form(source, warnings, rate, layout, 1)
+    shape, form = None, Form(source, warnings, rate, layout, 1)
     for frame in frames:
         if not RATES[0] <= frame.sample_rate <= RATES[1]:
             raise MediaError(f"{source}: its sound claims {frame.sample_rate} Hz, expected {RATES[0]} to {RATES[1]}.")
@@ -171,15 +171,15 @@ def resampled(
         if shape != now:
             if shape is not None:
                 yield None, form.convert(None)
-            form, shape = _Form(source, warnings, rate, layout, frame.layout.nb_channels), now
+            form, shape = Form(source, warnings, rate, layout, frame.layout.nb_channels), now
         time, frame.pts = frame.time, None
         yield time, form.convert(frame)
     if shape is not None:
         yield None, form.convert(None)
 
 
-class _Form:
-    """Converts sound of one form."""
+class Form:
+    """Converts sound of one form: `convert` frames in order, None at the end."""
 
     def __init__(self, source: str, warnings: list[str], rate: int, layout: str, channels: int) -> None:
         self.source, self.warnings, self.rate = source, warnings, rate

@@ -22,12 +22,22 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.clock import Joins
 from sonomask.media.colour import to_rgb
 from sonomask.media.decoder import check_size, displayed, pixel_aspect, stored_size, video_stream
 from sonomask.media.live.source import LiveSource, open_source
-from sonomask.media.opening import Limits
-from sonomask.media.sound import resampler
+from sonomask.media.opening import Limits, decoded
+from sonomask.media.sound import (
+    SAMPLE_RATE,
+    TRIED,
+    Form,
+    choose_tracks,
+    highest_sample,
+    sound_stream,
+    tracks_of,
+)  # fmt: skip
 
+LEAP = 600.0  # seconds forward in a file that are taken for the clock of another recording
 JUMP = 10.0  # seconds by which stamps and clock may part between two packets before a new count begins
 BEHIND = 1.0  # seconds late, without having waited for a packet, from which on only whole pictures are decoded
 MEMORY = 30.0  # seconds for which the least delay holds at least; twice that at most
@@ -155,7 +165,8 @@ class LiveReader:
         self.source, self.limits, self.now = source, limits, now
         self.left_out = self.damaged = 0  # video packets: not decoded to catch up; not decodable
         self.container = open_source(source, limits)
-        self.audio: Any = next(iter(self.container.streams.audio), None)
+        self.warnings: list[str] = []
+        self.audio: Any = self._sound_stream()
         self.video: Any = video_stream(self.container, source.text) if self.container.streams.video else None
         if self.audio is None and self.video is None:
             self.container.close()
@@ -163,7 +174,8 @@ class LiveReader:
         if self.video is not None:
             self.video.thread_type = "SLICE"  # threads over frames would each hold one back
             check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
-        self.resampler = resampler()
+        self.form, self.shape = Form(source.text, self.warnings, SAMPLE_RATE, "mono", 1), ("", 0)
+        self.joins, self.moved, self.last_time = Joins(LEAP), [0.0], 0.0
         self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
         finite = source.kind == "file" or (self.container.duration or 0) > 0
         self.finite = finite and source.kind != "pipe"
@@ -172,6 +184,27 @@ class LiveReader:
             epoch or Epoch(), None if origin is None else origin / av.time_base, jumps=not self.finite
         )
         self.bursts = "hls" in self.container.format.name or "dash" in self.container.format.name
+
+    def _sound_stream(self) -> Any:
+        """The track that was asked for, else the default one; of a file the first that is not silent."""
+        tracks = tracks_of(self.container, lambda _: True)
+        level = self._level if self.source.kind == "file" else lambda _: 1.0
+        heard = choose_tracks(tracks, self.source.audio_track, level, self.source.text)
+        return sound_stream(self.container, heard[0]) if heard else None
+
+    def _level(self, number: int) -> float | None:
+        with open_source(self.source, self.limits) as container:
+            return highest_sample(decoded(container, sound_stream(container, number), []), TRIED)
+
+    def _piece(self, packet: Any) -> float:
+        """Seconds by which the stamps of a packet of a file are moved, where recordings were joined."""
+        if not self.finite or packet.dts is None:
+            return self.moved[-1]
+        stamp, length = (float((n or 0) * packet.time_base) for n in (packet.dts, packet.duration))
+        moved = self.joins.place(packet.stream_index, stamp, length) - stamp
+        if moved != self.moved[-1]:
+            self.moved = [self.moved[-1], moved]
+        return moved
 
     def __enter__(self) -> LiveReader:
         return self
@@ -211,9 +244,9 @@ class LiveReader:
                 self.damaged += 1
 
     def _pictures(self, packet: Any, arrived: float) -> Iterator[Picture]:
-        stamp = packet.pts if packet.pts is not None else packet.dts
+        stamp, moved = packet.pts if packet.pts is not None else packet.dts, self._piece(packet)
         if stamp is not None:
-            time = self.timeline.place(float(stamp * packet.time_base), arrived)
+            time = self.timeline.place(float(stamp * packet.time_base) + moved, arrived)
             late = arrived - self.timeline.captured(time) > BEHIND and arrived - self.waited_at > BEHIND
             if not self.finite and late and not self.skipping:
                 self.skipping, self.skipped_at = True, arrived
@@ -228,15 +261,22 @@ class LiveReader:
                 continue
             check_size(frame.width, frame.height, self.source.text, self.limits)
             aspect = pixel_aspect(self.video)
-            yield Picture(frame.time + shift, displayed(frame, aspect), frame, aspect)
+            # a decoder is some pictures late, so that one may still be of the piece before
+            due = min((frame.time + shift + by for by in self.moved), key=lambda due: abs(due - self.last_time))
+            self.last_time = due
+            yield Picture(due, displayed(frame, aspect), frame, aspect)
 
     def _sound(self, packet: Any, arrived: float) -> Iterator[Sound]:
+        moved = self._piece(packet)
         if packet.pts is not None:
-            self.timeline.place(float(packet.pts * packet.time_base), arrived)
+            self.timeline.place(float(packet.pts * packet.time_base) + moved, arrived)
         shift = self.timeline.shift
         for frame in packet.decode():
-            time = None if frame.time is None or shift is None else frame.time + shift
-            frame.pts = None
-            pieces = [part.to_ndarray()[0] for part in self.resampler.resample(frame)]
-            if time is not None and pieces:
-                yield Sound(time, np.concatenate(pieces).astype(np.float32, copy=False))
+            time = None if frame.time is None or shift is None else frame.time + shift + moved
+            frame.pts, shape = None, (frame.layout.name, frame.sample_rate)
+            if shape != self.shape:
+                self.shape = shape
+                self.form = Form(self.source.text, self.warnings, SAMPLE_RATE, "mono", frame.layout.nb_channels)
+            samples = self.form.convert(frame)[0]
+            if time is not None and len(samples):
+                yield Sound(time, samples.astype(np.float32, copy=False))

@@ -39,12 +39,14 @@ class LiveSource:
         address: As FFmpeg takes it.
         kind: An address on a network, a file, a device of this machine, or a pipe.
         format: Name of FFmpeg's input device; else None, and FFmpeg finds out.
+        audio_track: Number from 1, language or title of the sound track to hear; the default one if None.
     """
 
     text: str
     address: str
     kind: Kind
     format: str | None = None
+    audio_track: int | str | None = None
 
 
 def parse_source(text: str) -> LiveSource:
