@@ -25,7 +25,7 @@ BLOCK = re.compile(
     r"(?:\n\n```text\n(?P<says>.*?)```)?",
     re.DOTALL,
 )
-OTHER = ("pip ", "curl ", "sonomask serve")  # commands of other programs, and one that does not end
+OTHER = ("pip ", "curl ", "docker ", "sonomask serve")  # commands of other programs, and one that does not end
 
 
 @dataclass(frozen=True)
