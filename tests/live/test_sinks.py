@@ -14,11 +14,12 @@ from sonomask.live.feed import SoundRing
 from sonomask.live.sinks import JsonLines, VideoSink
 from sonomask.media.live.reader import Sound
 from sonomask.media.reader import VideoReader
+from sonomask.structures import Names
 
 
-def result(time=0.0, labels=None, size=(24, 32)):
+def result(time=0.0, labels=None, size=(24, 32), names=None):
     labels = np.zeros(size, np.uint8) if labels is None else labels
-    masks = SimpleNamespace(presence=(0.75,))
+    masks = SimpleNamespace(presence=(0.75,), names=names)
     drawn = np.full((*labels.shape, 3), 90, np.uint8)
     return SimpleNamespace(time=time, delay=0.1, labels=labels, masks=masks, drawn=drawn)
 
@@ -32,6 +33,17 @@ def test_each_class_that_sounds_is_an_area_of_its_line(tmp_path):
     first, second = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
     assert [(a["label"], a["counts"]) for a in first["areas"]] == [("dog", [4, 4, 8]), ("cat", [12, 1, 3])]
     assert (first["time"], first["size"], first["presence"], second["areas"]) == (0.5, [4, 4], 0.75, [])
+
+
+def test_a_line_tells_the_names_of_what_is_heard_and_marked(tmp_path):
+    labels = np.zeros((4, 4), np.uint8)
+    labels[:, :2] = 1
+    names = Names((("Bark", 0.9),), np.eye(4, dtype=np.uint8), ("person", "dog"), ("", "Bark"), (0.0, 0.9))
+    with JsonLines(str(tmp_path / "a.jsonl")) as lines:
+        lines.write(result(0.5, labels, names=(names,)))
+    (line,) = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
+    assert line["heard"] == {"Bark": 0.9}
+    assert line["things"] == {"person": 0.375, "dog": 0.125}
 
 
 def test_a_line_is_there_as_soon_as_it_is_written_and_an_existing_file_stays(tmp_path):

@@ -27,13 +27,15 @@ from sonomask.outputs.moment import counts
 
 QUEUE = 8  # results that wait for the encoder
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds until a server is tried again
+SPECK = 0.0005  # share of the picture below which a thing is not told
 FAREWELL = 10.0  # seconds that finishing a file or a connection may take
 
 
 class JsonLines:
     """A line of JSON for each picture, written at once.
 
-    Keys: `time` (s), `delay` (s), `size` [height, width], `presence` if the model has it, `areas`: of each class that
+    Keys: `time` (s), `delay` (s), `size` [height, width], `presence` if the model has it, of a model that knows names
+    `heard` (names and scores of the sounds) and `things` (names and shares of the picture), `areas`: of each class that
     sounds its `label`, `share` of the picture and `counts` (COCO's uncompressed run lengths).
 
     Args:
@@ -72,6 +74,13 @@ class JsonLines:
         }  # fmt: skip
         if result.masks.presence is not None:
             row["presence"] = round(result.masks.presence[0], 4)
+        if result.masks.names is not None:
+            names = result.masks.names[0]
+            counts = np.bincount(names.seen[labels > 0], minlength=len(names.things)) / labels.size
+            row["heard"] = dict(names.heard)
+            row["things"] = {
+                names.things[i]: round(float(counts[i]), 4) for i in np.flatnonzero(counts > SPECK).tolist()
+            }
         row["areas"] = [self._area(label, labels == label) for label in np.unique(labels[labels > 0]).tolist()]
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
