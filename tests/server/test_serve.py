@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+from sonomask.media.sandbox.confine import Strength
 from sonomask.server import serve as room
 
 PATIENCE = 180
@@ -104,7 +105,7 @@ def test_what_can_not_be_is_one_line_and_exit_code_2(capsys, words, says):
 
 
 def test_without_a_sandbox_only_this_machine_is_served(capsys, monkeypatch):
-    monkeypatch.setattr(room, "landlock_version", lambda: 0)
+    monkeypatch.setattr(room, "sandbox_strength", lambda: Strength(files=True, calls=False, memory=True))
     for words in (["--host", "0.0.0.0"], ["--allowed-hosts", "media.example.org"]):  # noqa: S104
         code, lines = failing(capsys, "--port", "0", *words)
         assert code == 2
@@ -114,7 +115,7 @@ def test_without_a_sandbox_only_this_machine_is_served(capsys, monkeypatch):
 def test_without_a_sandbox_the_page_says_so(runner, monkeypatch):
     from fastapi.testclient import TestClient
 
-    monkeypatch.setattr(room, "landlock_version", lambda: 0)
+    monkeypatch.setattr(room, "sandbox_strength", lambda: Strength(files=True, calls=False, memory=True))
     client = TestClient(room.application(runner, {"m": "A model."}), base_url="http://127.0.0.1")
     assert "without a full sandbox" in client.get("/v1/about").json()["warnings"][0]
 

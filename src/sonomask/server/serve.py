@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 
 from sonomask.errors import WeightsError
-from sonomask.media.sandbox.confine import landlock_version
+from sonomask.media.sandbox.confine import sandbox_strength
 from sonomask.server import rest
 from sonomask.server.guard import LOCAL, Access, Guard
 from sonomask.server.jobs import Runner
@@ -35,8 +35,8 @@ GRACEFUL = 2  # seconds that answers under way have to end
 AT_MOST = 9.5  # seconds from a signal to the end, whatever hangs
 SHORTEST_TOKEN = 16
 UNSAFE = (
-    "Videos are decoded without a full sandbox on this system (Landlock of Linux 5.13 or later is missing): a video made for "
-    "that purpose could take over the server."
+    "Videos are decoded without a full sandbox on this system (Landlock of Linux 5.13 or later, or seccomp, is missing): a "
+    "video made for that purpose could take over the server."
 )
 
 
@@ -102,8 +102,8 @@ def is_loopback(host: str) -> bool:
 
 
 def sandboxed() -> bool:
-    """Whether the decoder's child process can be kept from files and network here."""
-    return landlock_version() > 0
+    """Whether the decoder's child process can be kept from files, connections and other processes here."""
+    return not sandbox_strength().missing
 
 
 def application(runner: Runner, models: Mapping[str, str], access: Access | None = None) -> Guard:
