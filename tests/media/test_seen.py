@@ -192,3 +192,14 @@ def test_the_local_decoder_closes_what_it_opens(build):
     next(iter(decoder.pictures(0.0)))
     decoder.close()
     assert not decoder._open_containers
+
+
+def test_pictures_beyond_the_limit_are_called_that(build):
+    from sonomask.errors import MediaError
+    from sonomask.media.opening import Limits
+
+    path = build(
+        "big.mkv", seconds=0.2, size=(480, 640), codec="mjpeg", pixel="yuvj420p", options={"b": "3M"}, sounds=()
+    )
+    with pytest.raises(MediaError, match="limit"):
+        VideoReader(path, Limits(pixels=10_000))

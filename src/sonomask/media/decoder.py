@@ -90,6 +90,11 @@ class LocalDecoder:
         stream = video_stream(container, self.source)
         check_size(stream.codec_context.width, stream.codec_context.height, self.source, self.limits)
         frame = next(decoded(container, stream, []), None)
+        if frame is None and not stream.codec_context.width:  # FFmpeg tells no size beyond the limit
+            raise MediaError(
+                f"{self.source}: its pictures have no size that can be: over the limit of {self.limits.pixels} pixels, or "
+                "damaged. Scale it down first, or check that the file is complete."
+            )
         if frame is None:
             raise MediaError(f"{self.source}: nothing in its video stream can be decoded. Is the file complete?")
         origin = (container.start_time or 0) / av.time_base
