@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sonomask.checkpoints import folder as weights
+from sonomask.checkpoints import places
 from sonomask.checkpoints.layout import build_for
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model
@@ -64,7 +65,7 @@ def test_a_damaged_model_is_refused_with_its_reason(spoil, says, model, tmp_path
 
 @pytest.mark.parametrize("name", ["nothing", "./a/b", "../x"])
 def test_a_model_that_is_not_here_is_not_looked_for_in_the_net(name, monkeypatch):
-    monkeypatch.setattr(weights, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(WeightsError, match="built-in"):
         weights.load(name)
 
@@ -76,18 +77,18 @@ def test_a_hub_repository_is_asked_for_two_files_only(model, tmp_path, monkeypat
         asked[repository] = allow_patterns
         return str(weights.save(model, tmp_path / "hub"))
 
-    monkeypatch.setattr(weights, "snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     weights.load("somebody/avs")
-    assert asked == {"somebody/avs": ["model.safetensors", "config.json"]}
+    assert asked == {"somebody/avs": ["model.safetensors", "config.json", "model.onnx"]}
 
 
 def test_the_built_in_model_is_small_and_says_what_it_cannot_do():
-    folder = weights.BUILT_IN / "avs_mini.synthetic"
-    assert sum(p.stat().st_size for p in folder.iterdir()) < 16e6
+    folder = places.BUILT_IN / "avs_mini.synthetic"
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 18e6  # weights and their graph, 8 MB each
     config = json.loads((folder / "config.json").read_text())
     assert "synthetic" in config["about"]
     assert (folder / "README.md").is_file()
-    assert "avs_mini.synthetic" in weights.built_in()
+    assert "avs_mini.synthetic" in places.built_in()
 
 
 def test_eight_bits_a_weight_make_a_quarter_of_the_file_and_change_each_weight_by_half_a_step_at_most(tmp_path):
