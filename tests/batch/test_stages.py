@@ -32,6 +32,14 @@ def test_the_rows_are_the_masks_of_the_segmenter(corpus, stub, options):
     assert (last.body.status, last.body.width, last.body.height) == ("done", 48, 32)
 
 
+def test_the_rows_of_a_part_have_the_times_of_the_video(corpus, stub, options):
+    part = replace(options, request=replace(options.request, start=1.0, end=2.0))
+    *parts, last = pieces(corpus / "clip2.mp4", stub, part)
+    times = [row["time"] for piece in parts for row in piece.body]
+    assert [round(time, 3) for time in times] == [1.469, 1.969]
+    assert last.body.status == "done"
+
+
 @pytest.mark.parametrize(
     ("limits", "name", "says"),
     [

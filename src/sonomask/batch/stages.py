@@ -57,7 +57,8 @@ class Decoder:
         limits = Limits(pixels=self.options.max_pixels, seconds=self.options.max_seconds)
         facts |= {"bytes": file.bytes, "sha256": file.sha256, "here": str(file.path)}
         began = time.perf_counter()
-        with open_reader(file.path, limits, sandbox=not self.options.trusted) as reader:
+        part = self.options.request.part
+        with open_reader(file.path, limits, sandbox=not self.options.trusted, **part) as reader:
             info = reader.info
             facts |= {"seconds": info.duration, "width": info.width, "height": info.height}
             for window in cut(reader, self.config, self.options.request):
@@ -107,7 +108,7 @@ class Finisher:
         began = time.perf_counter()
         window, maps, size = piece.body
         found = finished(window, maps, size, self.config, self.options.request)
-        rows = [row for masks in found for row in _rows(piece.video, masks)]
+        rows = [row for masks in found for row in _rows(piece.video, masks, float(self.options.request.start))]
         return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})
 
 
@@ -145,15 +146,21 @@ def _times_only(window: Window) -> Window:
     return replace(window, frames=frames, waveform=None)
 
 
-def _rows(video: str, masks: Masks) -> Iterator[Mapping[str, Any]]:
-    """A row for each mask; of a semantic model for each class of a frame, or one of class 0 where there is none."""
+def _rows(video: str, masks: Masks, start: float = 0.0) -> Iterator[Mapping[str, Any]]:
+    """A row for each mask; of a semantic model for each class of a frame, or one of class 0 where there is none.
+
+    Args:
+        video: Name of the video.
+        masks: Of a part of it.
+        start: Seconds of the video at which that part begins.
+    """
     for i, time_ in enumerate(masks.times):
         labels = masks.mask[i].astype(np.uint8) if masks.labels is None else masks.labels[i]
         found = [1] if masks.labels is None else [int(n) for n in np.unique(labels) if n] or [0]
         for label in found:
             mask = labels == label if label else np.zeros_like(labels, bool)
             yield {
-                "video": video, "time": time_, "label": label, "height": mask.shape[0], "width": mask.shape[1],
+                "video": video, "time": start + time_, "label": label, "height": mask.shape[0], "width": mask.shape[1],
                 "counts": runs.encode(np.asfortranarray(mask, np.uint8))["counts"], "area": int(mask.sum()),
                 "max_probability": float(masks.probability[i].max()),
                 "presence": None if masks.presence is None else masks.presence[i],

@@ -22,7 +22,20 @@ def batch(
     out: Annotated[str, "folder or address (s3://…, gs://…) of the tables"],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     request: Annotated[
-        Request, ("rate", "threshold", "min_presence", "only", "without", "maskige", "device", "batch_size")
+        Request,
+        (
+            "rate",
+            "threshold",
+            "min_presence",
+            "only",
+            "without",
+            "maskige",
+            "device",
+            "batch_size",
+            "start",
+            "end",
+            "audio_track",
+        ),
     ] = FOR_CORPORA,
     engine: Annotated[
         Literal["local", "ray"], "processes here, or a Ray cluster (RAY_ADDRESS; experimental)"
