@@ -2,8 +2,8 @@
 
     python benchmarks/whole.py CLIP.mp4 [--model NAME] [--rounds 3]
 
-Everyone draws the same masks on the same video on the same cores. sonomask, MoviePy and the floor encode with libx264; OpenCV and
-supervision can only write MPEG-4 Part 2, which costs less, and write neither a timeline nor sound:
+Everyone draws the same masks on the same video on the same cores. sonomask, MoviePy and the floor encode with libx264; OpenCV
+and supervision can only write MPEG-4 Part 2, which costs less, and write neither a timeline nor sound:
 
     floor        decode and encode with PyAV, nothing drawn
     model        masks alone, no output
