@@ -3,6 +3,8 @@
 import json
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -106,6 +108,24 @@ def test_the_help_tells_every_verb_and_the_exit_codes(capsys):
     assert stop.value.code == 0
     assert all(verb in told for verb in ("segment", "train", "evaluate", "synth", "prepare", "doctor", "convert"))
     assert "130" in told
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])
+def test_the_version_is_told(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == sonomask.__version__
+
+
+def test_a_mistyped_command_is_told_what_was_meant(capsys):
+    assert main(["segmnt", "clip.mp4"]) == 2
+    assert capsys.readouterr().err.strip() == "sonomask: There is no command 'segmnt'. Did you mean segment?"
+
+
+def test_the_package_can_be_run(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "sonomask", "models"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "world_duo.real  (the default)" in done.stdout
+    assert "Research and demonstration" in done.stdout
 
 
 def test_synth_doctor_and_models(tmp_path, capsys):

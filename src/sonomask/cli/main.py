@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -52,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a console that lacks a letter shows a question mark
             stream.reconfigure(errors="replace")
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that we start import nothing from the current folder
+    if words[:1] in (["--version"], ["-V"]):
+        return version()
+    if words and not words[0].startswith("-") and words[0] not in VERBS | RECIPES:
+        complain(_unknown(words[0]))
+        return 2
     try:
         if words and words[0] in RECIPES:
             return RECIPES[words[0]](words[1:])
@@ -75,6 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print("sonomask: stopped.", file=sys.stderr)
         return 128 + error.number if isinstance(error, _Terminated) else 130
+
+
+def _unknown(verb: str) -> ValueError:
+    """What is said of a verb that there is not."""
+    near = get_close_matches(verb, [*VERBS, *RECIPES], n=2)
+    advice = f"Did you mean {' or '.join(near)}?" if near else "`sonomask --help` lists them."
+    return ValueError(f"There is no command {verb!r}. {advice}")
 
 
 class _Terminated(KeyboardInterrupt):

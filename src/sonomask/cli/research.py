@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Literal
 
 from sonomask.cli.shared import needs
@@ -17,7 +18,7 @@ def convert(
     ] = "tpavi",
     vggish: Annotated[str | None, "AVSBench's only: VGGish's .pth; without it the model takes embeddings"] = None,
 ) -> int:
-    """Turn a published checkpoint into a model folder; what the file is, its names tell."""
+    """Turn a published checkpoint into a model folder; the system is recognised by its tensors' names."""
     from sonomask.checkpoints.convert import convert as run
 
     run(checkpoint, out, fusion=fusion, vggish=vggish)
@@ -96,11 +97,17 @@ def models(
     networks: Annotated[bool, "list what `create_model` and recipes take as well; needs sonomask[torch]"] = False,
 ) -> int:
     """List what `--model` takes."""
-    from sonomask.checkpoints.places import BUILT_IN, GRAPH, built_in
+    from sonomask.checkpoints.places import BUILT_IN, CONFIG, GRAPH, built_in
+    from sonomask.inference.loading import DEFAULT_MODEL
+    from sonomask.safe_reading.config import read_config
 
     print("Ready to use (--model):")
     for name in built_in():
-        print(f"  {name}" if (BUILT_IN / name / GRAPH).is_file() else f"  {name}  (with sonomask[torch])")
+        marks = ["the default"] * (name == DEFAULT_MODEL)
+        if not (BUILT_IN / name / GRAPH).is_file():
+            marks.append("needs sonomask[torch]")
+        print(f"  {name}" + (f"  ({', '.join(marks)})" if marks else ""))
+        print(fill(read_config(BUILT_IN / name / CONFIG).about, 100, initial_indent="    ", subsequent_indent="    "))
     if networks:
         from sonomask.models.catalog import list_models
 
