@@ -122,8 +122,8 @@ def test_a_mistyped_command_is_told_what_was_meant(capsys):
 
 
 def test_the_package_can_be_run(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "sonomask", "models"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0
+    words = [sys.executable, "-m", "sonomask", "models"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "world_duo.real  (the default)" in done.stdout
     assert "Research and demonstration" in done.stdout
 

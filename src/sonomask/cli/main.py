@@ -55,10 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that we start import nothing from the current folder
     if words[:1] in (["--version"], ["-V"]):
         return version()
-    if words and not words[0].startswith("-") and words[0] not in VERBS | RECIPES:
-        complain(_unknown(words[0]))
-        return 2
     try:
+        _check_verb(words)
         if words and words[0] in RECIPES:
             return RECIPES[words[0]](words[1:])
         options = _parser().parse_args(words)
@@ -83,11 +81,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + error.number if isinstance(error, _Terminated) else 130
 
 
-def _unknown(verb: str) -> ValueError:
-    """What is said of a verb that there is not."""
-    near = get_close_matches(verb, [*VERBS, *RECIPES], n=2)
+def _check_verb(words: Sequence[str]) -> None:
+    """Make sure that there is such a command.
+
+    Raises:
+        ValueError: There is not; the message names similar ones.
+    """
+    if not words or words[0].startswith("-") or words[0] in VERBS | RECIPES:
+        return
+    near = get_close_matches(words[0], [*VERBS, *RECIPES], n=2)
     advice = f"Did you mean {' or '.join(near)}?" if near else "`sonomask --help` lists them."
-    return ValueError(f"There is no command {verb!r}. {advice}")
+    raise ValueError(f"There is no command {words[0]!r}. {advice}")
 
 
 class _Terminated(KeyboardInterrupt):
