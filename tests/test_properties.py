@@ -94,7 +94,7 @@ def test_a_piece_of_a_track_gives_the_patches_of_the_whole(samples, start, times
 def test_resampling_keeps_length_and_pitch_however_the_sound_is_cut(rate, hertz, cuts):
     import av
 
-    from sonomask.media.reader import _resampled
+    from sonomask.media.sound import resampled
 
     wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
     places = np.unique(np.cumsum(cuts).clip(max=rate - 1))
@@ -105,7 +105,7 @@ def test_resampling_keeps_length_and_pitch_however_the_sound_is_cut(rate, hertz,
             frame.sample_rate = rate
             yield frame
 
-    got = np.concatenate([piece for _, piece in _resampled("wave", frames())], axis=1)[0]
+    got = np.concatenate([piece for _, piece in resampled("wave", frames(), [])], axis=1)[0]
     assert abs(len(got) - SAMPLE_RATE) <= 64
     assert abs(np.abs(np.fft.rfft(got, SAMPLE_RATE)).argmax() - hertz) <= 1
 

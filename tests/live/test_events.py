@@ -168,7 +168,7 @@ def test_a_broker_is_told_though_it_comes_late(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     got, ready = [], threading.Event()
-    with open_target(f"mqtt://127.0.0.1:{port}/home/sounds", overwrite=False, say=print) as send:
+    with open_target(f"mqtt://127.0.0.1:{port}/sonomask/sounds", overwrite=False, say=print) as send:
         send({"i": 1})  # nobody is there yet
         (tmp_path / "m.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
         broker = subprocess.Popen(["mosquitto", "-c", str(tmp_path / "m.conf")], stderr=subprocess.DEVNULL)
@@ -176,7 +176,7 @@ def test_a_broker_is_told_though_it_comes_late(tmp_path):
             client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
             client.on_message = lambda _c, _u, message: got.append(json.loads(message.payload))
             client.on_subscribe = lambda *_: ready.set()
-            client.on_connect = lambda c, *_: c.subscribe("home/#", 1)
+            client.on_connect = lambda c, *_: c.subscribe("sonomask/#", 1)
             client.connect_async("127.0.0.1", port)
             client.loop_start()
             assert ready.wait(30)

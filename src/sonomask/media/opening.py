@@ -82,11 +82,17 @@ def open_media(source: str, limits: Limits) -> Any:
         raise MediaError(f"{source}: expected a video file, this is a folder or a device.")
     if size == 0:
         raise MediaError(f"{source}: the file is empty. Copy or download it again.")
-    if path.suffix.lower() in PLAYLISTS and b"#EXTM3U" in path.open("rb").read(64):
+    if path.suffix.lower() in PLAYLISTS and _starts_with(path, b"#EXTM3U"):
         raise MediaError(
             f"{source}: a playlist, which would open other files. Give the address or the file that it names."
         )
     return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=file_formats())
+
+
+def _starts_with(path: Path, word: bytes) -> bool:
+    """Whether a word stands near the beginning of a file."""
+    with path.open("rb") as file:
+        return word in file.read(64)
 
 
 @cache
