@@ -68,6 +68,12 @@ def test_no_path_of_a_machine_is_written_down():
     assert [str(p) for p in sources() if pattern.search(p.read_text()) and p.name != Path(__file__).name] == []
 
 
+def test_no_graph_of_the_package_tells_of_the_machine_that_wrote_it():
+    graphs = list((ROOT / "src" / "sonomask" / "pretrained").rglob("*.onnx"))
+    assert graphs
+    assert [str(p) for p in graphs if re.search(rb'File "[^"]+\.py"', p.read_bytes())] == []
+
+
 def test_every_recipe_opens_with_its_command():
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         head = recipe.read_text().split("\n\n")[0]

@@ -52,6 +52,10 @@ def test_pixels_as_keys_leave_the_batch_free_too(tmp_path):
     assert "batch" in export(create_model("avs_mini", fusion="both").eval(), tmp_path / "both").free
 
 
+def test_a_graph_tells_nothing_of_the_machine_that_wrote_it(made):
+    assert b".py" not in (made.folder / "model.onnx").read_bytes()
+
+
 def test_no_operator_is_a_custom_one(made):
     onnx = pytest.importorskip("onnx")
     for file in ("model.onnx", "frontend.onnx"):

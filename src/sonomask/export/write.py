@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,8 +181,7 @@ def _saved(
         program, (), str(file), dynamo=True, input_names=list(inputs), output_names=list(outputs), opset_version=OPSET,
         external_data=False, verbose=False,
     )  # fmt: skip
-    if alone:
-        _mark(file, ALONE)
+    _tidy(file, {ALONE: "true"} if alone else {})
     from sonomask.safe_reading.onnx_graphs import open_session
 
     ready = open_session(file)
@@ -199,12 +198,17 @@ def _first(output: Any) -> Tensor:
     return logits
 
 
-def _mark(file: Path, word: str) -> None:
-    """Note a property in the graph's own metadata."""
+def _tidy(file: Path, properties: Mapping[str, str]) -> None:
+    """Take out what the exporter noted of this machine (stack traces with paths), and note properties of the graph."""
     import onnx
 
     model = onnx.load(str(file))
-    onnx.helper.set_model_props(model, {word: "true"})
+    del model.metadata_props[:]
+    parts = [model.graph, *model.functions]
+    for part in (*parts, *(node for each in parts for node in each.node), *model.graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.helper.set_model_props(model, dict(properties))
     onnx.save(model, str(file))
 
 
