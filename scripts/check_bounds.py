@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-STALE = 180  # days after which the table must be reviewed again; told, not refused
+STALE = 180  # days after which the table must be looked through again; told, not refused
 
 
 def lower_bounds(project: dict[str, object]) -> dict[str, Version]:
@@ -49,9 +49,9 @@ def main(argv: list[str]) -> int:
     given = [Path(word) for word in argv]
     files[: len(given)] = given
     project, table = (tomllib.loads(path.read_text(encoding="utf-8")) for path in files)
-    age = (datetime.datetime.now(tz=datetime.UTC).date() - table["reviewed"]).days
+    age = (datetime.datetime.now(tz=datetime.UTC).date() - table["written"]).days
     if age > STALE:
-        print(f"{files[1].name} was reviewed {age} days ago. Look through the advisories again.", file=sys.stderr)
+        print(f"{files[1].name} was written {age} days ago. Look through the advisories again.", file=sys.stderr)
     found = problems(project["project"], table)
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
