@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from sonomask.batch.job import Job, Options
+from sonomask.batch.job import Options, VideoJob
 from sonomask.batch.run import run
-from sonomask.batch.stages import Decoder, Finisher, Scorer
+from sonomask.batch.stages import DecodeStage, FinishStage, ScoreStage
 from sonomask.checkpoints.folder import load
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
@@ -51,11 +51,11 @@ def processor():
 def cost(sources, options):
     """Processor seconds of each stage for a video, the start of its sandbox among them; other programs do not count."""
     model = load(options.model)
-    decode, finish = Decoder(options, model.config), Finisher(options, model.config)
-    score, spent = Scorer(options, model), dict.fromkeys(("decode", "model", "finish"), 0.0)
+    decode, finish = DecodeStage(options, model.config), FinishStage(options, model.config)
+    score, spent = ScoreStage(options, model), dict.fromkeys(("decode", "model", "finish"), 0.0)
     for round_, source in enumerate([sources[0], *sources]):  # the first warms up
         spent = dict.fromkeys(spent, 0.0) if round_ == 1 else spent
-        pieces = decode(Job(source, source))
+        pieces = decode(VideoJob(source, source))
         while True:
             began = processor()
             piece = next(pieces, None)

@@ -116,10 +116,10 @@ def row(name, args):
     span = float(np.ptp(logits["torch"].numpy()))
     for label in forms:
         drift = float((logits[label] - logits["torch"]).abs().max())
-        told = f"{scores[label]:.3f} ({frames} frames)" if scores else ""
+        note = f"{scores[label]:.3f} ({frames} frames)" if scores else ""
         ratio = best[label] / best["torch"]
         print(
-            f"| {name} | {label} | {sizes[label]:.1f} | {ratio:.2f} | {drift:.1e} ({span:.1f}) | {told} |", flush=True
+            f"| {name} | {label} | {sizes[label]:.1f} | {ratio:.2f} | {drift:.1e} ({span:.1f}) | {note} |", flush=True
         )
 
 

@@ -157,9 +157,9 @@ def kernels(bench: Bench) -> None:
             steps = [stepper(bench, name, precision, plain=plain, clips=2) for plain in (True, False)]
             for what, (plain, ours) in (("inference", calls), ("training step", steps)):
                 (before, _), (after, longest) = bench.profiled(plain), bench.profiled(ours)
-                told = ", ".join(f"{key[:40]} {ms:.1f} ms" for key, ms in longest)
+                note = ", ".join(f"{key[:40]} {ms:.1f} ms" for key, ms in longest)
                 print(
-                    f"| {name}, {what} | {precision} | {before} | {after} | {before / after:.2f}× | {told} |",
+                    f"| {name}, {what} | {precision} | {before} | {after} | {before / after:.2f}× | {note} |",
                     flush=True,
                 )
 
@@ -233,10 +233,10 @@ def recipes(bench: Bench) -> None:
 
         try:
             (ms,) = bench.race(step)
-            told = f"taken | {ms:.0f} | {bench.peak(step)}"
+            note = f"taken | {ms:.0f} | {bench.peak(step)}"
         except (RuntimeError, ValueError) as error:
-            told = f"failed: {str(error).splitlines()[0][:100]} | — | —"
-        print(f"| {name} | {told} |", flush=True)
+            note = f"failed: {str(error).splitlines()[0][:100]} | — | —"
+        print(f"| {name} | {note} |", flush=True)
 
 
 def equality(bench: Bench) -> None:

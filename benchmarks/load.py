@@ -104,9 +104,9 @@ def ordinary(site, source, rng):
         refused(site, status, headers, body, "upload")
         time.sleep(rng.uniform(2, 8))
         return
-    wish = json.dumps({"upload": json.loads(body)["id"], "rate": 2, "formats": [kind]})
+    options = json.dumps({"upload": json.loads(body)["id"], "rate": 2, "formats": [kind]})
     while True:
-        status, headers, body = site.ask(source, "POST", "/v1/jobs", wish, JSON)
+        status, headers, body = site.ask(source, "POST", "/v1/jobs", options, JSON)
         if status == 202 or site.over:
             break
         refused(site, status, headers, body, "job")
@@ -159,8 +159,8 @@ def bad(site, source, kind, turn):
         if status not in (None, 413, 429, 503):
             site.fault(f"oversized: {status}")
     elif kind == "paths":
-        wish = json.dumps({"upload": PATHS[turn % len(PATHS)]})
-        status = site.ask(source, "POST", "/v1/jobs", wish, JSON)[0]
+        options = json.dumps({"upload": PATHS[turn % len(PATHS)]})
+        status = site.ask(source, "POST", "/v1/jobs", options, JSON)[0]
         site.count(f"paths: {status}")
         if status not in (404, 429, 503):
             site.fault(f"a path was taken: {status}")

@@ -52,7 +52,7 @@ def random_sam(name: str, folder: Path) -> Path:
     return folder / name
 
 
-class Clock:
+class Stopwatch:
     """Processor seconds inside some modules; one of them holds no other."""
 
     def __init__(self, *modules: torch.nn.Module) -> None:
@@ -68,13 +68,13 @@ class Clock:
         self.spent += time.process_time() - self.since
 
 
-def clocks(maker: Maker) -> tuple[Clock, Clock]:
+def clocks(maker: Maker) -> tuple[Stopwatch, Stopwatch]:
     """Of the encoder, and of the network after it."""
     if isinstance(maker, MaskRCNN):
-        return Clock(maker.model.backbone), Clock(maker.model.rpn, maker.model.roi_heads)
+        return Stopwatch(maker.model.backbone), Stopwatch(maker.model.rpn, maker.model.roi_heads)
     if isinstance(maker, Sam):
-        return Clock(maker._find.model.vision_encoder), Clock(maker._find.model.mask_decoder)
-    return Clock(), Clock()
+        return Stopwatch(maker._find.model.vision_encoder), Stopwatch(maker._find.model.mask_decoder)
+    return Stopwatch(), Stopwatch()
 
 
 def main() -> None:

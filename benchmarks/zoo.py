@@ -105,10 +105,10 @@ def timed(seconds: int) -> tuple[float, float, float]:
 def row(name: str, classes: int, args: argparse.Namespace, place: Path) -> tuple[list[str], str]:
     """Cells of the table, and what became of the export."""
     options = {} if classes == 1 else {"num_classes": classes}
-    told = ""
+    note = ""
     if not args.no_onnx:
         exporter = Runner()
-        told = exporter(written, name, options, place, args.threads)
+        note = exporter(written, name, options, place, args.threads)
         exporter.close()
     forms = [Runner()]
     size, count, gmacs = forms[0](start_torch, name, options, args.threads)
@@ -121,7 +121,7 @@ def row(name: str, classes: int, args: argparse.Namespace, place: Path) -> tuple
     best = [[*min(turn)[:2], max(turn, key=lambda t: t[2])[2]] for turn in zip(*rounds)]
     cells = [str(size), f"{count:.1f}", f"{gmacs:.0f}", *(f"{value:.1f}" for cost in best for value in cost)]
     ratio = [f"{best[1][0] / best[0][0]:.2f}"] if len(best) > 1 else [""] * 4
-    return cells + ratio, told
+    return cells + ratio, note
 
 
 def main() -> None:
@@ -141,9 +141,9 @@ def main() -> None:
     for name in [name for pattern in args.models for name in list_models(pattern)]:
         for classes in args.classes:
             with tempfile.TemporaryDirectory() as folder:
-                cells, told = row(name, classes, args, Path(folder) / "onnx")
+                cells, note = row(name, classes, args, Path(folder) / "onnx")
             print(f"| {name} | {classes} | " + " | ".join(cells) + " |", flush=True)
-            notes.append(f"{name}, {classes}: {told}")
+            notes.append(f"{name}, {classes}: {note}")
     if not args.no_onnx:
         print("", *notes, sep="\n")
 

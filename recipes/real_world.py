@@ -269,13 +269,13 @@ def learn_fusion(
         model.backbone.maps = frames.batch(places)
         output = model.decode(torch.empty(16, 1, 3, *size), sound)
         truth, every = truth[:, None], torch.ones(16, 1, dtype=torch.bool)
-        told = attention(output, truth, every)
+        attended = attention(output, truth, every)
         whole = sounding_loss(output.logits[:, 0, 0], frames.owner[places], [chosen for _, chosen in drawn])
-        loss = mask_loss(output.logits, truth) + 0.5 * told + 0.3 * whole
+        loss = mask_loss(output.logits, truth) + 0.5 * attended + 0.3 * whole
         descent.step(loss)
         if (step + 1) % 200 == 0 or step + 1 == args.steps[3]:
             asked = _asked(model.eval(), library, held, quiz)
-            log(step + 1, loss.item(), told.item(), *_scores(asked, held))
+            log(step + 1, loss.item(), attended.item(), *_scores(asked, held))
 
 
 @torch.no_grad()

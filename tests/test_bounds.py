@@ -35,6 +35,6 @@ def test_our_bounds_admit_no_weakness_of_the_table():
     ],
 )
 def test_a_bound_below_the_mended_release_is_told(needs, found):
-    told = check_bounds.problems(needs, TABLE)
-    assert len(told) == found
-    assert all("CVE-1" in line and "10.3.0" in line for line in told)
+    found_problems = check_bounds.problems(needs, TABLE)
+    assert len(found_problems) == found
+    assert all("CVE-1" in line and "10.3.0" in line for line in found_problems)

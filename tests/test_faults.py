@@ -86,10 +86,10 @@ def full_disk(video, tmp_path, *words):
 @pytest.mark.parametrize("kind", ["overlay", "masks", "npz"])
 def test_a_full_disk_costs_one_line_and_leaves_nothing(kind, video, tmp_path, capsys):
     code, left = full_disk(video, tmp_path, "--format", kind)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (code, left) == (2, [])
-    assert "No space left" in told
-    assert "Traceback" not in told
+    assert "No space left" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
@@ -109,9 +109,9 @@ def test_a_network_that_is_not_there_costs_one_line(tmp_path, capsys):
     assert (
         main(["segment", "http://127.0.0.1:9/clip.mp4", "--model", "avs_mini.synthetic", "--out", str(tmp_path)]) == 2
     )
-    told = capsys.readouterr().err
-    assert "can't be opened" in told
-    assert len(told.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert "can't be opened" in printed
+    assert len(printed.splitlines()) == 1
 
 
 def start(video, out):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sonomask.audio.logmel import HOP, PATCH_FRAMES, SAMPLE_RATE, examples_at, log_mel
 from sonomask.data.prepare import _rows
 from sonomask.errors import DatasetError
-from sonomask.media.clock import Clock
+from sonomask.media.clock import FrameClock
 from sonomask.media.reader import Frame
 from sonomask.media.windows import windows
 from sonomask.safe_reading.tables import read_table
@@ -26,7 +26,7 @@ stamps = st.lists(st.none() | st.floats(-1e12, 1e12, allow_nan=False), max_size=
 
 @given(stamps, st.floats(1.0, 1e4), st.floats(1e-3, 100))
 def test_a_clock_only_goes_forward_and_never_leaps(times, gap, spare):
-    clock = Clock("video", gap, [])
+    clock = FrameClock("video", gap, [])
     shown = [t for t in (clock.at(time, min(spare, gap)) for time in times) if t is not None]
     assert all(t >= 0 for t in shown)
     assert all(0 < b - a <= gap + 1e-3 for a, b in pairwise(shown))

@@ -22,7 +22,7 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
 
 
 def test_what_the_masks_depend_on_is_all_but_the_device():
-    assert {f.name for f in fields(Request)} - set(Request().asked()) == {"device"}
+    assert {f.name for f in fields(Request)} - set(Request().mask_settings()) == {"device"}
 
 
 def test_every_field_has_a_help_text():

@@ -18,7 +18,7 @@ from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
-from sonomask.media.waiting import Waiting, fits, noting
+from sonomask.media.waiting import PictureQueue, fits, noting
 from sonomask.outputs.formats import Format
 from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
@@ -154,10 +154,10 @@ def write_masks(
         WeightsError: The model gives something that isn't a number.
     """
     name = reader.info.source if source is None else source
-    facts = {"source": name, **manifest_facts(segmenter), **reader.info.told}
+    facts = {"source": name, **manifest_facts(segmenter), **reader.info.facts}
     frames, area = 0, 0.0
     classes = class_names(segmenter.config)
-    waiting = Waiting() if one_video(paths) and fits(reader, segmenter.in_flight) else None
+    waiting = PictureQueue() if one_video(paths) and fits(reader, segmenter.in_flight) else None
     seen = reader if waiting is None else noting(reader, waiting.add)
     with (
         open_outputs(

@@ -90,7 +90,7 @@ class Request:
         """What a reader is told of it: `start`, `end` and `audio_track`."""
         return {"start": self.start, "end": self.end, "audio_track": self.audio_track}
 
-    def asked(self) -> dict[str, Any]:
+    def mask_settings(self) -> dict[str, Any]:
         """The fields that the masks depend on: all but the device."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "device"}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.batches import Output
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
@@ -62,7 +62,7 @@ def corpus_of_pieces():
     """Jobs, and the pieces that an engine would give of them; every fifth video fails."""
 
     def make(count):
-        jobs = [Job(f"v{i:03d}", f"/v{i:03d}") for i in range(count)]
+        jobs = [VideoJob(f"v{i:03d}", f"/v{i:03d}") for i in range(count)]
         pieces = []
         for i, job in enumerate(jobs):
             windows = [Piece(job.video, k, [row(job.video, 2.0 * k + t) for t in range(2)]) for k in range(i % 3)]

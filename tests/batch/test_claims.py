@@ -10,7 +10,7 @@ import pytest
 
 from sonomask.batch import claims
 from sonomask.batch.claims import claimed
-from sonomask.batch.store import Store
+from sonomask.batch.store import OutputStore
 from sonomask.errors import DatasetError
 
 FAST = {"beat": 0.05, "patience": 1.0}
@@ -18,7 +18,7 @@ FAST = {"beat": 0.05, "patience": 1.0}
 
 @pytest.fixture(params=["here", "memory"])
 def store(request, tmp_path):
-    return Store(str(tmp_path) if request.param == "here" else f"memory://claims/{tmp_path.name}")
+    return OutputStore(str(tmp_path) if request.param == "here" else f"memory://claims/{tmp_path.name}")
 
 
 def left(store, **about):
@@ -41,7 +41,7 @@ def test_a_second_run_on_the_same_videos_is_refused_and_names_the_first(store):
 @pytest.mark.parametrize(("one", "two", "shared"), [((0, 2), (1, 2), False), ((0, 2), (0, 4), True), ((1, 4), (0, 2), False),
                                                     ((0, 2), (0, 3), True), ((0, 1), (3, 4), True)])  # fmt: skip
 def test_slices_disturb_one_another_only_if_they_share_videos(one, two, shared, tmp_path):
-    store = Store(str(tmp_path))
+    store = OutputStore(str(tmp_path))
     with claimed(store, one, **FAST):
         if shared:
             with pytest.raises(DatasetError), claimed(store, two, **FAST):
@@ -85,7 +85,7 @@ def test_the_claim_of_another_machine_counts_as_long_as_it_moves(store):
 @pytest.mark.parametrize("attempt", range(3))
 def test_of_several_that_start_together_exactly_one_goes_on(attempt, tmp_path, monkeypatch):
     monkeypatch.setattr(claims.platform, "node", lambda: threading.current_thread().name.split(":")[0])
-    store, came, refused = Store(str(tmp_path)), [], []
+    store, came, refused = OutputStore(str(tmp_path)), [], []
     gate, done = threading.Barrier(4), threading.Barrier(4)
 
     def start():

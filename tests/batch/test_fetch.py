@@ -9,7 +9,7 @@ import pytest
 
 from sonomask.batch import fetch as room
 from sonomask.batch.fetch import fetch, open_store
-from sonomask.batch.job import Job
+from sonomask.batch.job import VideoJob
 from sonomask.errors import MediaError
 
 
@@ -17,7 +17,7 @@ from sonomask.errors import MediaError
 def stored():
     with fsspec.open("memory://f/v.mp4", "wb") as file:
         file.write(b"0123456789")
-    return Job("memory://f/v.mp4", "memory://f/v.mp4")
+    return VideoJob("memory://f/v.mp4", "memory://f/v.mp4")
 
 
 def test_a_remote_video_is_here_for_as_long_as_the_block_lasts(stored):
@@ -28,27 +28,27 @@ def test_a_remote_video_is_here_for_as_long_as_the_block_lasts(stored):
 
 
 def test_a_member_of_a_tar_is_read_from_its_place(stored):
-    with fetch(Job("tar://m.mp4::memory://f/v.mp4", stored.file, 3, 4), 10) as file:
+    with fetch(VideoJob("tar://m.mp4::memory://f/v.mp4", stored.file, 3, 4), 10) as file:
         assert file.path.read_bytes() == b"3456"
 
 
 def test_a_local_video_stays_where_it_is(tmp_path):
     path = tmp_path / "v.mp4"
     path.write_bytes(b"local")
-    with fetch(Job("v.mp4", str(path)), 10) as file:
+    with fetch(VideoJob("v.mp4", str(path)), 10) as file:
         assert file.path == path
 
 
 @pytest.mark.parametrize("where", ["memory://f/v.mp4", "here"])
 def test_what_is_too_large_is_refused(where, stored, tmp_path):
     (tmp_path / "v.mp4").write_bytes(b"0123456789")
-    job = stored if where != "here" else Job("v", str(tmp_path / "v.mp4"))
+    job = stored if where != "here" else VideoJob("v", str(tmp_path / "v.mp4"))
     with pytest.raises(MediaError, match="more than 9 bytes"), fetch(job, 9):
         pass
 
 
 def test_what_is_not_there_is_told_by_its_own_name(tmp_path):
-    for job in (Job("mine.mp4", str(tmp_path / "mine.mp4")), Job("memory://no.mp4", "memory://no.mp4")):
+    for job in (VideoJob("mine.mp4", str(tmp_path / "mine.mp4")), VideoJob("memory://no.mp4", "memory://no.mp4")):
         with pytest.raises(MediaError, match="no such file"), fetch(job, 9):
             pass
 
@@ -110,10 +110,10 @@ def test_a_server_that_is_down_is_asked_again_and_one_without_the_file_is_not(an
         server.server_close()
     try:
         if says is None:
-            with fetch(Job(address, address), 10) as file:
+            with fetch(VideoJob(address, address), 10) as file:
                 assert file.path.read_bytes() == b"video"
         else:
-            with pytest.raises(MediaError, match=says), fetch(Job(address, address), 10):
+            with pytest.raises(MediaError, match=says), fetch(VideoJob(address, address), 10):
                 pass
     finally:
         server.shutdown() if answers else None

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pycocotools import mask as runs
 
-from sonomask.batch.job import Job
-from sonomask.batch.stages import Decoder, Finisher, Scorer
+from sonomask.batch.job import VideoJob
+from sonomask.batch.stages import DecodeStage, FinishStage, ScoreStage
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media import opening
 
@@ -17,8 +17,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def pieces(path, model, options, video="v"):
-    decode, score, finish = Decoder(options, model.config), Scorer(options, model), Finisher(options, model.config)
-    sent = [pickle.loads(pickle.dumps(piece)) for piece in decode(Job(video, str(path)))]  # noqa: S301 - our own
+    decode, score, finish = (
+        DecodeStage(options, model.config),
+        ScoreStage(options, model),
+        FinishStage(options, model.config),
+    )
+    sent = [pickle.loads(pickle.dumps(piece)) for piece in decode(VideoJob(video, str(path)))]  # noqa: S301 - our own
     return [finish(score(piece)) for piece in sent]
 
 

@@ -168,7 +168,7 @@ LAYOUTS = {
 @pytest.mark.filterwarnings("ignore")  # of the libraries that evaluation starts
 @pytest.mark.parametrize("system", LAYOUTS)
 def test_a_published_file_is_converted_scored_and_shown_a_video(system, shared, fill, tmp_path, capfd):
-    case, published, *told = LAYOUTS[system]
+    case, published, *expected = LAYOUTS[system]
     keys = json.loads((shared / f"golden/zoo/{system}/keys_{case}.json").read_text())["keys"]
     torch.save(published(fill({key: shape for key, (shape, _) in keys.items()})), tmp_path / "model_best.pth")
     write_tree(tmp_path / "data", preset="tiny", subsets=("s4",))
@@ -179,7 +179,7 @@ def test_a_published_file_is_converted_scored_and_shown_a_video(system, shared, 
         options["maskige"] = "superpixels"  # unasked, it wants the authors' files
     assert main(["evaluate", "--model", model, *(f"--data.{key}={value}" for key, value in options.items())]) == 0
     said = capfd.readouterr().out
-    assert [words for words in told if words not in said] == []
+    assert [words for words in expected if words not in said] == []
     assert "nan" not in said
     assert main(["segment", VIDEO, "--model", model, "--rate", "0.2", "--out", str(tmp_path), "--format", "npz"]) == 0
     assert np.isfinite(np.load(tmp_path / "three_things.npz")["probability"]).all()

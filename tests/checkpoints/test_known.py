@@ -84,9 +84,9 @@ def test_timms_weights_that_cant_be_fetched_are_told_in_one_line(monkeypatch):
     model = create_model("avs_resnet50", **SMALL)
     with pytest.raises(
         ValueError, match=r"resnet18 are not in the cache.*connect\).*huggingface.co/timm/resnet18"
-    ) as told:
+    ) as caught:
         load_backbone(model, "pretrained")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="no backbone of timm"):
         load_backbone(create_model("lvs"), "pretrained")
 
@@ -94,7 +94,9 @@ def test_timms_weights_that_cant_be_fetched_are_told_in_one_line(monkeypatch):
 def test_the_list_tells_what_is_here_and_what_is_missing(here, capsys):
     (here / "pvt_v2_b5.pth").write_bytes(b"")
     assert main(["weights"]) == 0
-    told = capsys.readouterr().out
-    assert f"here: {here / 'pvt_v2_b5.pth'}" in told
-    assert "missing; fetched when it is named, from https://download.pytorch.org/models/resnet50-19c8e357.pth" in told
-    assert "Apache-2.0" in told
+    printed = capsys.readouterr().out
+    assert f"here: {here / 'pvt_v2_b5.pth'}" in printed
+    assert (
+        "missing; fetched when it is named, from https://download.pytorch.org/models/resnet50-19c8e357.pth" in printed
+    )
+    assert "Apache-2.0" in printed

@@ -47,9 +47,9 @@ def test_masks_are_named_by_time_and_told_in_the_manifest(video, tmp_path):
 
 def test_the_second_video_goes_on_when_the_first_fails(video, tmp_path, capsys):
     assert main(["segment", str(tmp_path / "none.mp4"), str(video), "--rate", "1"]) == 1
-    told = capsys.readouterr()
-    assert "none.mp4: no such file." in told.err
-    assert "clip.overlay.mp4" in told.out
+    printed = capsys.readouterr()
+    assert "none.mp4: no such file." in printed.err
+    assert "clip.overlay.mp4" in printed.out
 
 
 def test_an_existing_output_is_kept_unless_told_otherwise(video, capsys):
@@ -73,9 +73,9 @@ def test_an_existing_output_is_kept_unless_told_otherwise(video, capsys):
 )
 def test_a_wrong_word_costs_one_line_and_code_two(words, says, video, capsys):
     assert main(["segment", str(video), *words]) == 2
-    told = capsys.readouterr().err
-    assert says in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert "Traceback" not in printed
 
 
 def test_ctrl_c_leaves_no_half_file(video, monkeypatch):
@@ -104,10 +104,10 @@ def test_outputs_lie_beside_a_file_and_here_for_an_address(tmp_path):
 def test_the_help_tells_every_verb_and_the_exit_codes(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(verb in told for verb in ("segment", "train", "evaluate", "synth", "prepare", "doctor", "convert"))
-    assert "130" in told
+    assert all(verb in printed for verb in ("segment", "train", "evaluate", "synth", "prepare", "doctor", "convert"))
+    assert "130" in printed
 
 
 @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])

@@ -106,9 +106,9 @@ def test_a_folder_that_is_no_model_is_never_replaced(model, tmp_path):
 
 
 def test_the_config_beside_it_tells_what_is_free(made):
-    told = json.loads((made.folder / "config.json").read_text())
-    assert told["export"]["free"] == ["batch", "time", "size"]
-    assert told["name"] == "avs_mini"
+    config = json.loads((made.folder / "config.json").read_text())
+    assert config["export"]["free"] == ["batch", "time", "size"]
+    assert config["name"] == "avs_mini"
 
 
 @pytest.mark.parametrize("name", REFUSED)

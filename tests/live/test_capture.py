@@ -8,7 +8,7 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.live.capture import Capture
 from sonomask.live.feed import Feed
-from sonomask.media.live.reader import Epoch, Picture, Sound, Timeline
+from sonomask.media.live.reader import Epoch, LivePicture, LiveSound, StreamClock
 from sonomask.media.live.source import LiveSource
 
 ADDRESS = LiveSource("rtsp://camera", "rtsp://camera", "address")
@@ -22,7 +22,7 @@ class Reader:
         self.items, self.finite, self.bursts = items, finite, False
         self.audio, self.video = (True if audio else None), (True if video else None)
         self.left_out = self.damaged = 0
-        self.timeline = Timeline(Epoch())
+        self.timeline = StreamClock(Epoch())
 
     def __enter__(self):
         return self
@@ -38,7 +38,7 @@ class Reader:
 
 
 def picture(time):
-    return Picture(time, (4, 4), SimpleNamespace(width=4, height=4))
+    return LivePicture(time, (4, 4), SimpleNamespace(width=4, height=4))
 
 
 def capture(clock, readers, source=ADDRESS, listens=False, **options):
@@ -116,7 +116,7 @@ def test_the_end_of_a_pipe_is_the_end(clock):
 
 
 def test_the_end_of_a_sound_of_its_own_does_not_end_the_pictures(clock):
-    piece = Sound(1.0, np.ones(160, np.float32))
+    piece = LiveSound(1.0, np.ones(160, np.float32))
     feed, _, _ = capture(clock, [Reader([piece], finite=True)], source=FILE, listens=True, takes="sound", late=0.25)
     assert not feed.ended
     assert feed.ring.end == pytest.approx(0.76)

@@ -93,14 +93,14 @@ def test_a_strange_target_is_refused(target):
 def hook(monkeypatch):
     """A web address that gives some answers, then 200; and what it was told."""
     monkeypatch.setattr(event_sinks, "FIRST_WAIT", 0.01)
-    told, answers = [], []
+    received, answers = [], []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             code = answers.pop(0) if answers else 200
             if code == 200:
-                told.append((self.headers["Content-Type"], json.loads(body)))
+                received.append((self.headers["Content-Type"], json.loads(body)))
             self.send_response(code)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -110,32 +110,32 @@ def hook(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/hook?key=secret", told, answers
+    yield f"http://127.0.0.1:{server.server_port}/hook?key=secret", received, answers
     server.shutdown()
     server.server_close()
 
 
 def test_an_address_is_told_each_event_in_order_though_it_stumbles(hook):
-    address, told, answers = hook
+    address, received, answers = hook
     answers += [503, 500, 200, 429]
     said = []
     with EventSink((address,), say=said.append) as sink:
         for i in range(5):
             sink.write(result(float(i), *([DOG] if i % 2 == 0 else [])))
-    assert [event["event"] for _, event in told] == ["onset", "end"] * 3
-    assert {kind for kind, _ in told} == {"application/json"}
+    assert [event["event"] for _, event in received] == ["onset", "end"] * 3
+    assert {kind for kind, _ in received} == {"application/json"}
     assert "trying again" in said[0]
     assert "secret" not in "".join(said)
 
 
 def test_an_event_that_is_refused_is_not_sent_again(hook):
-    address, told, answers = hook
+    address, received, answers = hook
     answers += [400]
     said = []
     with open_target(address, overwrite=False, say=said.append) as send:
         send({"a": 1})
         send({"a": 2})
-    assert [event for _, event in told] == [{"a": 2}]
+    assert [event for _, event in received] == [{"a": 2}]
     assert "1 events were not taken" in said[-1]
 
 

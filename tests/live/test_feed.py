@@ -8,11 +8,11 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.live import feed as feed_module
 from sonomask.live.feed import Feed, SoundRing
-from sonomask.media.live.reader import Picture, Sound
+from sonomask.media.live.reader import LivePicture, LiveSound
 
 
 def picture(time, size=(10, 10)):
-    return Picture(time, size, SimpleNamespace(width=size[1], height=size[0]))
+    return LivePicture(time, size, SimpleNamespace(width=size[1], height=size[0]))
 
 
 def ramp(start, count):
@@ -26,30 +26,30 @@ def times(feed):
 def test_the_ring_gives_back_the_sound_of_any_stretch_that_it_holds():
     ring = SoundRing(1.0)
     for start in range(0, 40_000, 700):
-        ring.put(Sound(start / 16_000, ramp(start, 700)))
+        ring.put(LiveSound(start / 16_000, ramp(start, 700)))
     np.testing.assert_array_equal(ring.between(2.0, 2.4), ramp(32_000, 6400))
 
 
 def test_outside_of_what_it_holds_the_ring_is_silent():
     ring = SoundRing(1.0)
-    ring.put(Sound(5.0, np.ones(1600, np.float32)))
+    ring.put(LiveSound(5.0, np.ones(1600, np.float32)))
     heard = ring.between(4.9, 5.2)
     assert heard.tolist() == [0] * 1600 + [1] * 1600 + [0] * 1600
 
 
 def test_a_gap_in_the_sound_is_silence_and_an_overlap_is_heard_once():
     ring = SoundRing(2.0)
-    ring.put(Sound(0.0, ramp(0, 1600)))
-    ring.put(Sound(0.3, ramp(4800, 3200)))
-    ring.put(Sound(0.4, ramp(6400, 3200)))
+    ring.put(LiveSound(0.0, ramp(0, 1600)))
+    ring.put(LiveSound(0.3, ramp(4800, 3200)))
+    ring.put(LiveSound(0.4, ramp(6400, 3200)))
     expected = np.concatenate([ramp(0, 1600), np.zeros(3200), ramp(4800, 4800)])
     np.testing.assert_array_equal(ring.between(0, 0.6), expected)
 
 
 def test_a_gap_longer_than_the_ring_costs_no_memory():
     ring = SoundRing(1.0)
-    ring.put(Sound(0.0, np.ones(1600, np.float32)))
-    ring.put(Sound(1e6, np.ones(1600, np.float32)))
+    ring.put(LiveSound(0.0, np.ones(1600, np.float32)))
+    ring.put(LiveSound(1e6, np.ones(1600, np.float32)))
     assert ring.end == pytest.approx(1e6 + 0.1)
     assert ring.between(1e6 - 0.5, 1e6).max() == 0
 
@@ -67,10 +67,10 @@ def test_a_picture_waits_for_its_sound(clock):
     feed = Feed(clock.now, listens=True, ahead=0.5)
     feed.picture(picture(0.0), captured=0.0)
     feed.picture(picture(0.4), captured=0.4)
-    feed.sound(Sound(0.0, np.zeros(9600, np.float32)))  # up to 0.6 s: enough for the first only
+    feed.sound(LiveSound(0.0, np.zeros(9600, np.float32)))  # up to 0.6 s: enough for the first only
     assert feed.take(timeout=0).picture.time == 0.0
     assert feed.take(timeout=0) is None
-    feed.sound(Sound(0.6, np.zeros(9600, np.float32)))
+    feed.sound(LiveSound(0.6, np.zeros(9600, np.float32)))
     assert feed.take(timeout=0).picture.time == 0.4
 
 

@@ -13,7 +13,7 @@ from sonomask.errors import WeightsError
 from sonomask.inference.segmenter import Segmenter
 from sonomask.live.feed import Feed
 from sonomask.live.segmenter import LiveSegmenter
-from sonomask.media.live.reader import LiveReader, Picture, Sound
+from sonomask.media.live.reader import LivePicture, LiveReader, LiveSound
 from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
 from sonomask.models.catalog import create_model
@@ -27,11 +27,11 @@ def play(segmenter, path, clock):
     with LiveReader(parse_source(str(path)), now=clock.now) as reader:
         items = list(reader)
     for item in items:
-        if isinstance(item, Sound):
+        if isinstance(item, LiveSound):
             feed.sound(item)
     stream = segmenter(feed)
     for item in items:
-        if isinstance(item, Picture):
+        if isinstance(item, LivePicture):
             feed.picture(item, captured=item.time)
             results.append(next(stream))
     feed.end()
@@ -131,7 +131,7 @@ def test_arguments_out_of_range_are_refused(stub, options, word):
 
 
 def test_a_model_without_a_streaming_form_is_refused():
-    still = torch.nn.Identity()
-    still.config = ModelConfig("stub")
+    stub = torch.nn.Identity()
+    stub.config = ModelConfig("stub")
     with pytest.raises(ValueError, match="streaming"):
-        LiveSegmenter(still, device="cpu")
+        LiveSegmenter(stub, device="cpu")

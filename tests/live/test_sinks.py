@@ -12,7 +12,7 @@ from sonomask.errors import MediaError
 from sonomask.live import sinks
 from sonomask.live.feed import SoundRing
 from sonomask.live.sinks import JsonLines, VideoSink
-from sonomask.media.live.reader import Sound
+from sonomask.media.live.reader import LiveSound
 from sonomask.media.reader import VideoReader
 from sonomask.structures import Names
 
@@ -64,7 +64,7 @@ def test_standard_output_takes_lines_too_and_stays_open(capsys):
 
 def test_a_run_that_is_stopped_leaves_a_whole_video_with_sound(tmp_path):
     path, ring = tmp_path / "a.mp4", SoundRing()
-    ring.put(Sound(0.0, np.full(32_000, 0.1, np.float32)))
+    ring.put(LiveSound(0.0, np.full(32_000, 0.1, np.float32)))
     sink = VideoSink(str(path), ring)
     sink.__enter__()
     for i in range(6):
@@ -135,4 +135,4 @@ def test_a_window_without_a_display_is_told_in_a_line(monkeypatch):
     pytest.importorskip("tkinter")
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(MediaError, match="--page"):
-        sinks.Window()
+        sinks.DesktopWindow()

@@ -163,9 +163,9 @@ def test_the_attention_term_asks_each_level_for_the_mask_at_its_size():
 def test_dice_of_a_perfect_mask_is_near_zero_and_of_a_wrong_one_near_one():
     truth = torch.zeros(1, 1, 40, 40, dtype=torch.long)
     truth[..., :20, :] = 1
-    sure = 40.0 * (2 * truth - 1)[:, :, None]
+    confident = 40.0 * (2 * truth - 1)[:, :, None]
     everything = torch.ones(1, 1, dtype=torch.bool)
-    assert losses.dice(sure, truth, everything) < 0.01 < 0.95 < losses.dice(-sure, truth, everything)
+    assert losses.dice(confident, truth, everything) < 0.01 < 0.95 < losses.dice(-confident, truth, everything)
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones():

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from sonomask.losses.sets import at, consistency, everywhere, match, set_loss, unsure
+from sonomask.losses.sets import at, consistency, everywhere, match, set_loss, uncertain_points
 
 
 def draw(n=2, q=4, k=3, size=6):
@@ -99,7 +99,7 @@ def test_points_tell_what_all_pixels_tell():
 def test_three_quarters_of_the_points_lie_where_the_mask_is_least_sure():
     torch.manual_seed(0)
     maps = torch.linspace(-8, 8, 64).expand(1, 1, 64, 64)  # unsure in the middle columns
-    where = unsure(maps, 400)
+    where = uncertain_points(maps, 400)
     near = (where[0, :, 0] - 0.5).abs() < 0.15
     assert where.shape == (1, 400, 2)
     assert near[:300].float().mean() > 0.7

@@ -1,8 +1,8 @@
-from sonomask.media.clock import Clock
+from sonomask.media.clock import FrameClock
 
 
 def times(stamps, gap=600.0):
-    clock = Clock("video", gap, warnings := [])
+    clock = FrameClock("video", gap, warnings := [])
     return [clock.at(stamp, 0.04) for stamp in stamps], warnings
 
 
@@ -34,4 +34,4 @@ def test_frames_without_a_time_follow_one_another():
 
 
 def test_reading_that_begins_in_the_middle_keeps_its_times():
-    assert Clock("video", 600.0, [], start=5000.0).at(4999.5, 0.04) == 4999.5
+    assert FrameClock("video", 600.0, [], start=5000.0).at(4999.5, 0.04) == 4999.5

@@ -46,8 +46,10 @@ def test_patches_come_back_by_the_tags(build, tmp_path, name, encoding):
             writer.write(image, i / 25)
     with av.open(str(path)) as file:
         frame = next(file.decode(video=0))
-    told = Colours(*map(int, (frame.colorspace, frame.color_primaries, frame.color_trc)), int(frame.color_range) == 2)
-    assert told == KINDS[name]
+    written = Colours(
+        *map(int, (frame.colorspace, frame.color_primaries, frame.color_trc)), int(frame.color_range) == 2
+    )
+    assert written == KINDS[name]
     shown = as_a_player(frame)
     for place, colour in enumerate(build.PATCHES):
         y, x = (48, 144)[place // 2], (64, 192)[place % 2]

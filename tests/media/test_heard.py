@@ -54,11 +54,11 @@ def test_the_default_track_is_heard_unless_it_is_silent(tracks, levels, words, h
             assert hertz(sound(reader)) == pytest.approx(300 * heard, abs=2)
 
 
-@pytest.mark.parametrize(("wish", "heard"), [(1, 1), ("3", 3), ("eng", 2), ("en", 2), ("de", 1), ("Director", 3)])
-def test_a_track_can_be_chosen_by_number_language_or_title(tracks, wish, heard):
+@pytest.mark.parametrize(("choice", "heard"), [(1, 1), ("3", 3), ("eng", 2), ("en", 2), ("de", 1), ("Director", 3)])
+def test_a_track_can_be_chosen_by_number_language_or_title(tracks, choice, heard):
     words = [*DEFAULTS[:2], {"default": False, "title": "Director"}]
     for kind in (VideoReader, SandboxedReader):
-        with kind(tracks(levels=(0.5,) * 3, words=words), audio_track=wish) as reader:
+        with kind(tracks(levels=(0.5,) * 3, words=words), audio_track=choice) as reader:
             assert reader.info.heard == (heard,)
             assert hertz(sound(reader)) == pytest.approx(300 * heard, abs=2)
 
@@ -72,10 +72,10 @@ def test_all_tracks_can_be_mixed(tracks):
     assert spectrum[900] == pytest.approx(0.3, abs=0.03)
 
 
-@pytest.mark.parametrize("wish", ["7", "fra", 0])
-def test_a_track_that_is_not_there_is_an_error_that_lists_the_tracks(tracks, wish):
+@pytest.mark.parametrize("choice", ["7", "fra", 0])
+def test_a_track_that_is_not_there_is_an_error_that_lists_the_tracks(tracks, choice):
     with pytest.raises(MediaError, match=r"no sound track .*1: aac, deu; 2: aac, eng"):
-        VideoReader(tracks(words=DEFAULTS[:2]), audio_track=wish)
+        VideoReader(tracks(words=DEFAULTS[:2]), audio_track=choice)
 
 
 def test_four_mono_tracks_of_a_recorder(tracks):

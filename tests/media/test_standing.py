@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from sonomask.media.clock import Clock, Joins, Stamps
+from sonomask.media.clock import FrameClock, Joins, Stamps
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import SandboxedReader
 from sonomask.media.windows import windows
@@ -154,10 +154,10 @@ def test_the_first_frame_of_a_stream_whose_start_was_rounded_is_kept(build, fps)
 
 
 def test_a_time_just_before_zero_is_zero():
-    clock = Clock("x", 600.0, [])
+    clock = FrameClock("x", 600.0, [])
     assert clock.at(-3e-7, 0.04) == 0.0
     assert clock.at(0.0333, 0.04) == pytest.approx(0.0333)
-    assert Clock("x", 600.0, []).at(-0.5, 0.04) is None  # cut away by an edit list
+    assert FrameClock("x", 600.0, []).at(-0.5, 0.04) is None  # cut away by an edit list
 
 
 def test_packets_with_nothing_in_them_are_no_damage(build):

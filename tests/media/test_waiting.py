@@ -6,7 +6,7 @@ import pytest
 from sonomask.media.picture import planes_of_rgb
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import SandboxedReader
-from sonomask.media.waiting import Waiting, fits, noting, pictures_of
+from sonomask.media.waiting import PictureQueue, fits, noting, pictures_of
 from sonomask.media.writer import VideoWriter
 
 SIZE = (48, 64)
@@ -22,7 +22,7 @@ def clip(tmp_path_factory):
 
 
 def test_what_is_decoded_for_the_model_waits_for_the_drawing(clip):
-    waiting = Waiting()
+    waiting = PictureQueue()
     with VideoReader(clip) as reader:
         chosen = list(noting(reader, waiting.add).frames(2.0))
         truth = [(frame.time, frame.image) for frame in reader.frames()]
@@ -36,7 +36,7 @@ def test_what_is_decoded_for_the_model_waits_for_the_drawing(clip):
 
 def test_a_picture_that_is_not_due_stays_in_line(clip):
     with VideoReader(clip) as reader:
-        waiting = Waiting.of(reader)
+        waiting = PictureQueue.of(reader)
         assert [waiting.before(0.2).time for _ in range(2)] == [0.0, 0.125]
         assert waiting.before(0.2) is None
         assert waiting.before(1.0).time == 0.25
@@ -46,7 +46,7 @@ def test_a_picture_that_is_not_due_stays_in_line(clip):
 def test_a_guarded_reader_is_decoded_again(clip):
     with SandboxedReader(clip) as reader:
         assert not fits(reader, 1.0)
-        waiting = Waiting.of(reader)
+        waiting = PictureQueue.of(reader)
         picture = waiting.before(1.0)
         assert picture.yuv() is None
         assert picture.image().shape == (*SIZE, 3)

@@ -101,7 +101,7 @@ def test_every_key_is_used_or_known_to_be_dead(system, case, shared):
 
 
 @pytest.mark.parametrize(
-    ("system", "case", "told"),
+    ("system", "case", "expected"),
     [
         ("combo", "res50_s4", ("combo_resnet50", "combo", (224, 224), None, 5)),
         ("combo", "pvt_avss", ("combo_pvt_v2_b5", "avss_unpadded", (224, 224), None, 10)),
@@ -109,11 +109,11 @@ def test_every_key_is_used_or_known_to_be_dead(system, case, shared):
         ("vct", "swinb_avss", ("vct_swin_b", "avss_unpadded", (384, 384), (224, 224), 10)),
     ],
 )
-def test_protocol_and_sizes_of_the_published_figure_travel_with_the_model(system, case, told, shared):
+def test_protocol_and_sizes_of_the_published_figure_travel_with_the_model(system, case, expected, shared):
     with torch.device("meta"):
         layout = recognise({key: torch.empty(shape) for key, shape in keys_of(shared, system, case).items()})
         config = create_model(layout.name, **layout.options).config
-    assert (config.name, config.protocol, config.image_size, config.score_size, config.clip_length) == told
+    assert (config.name, config.protocol, config.image_size, config.score_size, config.clip_length) == expected
     assert config.maskige
 
 

@@ -82,14 +82,14 @@ def test_lvs_has_the_maps_and_tri_map_logits_of_the_reference(mode, filled, numb
     theirs = numbers("LVS/golden.npz" if mode == "eval" else "LVS/golden_trainmode.npz")
     with torch.no_grad():
         s = model.train(mode == "train").similarity(randn(3, 3, 224, 224, seed=1234), randn(3, 1, 257, 66, seed=1235))
-    logits, sure, unsure = model.contrast(s)
+    logits, positive, negative = model.contrast(s)
     close(s.diagonal().permute(2, 0, 1)[:, None], theirs["heatmap"])
     others = ~F.pad(torch.eye(3, dtype=torch.bool), (1, 1))
     close(logits[others], theirs["logits"][others])
     assert logits[~others].isneginf().all()  # the reference: about -750
     if mode == "eval":
-        close(sure, theirs["pos"])
-        close(unsure, 1 - theirs["neg"] if (unsure - theirs["neg"]).abs().max() > 0.1 else theirs["neg"])
+        close(positive, theirs["pos"])
+        close(negative, 1 - theirs["neg"] if (negative - theirs["neg"]).abs().max() > 0.1 else theirs["neg"])
         close(F.cross_entropy(logits, torch.zeros(3, dtype=torch.long)), theirs["loss"])
 
 

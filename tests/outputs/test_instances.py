@@ -117,12 +117,12 @@ def test_the_meta_file_of_davis_tells_who_is_where(tracked):
 def test_objects_beyond_255_are_left_out_with_a_warning(video, tmp_path):
     from sonomask.media.reader import VideoReader
     from sonomask.outputs.instances import write_davis
-    from sonomask.outputs.moment import Job, Moment
+    from sonomask.outputs.moment import Moment, OutputContext
     from sonomask.outputs.tracks import Region
 
     regions = tuple(Region(i, 1, (0, 0, 48, 24), left()[:, :24], 1.0) for i in (255, 256))
     with VideoReader(video) as reader:
-        with write_davis(tmp_path / "v.davis", Job(reader, "v", {})) as take:
+        with write_davis(tmp_path / "v.davis", OutputContext(reader, "v", {})) as take:
             take(Moment(0, 0.5, left().astype(np.uint8), left().astype(np.float32), None, regions))
         assert "1 objects beyond the first 255" in reader.warnings[0]
     assert np.asarray(Image.open(tmp_path / "v.davis/Annotations/v/00000.png")).max() == 255

@@ -118,9 +118,9 @@ def test_yolo_s_yaml_names_every_class(written, masks):
     yaml = pytest.importorskip("yaml")
     classes = ("background", *(f"class {i}" for i in range(1, 71)))
     folder = written(["yolo"], masks(0.5, semantic=True), classes=classes)["yolo"]
-    told = yaml.safe_load((folder / "data.yaml").read_text())
-    assert told["nc"] == 70
-    assert told["names"][6] == "class 7"
+    layout = yaml.safe_load((folder / "data.yaml").read_text())
+    assert layout["nc"] == 70
+    assert layout["names"][6] == "class 7"
     lines = (folder / "labels" / "train" / "video_000000.txt").read_text().splitlines()
     assert {line.split()[0] for line in lines} == {"6"}
     assert all(0 <= float(v) <= 1 for line in lines for v in line.split()[1:])

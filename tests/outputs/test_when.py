@@ -85,7 +85,7 @@ def test_silence_makes_an_empty_list(written):
 def test_times_of_a_part_are_those_of_the_source(video, tmp_path):
     paths = paths_of(tmp_path / "part", ["srt", "masks", "npz"])
     own = Masks((0.5, 1.5), np.full((2, 48, 64), 0.9, np.float32), 0.5, None, None)
-    with VideoReader(video, start=2.0, end=4.0) as reader, open_outputs(reader, paths, facts=reader.info.told) as take:
+    with VideoReader(video, start=2.0, end=4.0) as reader, open_outputs(reader, paths, facts=reader.info.facts) as take:
         take(own)
     assert spans(paths["srt"], "srt")[0][:2] == pytest.approx((2.0, 4.0))
     np.testing.assert_allclose(np.load(paths["npz"])["times"], [2.5, 3.5])

@@ -13,12 +13,12 @@ import pytest
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
 from sonomask.server.jobs import Runner
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.work import Segment
 
 MODEL = "avs_mini.synthetic"
 VIDEO = {"Content-Type": "video/mp4"}
-LIMITS = Limits(bytes=2**20, seconds=20, queue=6, queue_client=4)
+LIMITS = ServerLimits(bytes=2**20, seconds=20, queue=6, queue_client=4)
 
 
 @pytest.fixture(scope="session")
@@ -116,11 +116,11 @@ class Browser:
         """Open a page, and wait until its script is ready."""
         self.chrome.get(address)
 
-    def wait(self, look):
+    def wait(self, condition):
         """Wait until something is true; gives it."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.chrome, PATIENCE, poll_frequency=0.1).until(lambda _: look())
+        return WebDriverWait(self.chrome, PATIENCE, poll_frequency=0.1).until(lambda _: condition())
 
     def ready(self):
         """Wait until the page's script says that it is ready."""
@@ -165,7 +165,7 @@ class Browser:
         )
 
     @contextlib.contextmanager
-    def looking(self, *, width=1200, height=900, dark=False):
+    def themed(self, *, width=1200, height=900, dark=False):
         """At another size, in other colours."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]

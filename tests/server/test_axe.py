@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-LOOKS = [
+THEMES = [
     pytest.param({"width": width, "height": 800, "dark": dark}, id=f"{width}-{'dark' if dark else 'light'}")
     for width in (360, 1200)
     for dark in (False, True)
@@ -64,9 +64,9 @@ def test_axe_finds_what_is_wrong(browser, axe, address):
     assert any(line.startswith("color-contrast") for line in violations(browser, axe))
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_the_first_page_is_clean(browser, axe, address, clip, look):
-    with browser.looking(**look):
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_first_page_is_clean(browser, axe, address, clip, theme):
+    with browser.themed(**theme):
         browser.go(address)
         browser.ready()
         browser.click("#run")  # an error is in sight
@@ -76,9 +76,9 @@ def test_the_first_page_is_clean(browser, axe, address, clip, look):
         assert violations(browser, axe) == []
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_the_result_is_clean(browser, axe, job, look):
-    with browser.looking(**look):
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_result_is_clean(browser, axe, job, theme):
+    with browser.themed(**theme):
         browser.go(job)
         browser.ready()
         assert violations(browser, axe) == []
@@ -87,9 +87,9 @@ def test_the_result_is_clean(browser, axe, job, look):
         assert violations(browser, axe) == []
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_job_that_runs_or_is_lost_is_clean(browser, axe, address, job, runner, look, monkeypatch):
-    with browser.looking(**look):
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_job_that_runs_or_is_lost_is_clean(browser, axe, address, job, runner, theme, monkeypatch):
+    with browser.themed(**theme):
         browser.go(f"{address}job/00000000-lost")
         browser.until("!document.getElementById('trouble').hidden")
         assert violations(browser, axe) == []

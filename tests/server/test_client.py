@@ -40,8 +40,8 @@ def test_a_generated_client_submits_waits_and_fetches(generated, connection, cli
     video = types.File(payload=BytesIO(clip.read_bytes()), file_name="clip.mp4")
     upload = generated(".api.uploads.upload").sync(client=connection, body=video, name="clip.mp4")
     assert upload.duration == pytest.approx(3.0, abs=0.1)
-    wish = models.JobRequest(upload=upload.id, rate=1.0, start=1.0, end=2.0)
-    job = generated(".api.jobs.submit").sync(client=connection, body=wish)
+    options = models.JobRequest(upload=upload.id, rate=1.0, start=1.0, end=2.0)
+    job = generated(".api.jobs.submit").sync(client=connection, body=options)
     end = time.monotonic() + 100
     while job.state in ("queued", "running") and time.monotonic() < end:
         time.sleep(0.2)
@@ -55,8 +55,8 @@ def test_a_generated_client_submits_waits_and_fetches(generated, connection, cli
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_generated_client_reads_errors(generated, connection):
-    wish = generated(".models").JobRequest(upload="nothing")
-    problem = generated(".api.jobs.submit").sync(client=connection, body=wish)
+    options = generated(".models").JobRequest(upload="nothing")
+    problem = generated(".api.jobs.submit").sync(client=connection, body=options)
     assert (problem.status, problem.errors[0].field) == (404, "upload")
 
 

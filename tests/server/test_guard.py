@@ -6,7 +6,7 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from fastapi.testclient import TestClient
 
 from sonomask.server.guard import Access, Guard, client_of
-from sonomask.server.serve import Door, application
+from sonomask.server.serve import ListenOptions, application
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105
 HERE = {"Host": "127.0.0.1:7860"}
@@ -145,12 +145,12 @@ def test_web_sockets_are_not_served():
 
 
 def test_a_door_to_others_makes_a_token_and_one_to_this_machine_does_not():
-    assert Door().access().token is None
-    made = Door("0.0.0.0").access()  # noqa: S104
+    assert ListenOptions().access().token is None
+    made = ListenOptions("0.0.0.0").access()  # noqa: S104
     assert len(made.token) >= 32
-    assert made.token != Door("0.0.0.0").access().token  # noqa: S104
-    assert Door("192.168.1.5").access().serves("192.168.1.5:7860")
-    assert Door("127.0.0.1", allowed_hosts=("media.example.org",)).access().serves("media.example.org")
+    assert made.token != ListenOptions("0.0.0.0").access().token  # noqa: S104
+    assert ListenOptions("192.168.1.5").access().serves("192.168.1.5:7860")
+    assert ListenOptions("127.0.0.1", allowed_hosts=("media.example.org",)).access().serves("media.example.org")
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,4 @@ def test_a_door_to_others_makes_a_token_and_one_to_this_machine_does_not():
 )  # fmt: skip
 def test_a_door_that_can_not_be_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        Door(**options)
+        ListenOptions(**options)

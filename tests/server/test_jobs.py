@@ -6,11 +6,11 @@ import time
 import pytest
 
 from sonomask.errors import MediaError
-from sonomask.server.jobs import Runner, Wish
-from sonomask.server.limits import Limits
+from sonomask.server.jobs import JobOptions, Runner
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, UnknownError
 
-WISH = Wish("any")
+OPTIONS = JobOptions("any")
 
 
 def wait(job):
@@ -39,7 +39,7 @@ def start(tmp_path):
 def submit(runner, name="clip.mp4", *, client="a", session="one", data=b"0123456789"):
     with runner.store.receive(name, session=session, client=client) as (upload, write):
         write(data)
-    return runner.submit(upload, WISH)
+    return runner.submit(upload, OPTIONS)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_clients_take_turns(start, endless):
 
 
 def test_a_full_queue_takes_no_more(start, endless):
-    runner = start(endless, Limits(queue=2))
+    runner = start(endless, ServerLimits(queue=2))
     submit(runner)
     submit(runner, client="b")
     with pytest.raises(BusyError, match="All 2 places in the queue are taken"):
@@ -109,7 +109,7 @@ def test_a_full_queue_takes_no_more(start, endless):
 
 
 def test_one_client_can_not_take_all_places(start, endless):
-    runner = start(endless, Limits(queue_client=2))
+    runner = start(endless, ServerLimits(queue_client=2))
     submit(runner)
     submit(runner)
     with pytest.raises(BusyError, match="You have 2 videos in the queue"):
@@ -146,7 +146,7 @@ def test_cancelling_ends_the_job_s_child_at_once(start):
 
 def test_a_place_is_taken_until_the_work_has_ended(start):
     go = threading.Event()
-    runner = start(lambda _: go.wait(30), Limits(queue=1))
+    runner = start(lambda _: go.wait(30), ServerLimits(queue=1))
     job = submit(runner)
     while job.state == "queued":
         time.sleep(0.01)
@@ -169,7 +169,9 @@ def test_a_waiting_job_can_be_cancelled_and_never_runs(start, endless):
     assert runner.busy == 0
 
 
-@pytest.mark.parametrize("limits", [Limits(work=0.3, grace=0.3), Limits(grace=0.3)], ids=["too long", "cancelled"])
+@pytest.mark.parametrize(
+    "limits", [ServerLimits(work=0.3, grace=0.3), ServerLimits(grace=0.3)], ids=["too long", "cancelled"]
+)
 def test_work_that_hangs_gives_its_place_to_the_next(start, stuck, limits):
     runner = start(stuck, limits)
     job = submit(runner, "stuck")
@@ -182,7 +184,7 @@ def test_work_that_hangs_gives_its_place_to_the_next(start, stuck, limits):
 
 
 def test_a_job_that_takes_too_long_fails_and_says_so(start, endless):
-    job = wait(submit(start(endless, Limits(work=0.05))))
+    job = wait(submit(start(endless, ServerLimits(work=0.05))))
     assert job.state == "failed"
     assert job.error == "Not finished after 0 s, the limit. Use a lower rate, or a shorter part."
 
@@ -192,7 +194,7 @@ def test_a_job_that_fills_the_disk_fails_and_says_so(start):
         (job.folder / "large").write_bytes(bytes(1000))
         job.report(1, 2)
 
-    assert "Choose fewer formats" in wait(submit(start(work, Limits(job_bytes=500)))).error
+    assert "Choose fewer formats" in wait(submit(start(work, ServerLimits(job_bytes=500)))).error
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_whatever_ends_the_work_the_place_is_given_back(start, error, caplog):
         if job.name == "bad":
             raise error
 
-    runner = start(work, Limits(queue=2))
+    runner = start(work, ServerLimits(queue=2))
     bad, good = submit(runner, "bad"), submit(runner, "good")
     assert (wait(bad).state, wait(good).state, runner.busy) == ("failed", "done", 0)
     assert bad.upload.users == 0
@@ -234,7 +236,7 @@ def test_failed_jobs_push_nobody_s_results_out(start):
             raise MediaError("bad")
         copy(job)
 
-    runner = start(work, Limits(kept=2, queue_client=100))
+    runner = start(work, ServerLimits(kept=2, queue_client=100))
     good = [wait(submit(runner, client="b")) for _ in range(2)]
     for _ in range(25):
         wait(submit(runner, "bad", client="a"))
@@ -243,7 +245,7 @@ def test_failed_jobs_push_nobody_s_results_out(start):
 
 
 def test_a_client_s_oldest_results_go_first_and_nobody_else_s(start):
-    runner = start(copy, Limits(kept=2))
+    runner = start(copy, ServerLimits(kept=2))
     other = wait(submit(runner, client="b"))
     own = [wait(submit(runner)) for _ in range(4)]
     runner.sweep()
@@ -255,7 +257,7 @@ def test_results_have_a_limit_by_client_and_in_all(start):
     def work(job):
         (job.folder / "large").write_bytes(bytes(1000))
 
-    runner = start(work, Limits(results_client=2500, results=3500))
+    runner = start(work, ServerLimits(results_client=2500, results=3500))
     first = wait(submit(runner, client="b"))
     own = [wait(submit(runner)) for _ in range(3)]
     runner.sweep()
@@ -266,7 +268,7 @@ def test_results_have_a_limit_by_client_and_in_all(start):
 
 
 def test_an_ended_job_is_removed_after_its_time(start):
-    runner = start(copy, Limits(keep=0.3))
+    runner = start(copy, ServerLimits(keep=0.3))
     job = wait(submit(runner))
     time.sleep(0.35)
     with pytest.raises(UnknownError, match="Submit the video again"):

@@ -146,8 +146,8 @@ def test_trim_is_start_and_end_of_the_request(home, clip, runner):
     browser.click("#run")
     browser.until("location.pathname.startsWith('/job/')")
     browser.ready()
-    wish = runner.job(browser.chrome.current_url.rsplit("/", 1)[1]).wish
-    assert (wish.start, wish.end) == (1, 2)
+    options = runner.job(browser.chrome.current_url.rsplit("/", 1)[1]).options
+    assert (options.start, options.end) == (1, 2)
     assert browser.script("document.getElementById('video').duration") == pytest.approx(1.0, abs=0.2)
 
 
@@ -316,7 +316,7 @@ def test_no_request_leaves_the_server_and_nothing_is_refused_by_the_policy(resul
 @pytest.mark.parametrize("width", [360, 1200])
 def test_no_page_is_wider_than_the_screen(result, home, width, dark):
     browser, job = result
-    with browser.looking(width=width, height=780, dark=dark):
+    with browser.themed(width=width, height=780, dark=dark):
         for go in (home, lambda: browser.go(job)):
             go()
             browser.ready()

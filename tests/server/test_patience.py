@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 
 ASK = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
-HASTY = Limits(head=0.3, taking=0.3)
+HASTY = ServerLimits(head=0.3, taking=0.3)
 
 
 async def app(scope, _, send):
@@ -112,7 +112,7 @@ def test_all_together_have_so_many_connections(connect):
 
 
 def test_260_heads_without_a_body_do_not_silence_it(connect):
-    limits = Limits(head=30.0)
+    limits = ServerLimits(head=30.0)
     lines = connect(limits, 260)
     for line in lines:
         with contextlib.suppress(ConnectionError):

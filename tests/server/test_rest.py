@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from sonomask.server import rest
 from sonomask.server.jobs import Runner
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import MEDIA_TYPE
 
 VIDEO = {"Content-Type": "video/mp4"}
@@ -51,8 +51,8 @@ def upload(client, clip):
 @pytest.fixture(scope="module")
 def done(client, upload):
     """A finished job with a file and a folder."""
-    wish = {"upload": upload["id"], "rate": 2, "formats": ["overlay", "masks"]}
-    answer = client.post("/v1/jobs", json=wish)
+    options = {"upload": upload["id"], "rate": 2, "formats": ["overlay", "masks"]}
+    answer = client.post("/v1/jobs", json=options)
     assert answer.status_code == 202, answer.text
     assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
     return finish(client, answer.json())
@@ -128,9 +128,9 @@ def test_what_is_offered_is_told_with_a_line_on_each(client):
 def test_a_wrong_option_is_refused_and_named(client, upload, options, field, says):
     body = json.dumps({"upload": upload["id"], **options})
     answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
-    told = problem(answer, 404 if "no such upload" in says else 422)
-    assert told["errors"][0]["field"] == field
-    assert says in told["errors"][0]["detail"]
+    report = problem(answer, 404 if "no such upload" in says else 422)
+    assert report["errors"][0]["field"] == field
+    assert says in report["errors"][0]["detail"]
 
 
 @pytest.mark.parametrize("address", ["/v1/jobs?rate=5", "/v1/uploads?nme=x", "/v1/health?x=1"])
@@ -161,8 +161,8 @@ def test_every_error_has_one_form_and_no_other_program_s_routes_are_there(client
 )
 def test_what_is_no_video_is_told_at_once_and_does_not_stay(client, runner, data):
     before = set(runner.store.uploads)
-    told = problem(send(client, data, "x.mp4"), 422)
-    assert told["detail"].startswith("x.mp4: can't be opened as a video")
+    report = problem(send(client, data, "x.mp4"), 422)
+    assert report["detail"].startswith("x.mp4: can't be opened as a video")
     assert set(runner.store.uploads) == before
 
 
@@ -238,7 +238,7 @@ def test_delete_removes_job_and_files(client, upload, runner):
 
 
 def test_a_full_queue_says_try_again(client, upload, runner, monkeypatch):
-    monkeypatch.setattr(runner, "limits", Limits(queue=1, queue_client=9))
+    monkeypatch.setattr(runner, "limits", ServerLimits(queue=1, queue_client=9))
     monkeypatch.setattr(runner, "work", lambda job: [job.report(1, 10) for _ in iter(int, 1)])
     job = client.post("/v1/jobs", json={"upload": upload["id"]}).json()
     answer = client.post("/v1/jobs", json={"upload": upload["id"]})
@@ -253,8 +253,8 @@ def test_a_large_body_that_is_no_upload_is_refused(client):
 
 
 def test_a_format_that_was_not_asked_for_is_not_found(client, done):
-    told = problem(client.get(f"/v1/jobs/{done['id']}/files/npz"), 404)
-    assert told["detail"] == "This job has overlay, masks, not 'npz'."
+    report = problem(client.get(f"/v1/jobs/{done['id']}/files/npz"), 404)
+    assert report["detail"] == "This job has overlay, masks, not 'npz'."
 
 
 def asked(app, messages, path="/v1/uploads"):
@@ -286,8 +286,8 @@ def hasty(tmp_path):
     """A service that waits for nobody, and its runner."""
     from sonomask.server.guard import Access, Guard
 
-    with Runner(lambda _: None, tmp_path, Limits(silence=0.2, pace=1e9, head=0.2)) as runner:
-        service = rest.Service(runner, {MODEL: ""}, look=lambda *_: {})
+    with Runner(lambda _: None, tmp_path, ServerLimits(silence=0.2, pace=1e9, head=0.2)) as runner:
+        service = rest.Service(runner, {MODEL: ""}, probe=lambda *_: {})
         yield Guard(rest.build(service), Access(("testserver",)), runner.limits), runner
 
 
@@ -309,7 +309,7 @@ def test_a_small_body_must_come_soon_too(hasty):
 
 def test_a_look_that_fails_gives_the_place_back(hasty, clip):
     _, runner = hasty
-    service = rest.Service(runner, {MODEL: ""}, look=lambda *_: (_ for _ in ()).throw(MemoryError))
+    service = rest.Service(runner, {MODEL: ""}, probe=lambda *_: (_ for _ in ()).throw(MemoryError))
     client = TestClient(rest.build(service), raise_server_exceptions=False)
     answer = client.post("/v1/uploads", content=clip.read_bytes(), headers=VIDEO)
     assert "not foreseen" in problem(answer, 500)["detail"]

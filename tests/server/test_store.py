@@ -5,14 +5,14 @@ import os
 import pytest
 
 from sonomask.server import store as room
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, RefusedError, TooLargeError, UnknownError
-from sonomask.server.store import Store
+from sonomask.server.store import UploadStore
 
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path, Limits(bytes=100, uploads_client=250, uploads=400))
+    return UploadStore(tmp_path, ServerLimits(bytes=100, uploads_client=250, uploads=400))
 
 
 def put(store, data=b"0123456789", *, session="one", client="a", name="clip.mp4"):

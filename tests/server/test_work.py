@@ -12,14 +12,14 @@ import pytest
 from sonomask.errors import MediaError
 from sonomask.media import opening
 from sonomask.media.reader import VideoReader
-from sonomask.server.job import Job, Wish
-from sonomask.server.limits import Limits
+from sonomask.server.job import Job, JobOptions
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import InvalidError
 from sonomask.server.reading import UploadReader, open_upload
-from sonomask.server.work import Segment, check_wish, look
+from sonomask.server.work import Segment, check_options, probe
 
 MODEL = "avs_mini.synthetic"
-LIMITS = Limits()
+LIMITS = ServerLimits()
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def work():
     return Segment({MODEL: MODEL}, "cpu")
 
 
-def job_of(clip, tmp_path, limits=LIMITS, **wish):
+def job_of(clip, tmp_path, limits=LIMITS, **options):
     upload, folder = tmp_path / "upload", tmp_path / "job"
     shutil.copyfile(clip, upload)
     folder.mkdir()
-    return Job("a", folder, "clip.mp4", Wish(MODEL, **{"rate": 2.0, **wish}), limits, upload)
+    return Job("a", folder, "clip.mp4", JobOptions(MODEL, **{"rate": 2.0, **options}), limits, upload)
 
 
 @pytest.mark.usefixtures("closed")
@@ -50,7 +50,7 @@ def test_the_service_itself_never_opens_an_upload(clip, tmp_path, work):
     work(job)
     assert sorted(job.files) == ["masks", "overlay"]
     assert (job.folder / "view" / "preview.mp4").stat().st_size > 1000
-    assert look(job.source, LIMITS)["has_audio"]
+    assert probe(job.source, LIMITS)["has_audio"]
 
 
 def test_the_service_runs_no_outside_program(clip, tmp_path, monkeypatch):
@@ -61,16 +61,16 @@ def test_the_service_runs_no_outside_program(clip, tmp_path, monkeypatch):
         begin(self, words, *more, **options)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", note)
-    look(job_of(clip, tmp_path).source, LIMITS)
+    probe(job_of(clip, tmp_path).source, LIMITS)
     assert set(started) == {sys.executable}
 
 
 @pytest.mark.usefixtures("closed")
 def test_limits_hold_in_the_child(clip):
     with pytest.raises(ValueError, match="the limit is 1 s"):
-        open_upload(clip, Limits(seconds=1.0), Wish(MODEL))
+        open_upload(clip, ServerLimits(seconds=1.0), JobOptions(MODEL))
     with pytest.raises(MediaError, match="the limit is 100"):
-        open_upload(clip, Limits(pixels=100), Wish(MODEL))
+        open_upload(clip, ServerLimits(pixels=100), JobOptions(MODEL))
 
 
 def test_a_part_is_read_as_if_it_were_the_whole(clip):
@@ -106,7 +106,7 @@ def test_trim_gives_masks_and_a_copy_of_the_part_alone(clip, tmp_path, work):
 @pytest.mark.parametrize("part", [{"start": 3.5}, {"start": 2.0, "end": 2.0}])
 def test_a_part_that_is_not_there_is_refused(clip, part):
     with pytest.raises(ValueError, match=r"`(start|end)`"):
-        open_upload(clip, LIMITS, Wish(MODEL, **part))
+        open_upload(clip, LIMITS, JobOptions(MODEL, **part))
 
 
 def test_no_more_masks_a_second_than_the_limit_at_native_rate(tmp_path):
@@ -118,7 +118,7 @@ def test_no_more_masks_a_second_than_the_limit_at_native_rate(tmp_path):
             out.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
         out.mux(stream.encode(None))
     with pytest.raises((ValueError, MediaError), match=r"masks per second"):
-        list(open_upload(fast, LIMITS, Wish(MODEL, "native")).frames(size=(8, 8)))
+        list(open_upload(fast, LIMITS, JobOptions(MODEL, "native")).frames(size=(8, 8)))
 
 
 def test_a_clip_that_lies_about_its_rate_is_found_out(clip):
@@ -130,11 +130,11 @@ def test_a_clip_that_lies_about_its_rate_is_found_out(clip):
 
 def test_no_more_masks_than_the_limit(clip, tmp_path, work):
     with pytest.raises(ValueError, match="makes 6 masks, and the limit is 3"):
-        open_upload(clip, Limits(masks=3), Wish(MODEL, 2.0))
+        open_upload(clip, ServerLimits(masks=3), JobOptions(MODEL, 2.0))
     job = job_of(clip, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sonomask.server.work.open_upload", lambda path, *_: UploadReader(path, LIMITS))
-        job.limits = Limits(masks=3)
+        job.limits = ServerLimits(masks=3)
         with pytest.raises(ValueError, match="More than 3 masks"):
             work(job)
 
@@ -150,16 +150,16 @@ def test_a_reader_that_is_killed_ends_with_an_error_at_once(clip):
 
 
 @pytest.mark.parametrize(
-    ("wish", "field"),
+    ("options", "field"),
     [
         ({"model": "/etc/passwd"}, "model"), ({"formats": ()}, "formats"), ({"rate": 121.0}, "rate"),
         ({"threshold": 1.5}, "threshold"), ({"min_presence": float("nan")}, "min_presence"),
         ({"start": float("inf")}, "start"), ({"start": 1.0, "end": 1.0}, "end"), ({"end": 1000.0}, "end"),
     ],
 )  # fmt: skip
-def test_a_wish_beyond_what_is_offered_is_refused(wish, field):
+def test_a_job_beyond_what_is_offered_is_refused(options, field):
     with pytest.raises(InvalidError) as error:
-        check_wish(Wish(**{"model": MODEL, **wish}), [MODEL], LIMITS)
+        check_options(JobOptions(**{"model": MODEL, **options}), [MODEL], LIMITS)
     assert error.value.field == field
 
 

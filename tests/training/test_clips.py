@@ -84,6 +84,6 @@ def test_two_runs_are_compared_on_the_command_line(tmp_path, capsys):
         rows = [{"name": str(i), "category": "", "miou": i / 20 + gain, "fscore": 0, "frames": 5} for i in range(10)]
         write_clips(rows, tmp_path / name / "clips.csv")
     assert main(["compare-runs", str(tmp_path / "one"), str(tmp_path / "two"), "--draws", "200"]) == 0
-    told = capsys.readouterr().out
-    assert "10 clips that both have" in told
-    assert "+0.1000" in told
+    printed = capsys.readouterr().out
+    assert "10 clips that both have" in printed
+    assert "+0.1000" in printed

@@ -59,9 +59,9 @@ def content(out):
 def test_a_run_is_neither_replaced_nor_bent_and_its_record_stays(options, said, run, recipe, capfd):
     before = content(run)
     assert main(["train", recipe, "--out", str(run), *options]) == 2
-    told = capfd.readouterr().err
-    assert said in told
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
     assert content(run) == before
 
 
@@ -75,18 +75,18 @@ def test_a_new_run_may_take_the_folder_when_told(recipe, tmp_path):
 def test_a_damaged_checkpoint_is_told_in_one_line(recipe, tmp_path, capfd):
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
     assert main(["train", recipe, "--out", str(tmp_path), "--resume"]) == 2
-    told = capfd.readouterr().err
-    assert "last.ckpt: damaged" in told
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert "last.ckpt: damaged" in printed
+    assert "Traceback" not in printed
 
 
 def test_a_loss_that_is_not_finite_is_told_in_one_line(recipe, tmp_path, capfd):
     words = ["train", recipe, "--out", str(tmp_path), "--model.learning_rate", "1e30", "--model.schedule", "constant"]
     assert main([*words, "--trainer.max_epochs", "9"]) == 2
-    told = capfd.readouterr().err
-    assert "not finite" in told
-    assert "Lower the learning rate" in told
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert "not finite" in printed
+    assert "Lower the learning rate" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])

@@ -51,7 +51,7 @@ def test_a_split_of_one_category_has_no_sound_from_off_screen():
 def test_without_categories_it_is_another_clip_and_said_so():
     offscreen = Offscreen([batch(0, ("",) * 4)], seed=0)
     assert all(own != other for own, other in enumerate(offscreen.partners))
-    assert "categories are not known" in offscreen.told
+    assert "categories are not known" in offscreen.settings
 
 
 @pytest.mark.parametrize("sound", ["silence", "noise"])

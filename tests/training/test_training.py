@@ -289,11 +289,11 @@ def test_norms_and_embeddings_need_not_decay():
     )
     groups = module.configure_optimizers().param_groups
     assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.1, 1e-4), (0.0, 1e-4), (0.1, 1e-5), (0.0, 1e-5)]
-    still = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
+    undecayed = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
     model = module.model
-    assert id(model.decoder.queries.weight) in still
-    assert id(model.pixels.merge[1].weight) in still
-    assert id(model.pixels.out.weight) not in still
+    assert id(model.decoder.queries.weight) in undecayed
+    assert id(model.pixels.merge[1].weight) in undecayed
+    assert id(model.pixels.out.weight) not in undecayed
     assert sum(len(g["params"]) for g in groups) == sum(p.requires_grad for p in model.parameters())
 
 

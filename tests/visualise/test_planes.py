@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sonomask.visualise.overlay import overlay
-from sonomask.visualise.planes import Colours, Marks, overlay_planes
+from sonomask.visualise.planes import Marks, PlaneColours, overlay_planes
 
 SIZE = (90, 120)
 
@@ -28,7 +28,7 @@ def labels():
     return mask
 
 
-@pytest.mark.parametrize("colours", [Colours("bt601"), Colours("bt709"), Colours("bt709", full=True)])
+@pytest.mark.parametrize("colours", [PlaneColours("bt601"), PlaneColours("bt709"), PlaneColours("bt709", full=True)])
 def test_it_is_the_overlay_of_rgb(colours):
     image = smooth()
     truth = planes(overlay(image, labels()), colours)[0].astype(int)
@@ -47,7 +47,7 @@ def test_it_is_the_overlay_of_rgb(colours):
 
 
 def test_nothing_but_darkening_happens_without_a_mask():
-    colours = Colours()
+    colours = PlaneColours()
     before = planes(smooth(), colours)
     after = tuple(np.zeros_like(plane) for plane in before)
     overlay_planes(before, after, Marks(np.zeros(SIZE, np.uint8), colours), colours)
@@ -56,7 +56,7 @@ def test_nothing_but_darkening_happens_without_a_mask():
 
 
 def test_the_frame_itself_stays_as_it_is():
-    colours = Colours()
+    colours = PlaneColours()
     before = planes(smooth(), colours)
     kept = tuple(plane.copy() for plane in before)
     overlay_planes(before, tuple(np.zeros_like(p) for p in before), Marks(labels(), colours), colours)
@@ -64,7 +64,7 @@ def test_the_frame_itself_stays_as_it_is():
 
 
 def test_planes_that_are_rows_of_a_larger_buffer_are_written_too():
-    colours = Colours()
+    colours = PlaneColours()
     before = planes(smooth(), colours)
     whole = tuple(np.zeros_like(plane) for plane in before)
     padded = tuple(np.zeros((p.shape[0], p.shape[1] + 8), np.uint8) for p in before)
@@ -75,7 +75,7 @@ def test_planes_that_are_rows_of_a_larger_buffer_are_written_too():
 
 
 def test_a_mask_of_another_size_is_refused():
-    colours = Colours()
+    colours = PlaneColours()
     before = planes(smooth(), colours)
     with pytest.raises(ValueError, match="`marks`"):
         overlay_planes(before, before, Marks(np.zeros((10, 10), np.uint8), colours), colours)

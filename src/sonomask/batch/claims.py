@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sonomask.batch.store import Store
+from sonomask.batch.store import OutputStore
 from sonomask.errors import DatasetError
 
 __all__ = ["claimed"]
@@ -28,7 +28,9 @@ PATIENCE = 45.0  # seconds after which a count that stands still is a dead run's
 
 
 @contextmanager
-def claimed(store: Store, part: tuple[int, int], *, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
+def claimed(
+    store: OutputStore, part: tuple[int, int], *, beat: float = BEAT, patience: float = PATIENCE
+) -> Iterator[None]:
     """Have a slice of an output for oneself, for as long as the block lasts.
 
     Args:
@@ -44,17 +46,17 @@ def claimed(store: Store, part: tuple[int, int], *, beat: float = BEAT, patience
     about = {"part": list(part), "host": platform.node(), "process": os.getpid(), "count": 0}
     over = threading.Event()
 
-    def tell() -> None:
+    def beat_on() -> None:
         while not over.wait(beat):
             about["count"] = int(str(about["count"])) + 1
             with suppress(Exception):  # a store that stumbles; it is told again
                 store.put(name, json.dumps(about).encode())
 
     store.put(name, json.dumps(about).encode())
-    thread = threading.Thread(target=tell, name="claim", daemon=True)
+    thread = threading.Thread(target=beat_on, name="claim", daemon=True)
     try:
         thread.start()
-        _look_for_others(store, name, part, patience)
+        _wait_for_others(store, name, part, patience)
         yield
     finally:
         over.set()
@@ -62,7 +64,7 @@ def claimed(store: Store, part: tuple[int, int], *, beat: float = BEAT, patience
         store.remove([name])
 
 
-def _look_for_others(store: Store, own: str, part: tuple[int, int], patience: float) -> None:
+def _wait_for_others(store: OutputStore, own: str, part: tuple[int, int], patience: float) -> None:
     """Wait until none is left that could be at work, or raise. The earlier of two that start together waits for the other."""
     first = {name: value for name, value in _claims(store).items() if name != own and _overlap(part, value)}
     ended = time.monotonic() + patience
@@ -86,7 +88,7 @@ def _look_for_others(store: Store, own: str, part: tuple[int, int], patience: fl
             time.sleep(min(1.0, patience / 10))
 
 
-def _claims(store: Store) -> dict[str, dict[str, Any]]:
+def _claims(store: OutputStore) -> dict[str, dict[str, Any]]:
     found = {}
     for name in store.names("claims"):
         with suppress(DatasetError, ValueError):  # gone meanwhile, or none of ours

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sonomask.batch.guard import Child
-from sonomask.batch.job import Job, Options, Piece
+from sonomask.batch.job import Options, Piece, VideoJob
 from sonomask.batch.local import guarded
-from sonomask.batch.stages import Finisher, Scorer, start_decoder
+from sonomask.batch.stages import FinishStage, ScoreStage, start_decoder
 from sonomask.errors import MissingExtraError
-from sonomask.inference.scorer import Scorer as ModelScorer
+from sonomask.inference.scorer import Scorer
 from sonomask.structures import ModelConfig
 
 try:
@@ -39,7 +39,7 @@ DECODE, SCORE, FINISH = 1.0, 0.5, 0.25  # processors that a decoder, a model tha
 
 
 def run_ray(
-    jobs: Sequence[Job], options: Options, scorer: ModelScorer, *, workers: int = 0, models: int = 0
+    jobs: Sequence[VideoJob], options: Options, scorer: Scorer, *, workers: int = 0, models: int = 0
 ) -> Iterator[Piece]:
     """Pieces of all jobs, in the order in which they come.
 
@@ -64,17 +64,17 @@ def run_ray(
     tasks = min(TASKS, len(rows), max(-(-len(rows) // JOBS), EACH * workers))
     data: Any = cluster.data.from_items(rows, override_num_blocks=tasks)
     place = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": SCORE}
-    told = {"options": options, "config": config}
+    shared = {"options": options, "config": config}
     held = (options, ray.put(scorer), "cuda" if cuda else "cpu")
     actors = {"fn_constructor_args": held, "batch_size": 1, "compute": ActorPoolStrategy(size=models)}
     if config.recurrent:  # all of a video goes to one actor, in order
         scored = data.map_batches(_Watching, **actors, **place)
     else:
         decoded = data.map_batches(
-            _decode, fn_kwargs=told, batch_size=1, num_cpus=DECODE, compute=TaskPoolStrategy(workers)
+            _decode, fn_kwargs=shared, batch_size=1, num_cpus=DECODE, compute=TaskPoolStrategy(workers)
         )
         scored = decoded.map_batches(_Scoring, **actors, **place)
-    stages = scored.map_batches(_finish, fn_kwargs=told, batch_size=1, num_cpus=FINISH)
+    stages = scored.map_batches(_finish, fn_kwargs=shared, batch_size=1, num_cpus=FINISH)
     for batch in stages.iter_batches(batch_size=None, prefetch_batches=2, batch_format="pyarrow"):
         for packed in batch["piece"]:
             yield _unpack(packed.as_py())
@@ -141,7 +141,7 @@ class _Scoring:
     """An actor with the model."""
 
     def __init__(self, options: Options, model: Any, device: str) -> None:
-        self.score = Scorer(options, ray.get(model) if isinstance(model, ray.ObjectRef) else model, device)
+        self.score = ScoreStage(options, ray.get(model) if isinstance(model, ray.ObjectRef) else model, device)
 
     def __call__(self, batch: Any) -> dict[str, list[bytes]]:
         """Scores of a piece."""
@@ -161,11 +161,11 @@ class _Watching(_Scoring):
             yield _pack(self.score(piece))
 
 
-_finishers: dict[Any, Finisher] = {}
+_finishers: dict[Any, FinishStage] = {}
 
 
 def _finish(batch: Any, options: Options, config: ModelConfig) -> dict[str, list[bytes]]:
     key = (options, config.name, config.image_size)
     if key not in _finishers:
-        _finishers[key] = Finisher(options, config)
+        _finishers[key] = FinishStage(options, config)
     return _pack(_finishers[key](_unpack(batch["piece"][0])))

@@ -61,7 +61,7 @@ def collect(
     pieces: Iterable[Piece],
     shards: Sequence[Shard],
     ledger: Ledger,
-    told: Callable[[str, Ending], None],
+    report: Callable[[str, Ending], None],
     summary: Summary,
 ) -> None:
     """Commit each shard when its last video is whole.
@@ -70,7 +70,7 @@ def collect(
         pieces: Of the shards' videos, in any order; one that came before does not matter.
         shards: What is missing.
         ledger: Where to commit.
-        told: Called when a video is whole.
+        report: Called with each video that is complete.
         summary: Is added to.
     """
     home = {video: shard for shard in shards for video in shard.videos}
@@ -85,7 +85,7 @@ def collect(
         if video.whole():
             endings = ended[shard.name]
             endings[piece.video] = ending = video.verdict()
-            told(piece.video, ending)
+            report(piece.video, ending)
             if len(endings) == len(shard.videos):
                 rows = {v: _in_order(videos.pop(v)) for v in shard.videos}
                 ledger.commit(shard, endings, rows)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from sonomask.batch.job import Job
+from sonomask.batch.job import VideoJob
 from sonomask.errors import MediaError
 
 __all__ = ["PROTOCOLS", "Fetched", "fetch", "is_address", "open_store"]
@@ -62,7 +62,7 @@ def _absolute(address: str) -> str:
 
 
 @contextmanager
-def fetch(job: Job, most: int) -> Iterator[Fetched]:
+def fetch(job: VideoJob, most: int) -> Iterator[Fetched]:
     """The video as a file, for as long as the block lasts; a local one stays where it is.
 
     What fails on the way is tried again a few times.
@@ -83,7 +83,7 @@ def fetch(job: Job, most: int) -> Iterator[Fetched]:
         yield _again(job, lambda: _copy(job, target, most))
 
 
-def _again(job: Job, work: Any) -> Fetched:
+def _again(job: VideoJob, work: Any) -> Fetched:
     for left in range(TRIES - 1, -1, -1):
         try:
             return work()
@@ -115,7 +115,7 @@ def _stumbled(error: BaseException) -> bool:
     return False
 
 
-def _hash_here(job: Job, most: int) -> Fetched:
+def _hash_here(job: VideoJob, most: int) -> Fetched:
     path = Path(job.file)
     if not path.exists():
         raise FileNotFoundError
@@ -125,7 +125,7 @@ def _hash_here(job: Job, most: int) -> Fetched:
         return Fetched(path, *_drain(job, file, None, None, most))
 
 
-def _copy(job: Job, target: Path, most: int) -> Fetched:
+def _copy(job: VideoJob, target: Path, most: int) -> Fetched:
     system, path = open_store(job.file)
     with system.open(path, "rb") as source, target.open("wb") as file:
         if job.offset:
@@ -133,7 +133,7 @@ def _copy(job: Job, target: Path, most: int) -> Fetched:
         return Fetched(target, *_drain(job, source, file, job.size, most))
 
 
-def _drain(job: Job, source: IO[bytes], target: IO[bytes] | None, size: int | None, most: int) -> tuple[int, str]:
+def _drain(job: VideoJob, source: IO[bytes], target: IO[bytes] | None, size: int | None, most: int) -> tuple[int, str]:
     """Bytes and their hash; copied along if there is a target, and no more than `size`."""
     seen, found = 0, hashlib.sha256()
     while block := source.read(BLOCK if size is None else min(BLOCK, size - seen)):

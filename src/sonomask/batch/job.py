@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from sonomask.request import FOR_CORPORA, Request
 
-__all__ = ["FORMAT", "Ending", "Job", "Options", "Piece", "digest"]
+__all__ = ["FORMAT", "Ending", "Options", "Piece", "VideoJob", "digest"]
 
 FORMAT = 1  # of the tables; part of every name, so that another format is another output
 
@@ -23,7 +23,7 @@ def digest(*parts: str) -> str:
 
 
 @dataclass(frozen=True)
-class Job:
+class VideoJob:
     """A video of the corpus.
 
     Attributes:
@@ -67,15 +67,15 @@ class Options:
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}`: expected more than 0, got {getattr(self, name)}.")
 
-    def asked(self) -> dict[str, Any]:
+    def mask_settings(self) -> dict[str, Any]:
         """What the answer depends on: neither the device, nor the patience, nor the trust."""
         how = ("model", "request", "timeout", "trusted")
         limits = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in how}
-        return self.request.asked() | limits
+        return self.request.mask_settings() | limits
 
     def fingerprint(self) -> str:
-        """Hash of `asked` and of the format of the tables."""
-        return digest(str(FORMAT), json.dumps(self.asked(), sort_keys=True))
+        """Hash of `mask_settings` and of the format of the tables."""
+        return digest(str(FORMAT), json.dumps(self.mask_settings(), sort_keys=True))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sonomask.batch.job import FORMAT, Ending, Job, Options, digest
-from sonomask.batch.store import Store
+from sonomask.batch.job import FORMAT, Ending, Options, VideoJob, digest
+from sonomask.batch.store import OutputStore
 from sonomask.batch.tables import MANIFEST, MASKS, parquet, read, webdataset
 from sonomask.errors import DatasetError
 
@@ -44,7 +44,7 @@ class Shard:
     videos: tuple[str, ...]
 
 
-def in_slice(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
+def in_slice(jobs: Sequence[VideoJob], part: int, parts: int) -> list[VideoJob]:
     """The part of the jobs that one of several independent runs does; which one depends on the video's name.
 
     Raises:
@@ -73,7 +73,7 @@ class Ledger:
 
     def __init__(
         self,
-        store: Store,
+        store: OutputStore,
         options: Options,
         name: str,
         fingerprint: str,
@@ -86,12 +86,12 @@ class Ledger:
                 f"Expected formats of parquet, webdataset and a shard size of 1 or more, got {formats}, {shard_size}."
             )
         self.store, self.formats, self.shard_size = store, formats, shard_size
-        self.model, self.asked = fingerprint, options.fingerprint()
+        self.model, self.settings_id = fingerprint, options.fingerprint()
         about = {
             "format": FORMAT,
             "model": name,
             "weights": fingerprint,
-            "options": options.asked(),
+            "options": options.mask_settings(),
             "formats": sorted(formats),
         }
         self._agree(json.loads(json.dumps(about)))
@@ -138,11 +138,11 @@ class Ledger:
                 table = read(data, f"{self.store.root}/{name}", ["video", "status"])
                 yield name, list(zip(table["video"].to_pylist(), table["status"].to_pylist(), strict=True))
 
-    def shards(self, jobs: Sequence[Job], done: Mapping[str, str]) -> list[Shard]:
+    def shards(self, jobs: Sequence[VideoJob], done: Mapping[str, str]) -> list[Shard]:
         """The shards that are missing."""
         left = [job.video for job in jobs if job.video not in done]
         groups = (tuple(left[i : i + self.shard_size]) for i in range(0, len(left), self.shard_size))
-        return [Shard(digest(self.model, self.asked, *videos), videos) for videos in groups]
+        return [Shard(digest(self.model, self.settings_id, *videos), videos) for videos in groups]
 
     def commit(self, shard: Shard, endings: Mapping[str, Ending], masks: Mapping[str, Sequence[Row]]) -> None:
         """Write a shard.
@@ -165,10 +165,10 @@ class Ledger:
         shares: dict[float, float] = {}
         for mask in masks:
             shares[mask["time"]] = shares.get(mask["time"], 0.0) + mask["area"] / (mask["height"] * mask["width"])
-        sure = [mask["presence"] for mask in masks if mask["presence"] is not None]
+        presence = [mask["presence"] for mask in masks if mask["presence"] is not None]
         return {
             "video": video, "status": ending.status, "reason": ending.reason, "seconds": ending.seconds,
-            "frames": len(shares), "area": sum(shares.values()) / max(1, len(shares)), "presence": max(sure, default=None),
+            "frames": len(shares), "area": sum(shares.values()) / max(1, len(shares)), "presence": max(presence, default=None),
             "width": ending.width, "height": ending.height, "bytes": ending.bytes, "sha256": ending.sha256,
-            "warnings": list(ending.warnings), "model": self.model, "options": self.asked, "shard": shard.name,
+            "warnings": list(ending.warnings), "model": self.model, "options": self.settings_id, "shard": shard.name,
         }  # fmt: skip

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sonomask.batch.guard import Child, ChildError
-from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.batch.stages import start_whole
 
 __all__ = ["run_local"]
@@ -17,7 +17,7 @@ __all__ = ["run_local"]
 WAITING = 8  # pieces for each worker that the collector has not taken yet
 
 
-def run_local(jobs: Sequence[Job], options: Options, workers: int) -> Iterator[Piece]:
+def run_local(jobs: Sequence[VideoJob], options: Options, workers: int) -> Iterator[Piece]:
     """Pieces of all jobs, in the order in which they come.
 
     Raises:
@@ -26,7 +26,7 @@ def run_local(jobs: Sequence[Job], options: Options, workers: int) -> Iterator[P
     """
     if workers < 1:
         raise ValueError(f"`workers`: expected 1 or more, got {workers}.")
-    todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    todo: queue.SimpleQueue[VideoJob] = queue.SimpleQueue()
     for job in jobs:
         todo.put(job)
     workers = min(workers, len(jobs))
@@ -90,7 +90,7 @@ def _drive(todo: Any, ready: Any, stop: threading.Event, options: Options, devic
         child.close()
 
 
-def guarded(child: Child, job: Job, seconds: float) -> Iterator[Piece]:
+def guarded(child: Child, job: VideoJob, seconds: float) -> Iterator[Piece]:
     """The pieces that a child gives of a job, with an ending whatever happens to the child."""
     count = 0
     try:

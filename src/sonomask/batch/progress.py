@@ -26,7 +26,7 @@ class Counts:
 
     def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self.say, self.now = say, now
-        self.begun = self.told = now()
+        self.begun = self.reported = now()
         self.ended, self.wanted, self.first = 0, 0, -1
         self.done, self.failed, self.seconds = 0, 0, 0.0
 
@@ -35,8 +35,8 @@ class Counts:
         if self.first < 0:
             self.first = int(ended) - 1
         self.ended, self.wanted = int(ended), int(wanted or 0)
-        if self.now() - self.told >= EVERY:
-            self.told = self.now()
+        if self.now() - self.reported >= EVERY:
+            self.reported = self.now()
             self.say(self.line())
 
     def ending(self, ending: Ending) -> None:

@@ -9,11 +9,11 @@ from typing import Literal
 
 from sonomask.batch.claims import claimed
 from sonomask.batch.collect import Summary, collect
-from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.batch.ledger import Extra, Ledger, in_slice
 from sonomask.batch.local import run_local
 from sonomask.batch.sources import expand
-from sonomask.batch.store import Store
+from sonomask.batch.store import OutputStore
 from sonomask.inference.loading import fingerprint, load_fast
 from sonomask.inference.scorer import Scorer
 from sonomask.inference.segmenter import check_request
@@ -36,7 +36,7 @@ def run(
     part: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
     progress: Callable[[float, float | None], None] | None = None,
-    told: Callable[[str, Ending], None] | None = None,
+    report: Callable[[str, Ending], None] | None = None,
 ) -> Summary:
     """Segment every video of the sources that has no row in the manifest yet; see `ledger` for the outputs.
 
@@ -52,7 +52,7 @@ def run(
         part: (i, n): do the i-th of n parts, for runs on machines that know nothing of one another.
         retry_failed: Do again the shards with a video that failed before.
         progress: Called with how many videos are done and how many there are.
-        told: Called with each video's ending.
+        report: Called with each video's ending.
 
     Raises:
         DatasetError: A source or the output is not as it must be, or another run is at work on the same videos.
@@ -64,7 +64,7 @@ def run(
     check_request(options.request, scorer.config)
     jobs = in_slice(expand(sources), *part)
     weights = fingerprint(options.model, scorer)
-    ledger = Ledger(Store(out), options, scorer.config.name, weights, formats=formats, shard_size=shard_size)
+    ledger = Ledger(OutputStore(out), options, scorer.config.name, weights, formats=formats, shard_size=shard_size)
     with claimed(ledger.store, part):
         if retry_failed:
             ledger.forget_failed()
@@ -75,22 +75,22 @@ def run(
         )
         ended = summary.kept
 
-        def tell(video: str, ending: Ending) -> None:
+        def collected(video: str, ending: Ending) -> None:
             nonlocal ended
             ended += 1
             if progress is not None:
                 progress(ended, len(jobs))
-            if told is not None:
-                told(video, ending)
+            if report is not None:
+                report(video, ending)
 
         if shards := ledger.shards(jobs, before):
-            collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, tell, summary)
+            collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, collected, summary)
     summary.wall = time.monotonic() - began
     return summary
 
 
 def _pieces(
-    jobs: Sequence[Job], options: Options, scorer: Scorer, engine: Engine, workers: int, models: int
+    jobs: Sequence[VideoJob], options: Options, scorer: Scorer, engine: Engine, workers: int, models: int
 ) -> Iterable[Piece]:
     if engine == "local":
         return run_local(jobs, options, workers or os.cpu_count() or 1)

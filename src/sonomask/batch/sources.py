@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from sonomask.batch.fetch import is_address, open_store
-from sonomask.batch.job import Job
+from sonomask.batch.job import VideoJob
 from sonomask.errors import DatasetError, MissingExtraError
 from sonomask.media.suffixes import VIDEOS, skipped, videos_in
 
@@ -26,7 +26,7 @@ COLUMNS = ("video", "url", "path", "file", "address")  # the first of these that
 THREADS = 16  # that list tar shards
 
 
-def expand(sources: Sequence[str]) -> list[Job]:
+def expand(sources: Sequence[str]) -> list[VideoJob]:
     """Every video of the sources, in their order, each once.
 
     A source is a video; a glob or a folder (its videos, sorted); a `.txt` list, one a line; a `.csv`, `.tsv` or `.parquet`
@@ -113,7 +113,7 @@ def _choose(source: str, names: Sequence[str]) -> str:
     raise DatasetError(f"{source}: expected a column {', '.join(COLUMNS)}; it has {', '.join(names) or 'none'}.")
 
 
-def _jobs(place: str) -> list[Job]:
+def _jobs(place: str) -> list[VideoJob]:
     """The videos at a place."""
     if place.lower().startswith(("http://", "https://")) and _suffix(place) != ".tar":
         return [_job(place)]
@@ -126,12 +126,12 @@ def _jobs(place: str) -> list[Job]:
     return _single(place)
 
 
-def _single(place: str) -> list[Job]:
+def _single(place: str) -> list[VideoJob]:
     return list(_members(place)) if _suffix(place) == ".tar" else [_job(place)]
 
 
-def _job(place: str) -> Job:
-    return Job(_readable(place), _whole(place))
+def _job(place: str) -> VideoJob:
+    return VideoJob(_readable(place), _whole(place))
 
 
 def _readable(name: str) -> str:
@@ -160,14 +160,16 @@ def _glob(pattern: str) -> list[str]:
     return found
 
 
-def _members(tar: str) -> Iterator[Job]:
+def _members(tar: str) -> Iterator[VideoJob]:
     """The videos of a tar: where each begins, so that one can be read without the others."""
     system, path = open_store(tar)
     try:
         with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.isfile() and PurePosixPath(member.name).suffix.lower() in VIDEOS:
-                    yield Job(_readable(f"tar://{member.name}::{tar}"), _whole(tar), member.offset_data, member.size)
+                    yield VideoJob(
+                        _readable(f"tar://{member.name}::{tar}"), _whole(tar), member.offset_data, member.size
+                    )
     except (tarfile.TarError, OSError) as error:
         raise DatasetError(
             f"{tar}: can't be read as a tar of videos ({error}). A compressed one must be unpacked."

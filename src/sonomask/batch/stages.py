@@ -19,7 +19,7 @@ import numpy as np
 from pycocotools import mask as runs
 
 from sonomask.batch.fetch import Fetched, fetch
-from sonomask.batch.job import Ending, Job, Options, Piece
+from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.errors import MissingExtraError, SonomaskError
 from sonomask.inference.inputs import cut
 from sonomask.inference.loading import load_fast
@@ -29,16 +29,16 @@ from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
 from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Decoder", "Finisher", "Scorer", "start_decoder", "start_whole"]
+__all__ = ["DecodeStage", "FinishStage", "ScoreStage", "start_decoder", "start_whole"]
 
 
-class Decoder:
+class DecodeStage:
     """First stage."""
 
     def __init__(self, options: Options, config: ModelConfig) -> None:
         self.options, self.config = options, config
 
-    def __call__(self, job: Job) -> Iterator[Piece]:
+    def __call__(self, job: VideoJob) -> Iterator[Piece]:
         """The windows of a video, and how it ended."""
         began, count, clock = time.perf_counter(), 0, {"fetch": 0.0, "decode": 0.0}
         facts: dict[str, Any] = {}
@@ -53,7 +53,9 @@ class Decoder:
             ending = Ending("failed", _reason(error, facts.pop("here", ""), job.video), clock=clock, **facts)
         yield Piece(job.video, count, ending)
 
-    def _windows(self, job: Job, file: Fetched, facts: dict[str, Any], clock: dict[str, float]) -> Iterator[Window]:
+    def _windows(
+        self, job: VideoJob, file: Fetched, facts: dict[str, Any], clock: dict[str, float]
+    ) -> Iterator[Window]:
         limits = Limits(pixels=self.options.max_pixels, seconds=self.options.max_seconds)
         facts |= {"bytes": file.bytes, "sha256": file.sha256, "here": str(file.path)}
         began = time.perf_counter()
@@ -65,13 +67,13 @@ class Decoder:
                 clock["decode"] += time.perf_counter() - began
                 yield window
                 began = time.perf_counter()
-            told = dict.fromkeys(text.replace(str(file.path), job.video) for text in reader.warnings)
-            facts["warnings"] = tuple(told)
+            warnings = dict.fromkeys(text.replace(str(file.path), job.video) for text in reader.warnings)
+            facts["warnings"] = tuple(warnings)
         clock["decode"] += time.perf_counter() - began
         del facts["here"]
 
 
-class Scorer:
+class ScoreStage:
     """Second stage; holds the model."""
 
     def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
@@ -95,7 +97,7 @@ class Scorer:
         return replace(piece, body=(_times_only(window), maps, size), clock={"model": time.perf_counter() - began})
 
 
-class Finisher:
+class FinishStage:
     """Third stage."""
 
     def __init__(self, options: Options, config: ModelConfig) -> None:
@@ -112,18 +114,18 @@ class Finisher:
         return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})
 
 
-def start_decoder(options: Options, config: ModelConfig) -> Decoder:
+def start_decoder(options: Options, config: ModelConfig) -> DecodeStage:
     """The first stage in a process of its own, see `guard`; FFmpeg is in another, without rights, unless videos are trusted."""
-    return Decoder(options, config)
+    return DecodeStage(options, config)
 
 
 def start_whole(options: Options, device: str) -> Any:
     """All three stages in one process, see `guard`."""
     model = load_fast(options.model, device, threads=1)
-    decode, finish = Decoder(options, model.config), Finisher(options, model.config)
-    score = Scorer(options, model, device)
+    decode, finish = DecodeStage(options, model.config), FinishStage(options, model.config)
+    score = ScoreStage(options, model, device)
 
-    def work(job: Job) -> Iterator[Piece]:
+    def work(job: VideoJob) -> Iterator[Piece]:
         for piece in decode(job):
             yield finish(score(piece))
 

@@ -13,10 +13,10 @@ from sonomask.batch.fetch import is_address, open_store
 from sonomask.errors import DatasetError
 from sonomask.workspace import lock
 
-__all__ = ["Store"]
+__all__ = ["OutputStore"]
 
 
-class Store:
+class OutputStore:
     """Files below a path or address.
 
     Args:

@@ -61,9 +61,9 @@ def batch(
     options = Options(model or _built_in(), request, max_seconds, max_bytes, timeout=timeout, trusted=trusted)
     counts = room.Counts(room.say if not sys.stderr.isatty() else lambda _: None)
 
-    def tell(video: str, ending: Ending) -> None:
+    def collected(video: str, ending: Ending) -> None:
         counts.ending(ending)
-        _tell(video, ending)
+        _print_failure(video, ending)
 
     with bar(out) as shown, room.served(counts, metrics):
 
@@ -73,7 +73,7 @@ def batch(
 
         summary = run(
             sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,
-            part=_part(slice), retry_failed=retry_failed, progress=progress, told=tell,
+            part=_part(slice), retry_failed=retry_failed, progress=progress, report=collected,
         )  # fmt: skip
     return _report(out, summary)
 
@@ -91,7 +91,7 @@ def _part(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _tell(video: str, ending: Ending) -> None:
+def _print_failure(video: str, ending: Ending) -> None:
     if ending.status == "failed":
         print(f"sonomask: {video}: {ending.reason.removeprefix(f'{video}: ')}", file=sys.stderr)
 

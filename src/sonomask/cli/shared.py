@@ -66,7 +66,7 @@ def with_request(verb: Callable[..., int], values: dict[str, Any]) -> dict[str, 
 
 
 @contextmanager
-def told(video: str) -> Iterator[None]:
+def reporting(video: str) -> Iterator[None]:
     """Tells what went wrong with a video and lets the next one have its turn."""
     try:
         yield
@@ -97,7 +97,7 @@ def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[fl
     """A function that tells every 30 s how far a video is."""
     began = last = now()
 
-    def tell(done: float, total: float | None) -> None:
+    def update(done: float, total: float | None) -> None:
         nonlocal last
         if now() - last >= EVERY:
             last = now()
@@ -108,7 +108,7 @@ def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[fl
                 flush=True,
             )
 
-    return tell
+    return update
 
 
 def complain(error: BaseException | str) -> None:

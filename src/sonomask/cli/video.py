@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from sonomask.cli.inputs import inputs, opened
-from sonomask.cli.shared import bar, complain, told
+from sonomask.cli.shared import bar, complain, reporting
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.request import DEFAULT, Request
 
@@ -54,7 +54,7 @@ def segment(
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)
     done = 0
     for item, stem in zip(items, stems, strict=True):
-        with told(item.name), opened(item, picture_rate) as path:
+        with reporting(item.name), opened(item, picture_rate) as path:
             with bar(item.name) as progress:
                 result = api.segment(
                     path, out, network, request, maker=maker, formats=format, labels=labels, overwrite=overwrite,

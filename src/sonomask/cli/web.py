@@ -41,24 +41,24 @@ def serve(
 ) -> int:
     """Serve the page and the REST service on this machine."""
     with needs("The server", "serve"):
-        from sonomask.server.limits import Limits
-        from sonomask.server.serve import Door
+        from sonomask.server.limits import ServerLimits
+        from sonomask.server.serve import ListenOptions
         from sonomask.server.serve import serve as run
     from sonomask.checkpoints.places import built_in
     from sonomask.inference.loading import DEFAULT_MODEL
 
-    limits = Limits(
+    limits = ServerLimits(
         bytes=max_mb << 20, seconds=max_seconds, rate=max_rate, masks=max_masks, queue=queue, queue_client=queue_client,
         uploads_client=round(client_gib * GIB), uploads=round(total_gib * GIB), keep=3600 * keep_hours,
         connections=connections, connections_client=connections_client,
     )  # fmt: skip
-    door = Door(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding)
+    options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding)
     names = list(models) or sorted(built_in(), key=lambda name: name != DEFAULT_MODEL)
-    run({Path(name).name: name for name in names}, door, device=device, limits=limits, told=_tell)
+    run({Path(name).name: name for name in names}, options, device=device, limits=limits, announce=_announce)
     return 0
 
 
-def _tell(line: str) -> None:
+def _announce(line: str) -> None:
     print(f"sonomask: {line}{'  (Ctrl-C stops it)' if line.startswith('http') else ''}", flush=True)
 
 

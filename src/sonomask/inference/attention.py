@@ -35,7 +35,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.fuse is not None:
-            self.hook = self.fuse.register_forward_hook(self._look)
+            self.hook = self.fuse.register_forward_hook(self._record)
         return self
 
     def __exit__(
@@ -44,7 +44,7 @@ class Watch:
         if self.hook is not None:
             self.hook.remove()
 
-    def _look(self, fuse: Any, inputs: tuple[Tensor, Tensor], _: Any) -> None:
+    def _record(self, fuse: Any, inputs: tuple[Tensor, Tensor], _: Any) -> None:
         self.alpha.append(fuse.match(*inputs))
 
     def maps(self) -> Float[Tensor, "B T _h _w"] | None:

@@ -80,8 +80,10 @@ def check_words(words: Sequence[str], config: ModelConfig) -> None:
     for word in words:
         if _plain(word) not in known and not _meant(word):
             near = dict.fromkeys(get_close_matches(_plain(word), [*known, *parts], n=5, cutoff=0.5))
-            told = f" Near ones: {', '.join(near)}." if near else f" It knows {', '.join(map(_plain, config.things))}."
-            raise ValueError(f"{word!r}: neither a thing nor a sound that the model {config.name} knows.{told}")
+            suggestion = (
+                f" Near ones: {', '.join(near)}." if near else f" It knows {', '.join(map(_plain, config.things))}."
+            )
+            raise ValueError(f"{word!r}: neither a thing nor a sound that the model {config.name} knows.{suggestion}")
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonomask.errors import MediaError
 from sonomask.live.feed import Feed
-from sonomask.media.live.reader import LIVE_LIMITS, Epoch, LiveReader, Picture, Sound
+from sonomask.media.live.reader import LIVE_LIMITS, Epoch, LivePicture, LiveReader, LiveSound
 from sonomask.media.live.source import LiveSource
 from sonomask.media.reader import Limits
 
@@ -149,10 +149,10 @@ class Capture:
             self.left_out += reader.left_out
             self.damaged += reader.damaged
 
-    def _bring(self, reader: Any, item: Picture | Sound) -> None:
-        if isinstance(item, Sound):
+    def _bring(self, reader: Any, item: LivePicture | LiveSound) -> None:
+        if isinstance(item, LiveSound):
             if self.takes != "pictures":
-                self.feed.sound(Sound(item.time - self.late, item.samples))
+                self.feed.sound(LiveSound(item.time - self.late, item.samples))
         elif self.takes != "sound":
             due = self.epoch.moment if reader.finite else None
             self.feed.picture(item, reader.timeline.captured(item.time) if due is None else due + item.time)

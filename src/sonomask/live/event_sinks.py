@@ -64,14 +64,14 @@ class EventSink:
     ) -> None:
         with self.stack:
             for event in self.finder.finish():
-                self._tell(event.to_dict())
+                self._deliver(event.to_dict())
 
     def write(self, result: LiveMasks) -> None:
         """Look for events in a picture's masks."""
         for event in self.finder.see(result):
-            self._tell(event.to_dict())
+            self._deliver(event.to_dict())
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _deliver(self, event: dict[str, Any]) -> None:
         for send in self.sends:
             send(event)
 
@@ -185,7 +185,7 @@ class _Outbox:
         self.name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"  # without a password
         self.send, self.say = send, say
         self.waiting: deque[bytes] = deque(maxlen=MOST)
-        self.bell = threading.Condition()
+        self.changed = threading.Condition()
         self.closing, self.lost, self.until = False, 0, float("inf")
         self.thread = threading.Thread(target=self._run, name=f"events to {self.name}", daemon=True)
 
@@ -194,9 +194,9 @@ class _Outbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.bell:
+        with self.changed:
             self.closing, self.until = True, time.monotonic() + FAREWELL
-            self.bell.notify_all()
+            self.changed.notify_all()
         self.thread.join(FAREWELL + 1)
         lost = self.lost + len(self.waiting)
         if lost:
@@ -204,15 +204,15 @@ class _Outbox:
 
     def put(self, event: dict[str, Any]) -> None:
         """Add an event; never waits."""
-        with self.bell:
+        with self.changed:
             self.lost += len(self.waiting) == MOST
             self.waiting.append(json.dumps(event, ensure_ascii=False).encode())
-            self.bell.notify_all()
+            self.changed.notify_all()
 
     def _run(self) -> None:
         while True:
-            with self.bell:
-                self.bell.wait_for(lambda: self.waiting or self.closing)
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting or self.closing)
                 if not self.waiting:
                     return
                 data = self.waiting.popleft()
@@ -233,7 +233,7 @@ class _Outbox:
                     self.say(f"{self.name}: an event was not taken ({error}){'' if refused else '; trying again'}.")
                 if refused or not left or time.monotonic() + wait > self.until:
                     return False
-                with self.bell:
-                    self.bell.wait_for(lambda: self.closing, wait)
+                with self.changed:
+                    self.changed.wait_for(lambda: self.closing, wait)
                 wait = min(2 * wait, LONGEST_WAIT)
         return False

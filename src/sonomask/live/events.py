@@ -88,8 +88,8 @@ class EventFinder:
             if going is None:
                 self.count += 1
             number = self.count if going is None else going.onset.id
-            sure = float(result.masks.probability[0][mask].mean())
-            seen = Event("onset", number, label, sound, result.time, _box(mask), share, sure, result.delay)
+            score = float(result.masks.probability[0][mask].mean())
+            seen = Event("onset", number, label, sound, result.time, _box(mask), share, score, result.delay)
             if going is None:
                 self.going[label] = _Going(seen, seen)
                 found.append(seen)

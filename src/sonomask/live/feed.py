@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from sonomask.media.decoder import GAP
-from sonomask.media.live.reader import Picture, Sound
+from sonomask.media.live.reader import LivePicture, LiveSound
 from sonomask.media.reader import SAMPLE_RATE
 
 KEPT = 8.0  # seconds of sound
@@ -34,7 +34,7 @@ class SoundRing:
         with self.lock:
             return self.place / SAMPLE_RATE if self.filled else float("-inf")
 
-    def put(self, sound: Sound) -> None:
+    def put(self, sound: LiveSound) -> None:
         """Add a piece. One that follows the last within 50 ms is joined to it; else silence or a cut brings it to its time."""
         place, piece = round(sound.time * SAMPLE_RATE), sound.samples
         with self.lock:
@@ -64,10 +64,10 @@ class SoundRing:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingPicture:
     """A picture that has come, when it was captured and when it came, by the clock."""
 
-    picture: Picture
+    picture: LivePicture
     captured: float
     came: float
 
@@ -84,16 +84,16 @@ class Feed:
     def __init__(self, now: Callable[[], float], *, listens: bool, ahead: float = 0.0) -> None:
         self.now, self.listens, self.ahead = now, listens, ahead
         self.ring = SoundRing()
-        self.waiting: deque[Waiting] = deque()
-        self.bell = threading.Condition()
+        self.waiting: deque[PendingPicture] = deque()
+        self.changed = threading.Condition()
         self.ended = False
         self.error: Exception | None = None
         self.came = self.taken = self.unheard = 0
         self.latest = float("-inf")  # time of the last picture that came
 
-    def picture(self, picture: Picture, captured: float) -> None:
+    def picture(self, picture: LivePicture, captured: float) -> None:
         """Bring a picture; one that is not later than the last is left out."""
-        with self.bell:
+        with self.changed:
             self.came += 1
             if picture.time <= self.latest:
                 return
@@ -102,22 +102,22 @@ class Feed:
                 len(self.waiting) >= COUNT or (len(self.waiting) + 1) * picture.bytes > BYTES
             ):  # keep half of them, over the whole stretch
                 self.waiting = deque(list(self.waiting)[1::2])
-            self.waiting.append(Waiting(picture, captured, self.now()))
-            self.bell.notify_all()
+            self.waiting.append(PendingPicture(picture, captured, self.now()))
+            self.changed.notify_all()
 
-    def sound(self, sound: Sound) -> None:
+    def sound(self, sound: LiveSound) -> None:
         """Bring a piece of sound."""
         self.ring.put(sound)
-        with self.bell:
-            self.bell.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def end(self, error: Exception | None = None) -> None:
         """Nothing more comes."""
-        with self.bell:
+        with self.changed:
             self.ended, self.error = True, error
-            self.bell.notify_all()
+            self.changed.notify_all()
 
-    def take(self, after: float = float("-inf"), timeout: float = 1.0) -> Waiting | None:
+    def take(self, after: float = float("-inf"), timeout: float = 1.0) -> PendingPicture | None:
         """The newest picture not before `after` whose sound has come; None if none came in `timeout` seconds.
 
         Pictures before it are left out.
@@ -125,9 +125,9 @@ class Feed:
         Raises:
             Exception: That with which the source ended, once all is taken.
         """
-        with self.bell:
+        with self.changed:
             if not self._ready(after) and not self.ended:
-                self.bell.wait_for(lambda: self._ready(after) or self.ended, timeout)
+                self.changed.wait_for(lambda: self._ready(after) or self.ended, timeout)
             count = self._ready(after)
             if not count:
                 if self.ended and self.error is not None:

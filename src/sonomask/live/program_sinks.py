@@ -54,7 +54,7 @@ class PipeSink:
             raise MediaError(f"{target}: expected '-' or a named pipe. Make one: mkfifo {target}.")
         self.target, self.shows, self.kind, self.say = target, shows, kind, say
         self.queue: deque[LiveMasks] = deque(maxlen=QUEUE)
-        self.bell = threading.Condition()
+        self.changed = threading.Condition()
         self.closing, self.left_out = False, 0
         self.error: MediaError | None = None
         self.writer: PipeWriter | None = None
@@ -67,9 +67,9 @@ class PipeSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.bell:
+        with self.changed:
             self.closing = True
-            self.bell.notify_all()
+            self.changed.notify_all()
         self.thread.join(FAREWELL)  # one that waits for a reader is left; it ends with the process
         if self.left_out:
             self.say(f"{self.target}: {self.left_out} pictures were left out, their reader was not there or too slow.")
@@ -80,17 +80,17 @@ class PipeSink:
         Raises:
             MediaError: Standard output's reader went away.
         """
-        with self.bell:
+        with self.changed:
             if self.error is not None:
                 raise self.error
             self.left_out += len(self.queue) == QUEUE
             self.queue.append(result)
-            self.bell.notify_all()
+            self.changed.notify_all()
 
     def _run(self) -> None:
         while True:
-            with self.bell:
-                self.bell.wait_for(lambda: self.queue or self.closing)
+            with self.changed:
+                self.changed.wait_for(lambda: self.queue or self.closing)
                 if not self.queue:
                     break
                 result = self.queue.popleft()

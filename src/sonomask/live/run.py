@@ -13,7 +13,7 @@ from sonomask.live.event_sinks import EventSink
 from sonomask.live.feed import Feed
 from sonomask.live.program_sinks import PipeSink, Shows, VirtualCamera
 from sonomask.live.segmenter import LiveSegmenter
-from sonomask.live.sinks import JsonLines, VideoSink, Window
+from sonomask.live.sinks import DesktopWindow, JsonLines, VideoSink
 from sonomask.media.live.reader import LIVE_LIMITS, Epoch
 from sonomask.media.live.source import LiveSource
 
@@ -74,7 +74,7 @@ class Outputs:
         if self.camera:
             sinks.append(stack.enter_context(VirtualCamera(segmenter.rate)))
         if self.window:
-            sinks.append(stack.enter_context(Window()))
+            sinks.append(stack.enter_context(DesktopWindow()))
         if self.page is not None or not sinks:
             if self.make_page is None:
                 raise ValueError("`make_page`: expected what serves the page, such as `sonomask.server.live.LivePage`.")
@@ -130,13 +130,13 @@ class LiveRun:
         self.captures = [Capture(self.source, takes="pictures" if own else "both", **shared)]
         if self.sound is not None and listens:
             self.captures.append(Capture(self.sound, takes="sound", late=self.sound_delay, **shared))
-        self.masks, self.begun, self.told = 0, self.clock.now(), self.clock.now()
-        self.running, self.asked = False, False
+        self.masks, self.begun, self.reported = 0, self.clock.now(), self.clock.now()
+        self.running, self.stopping = False, False
 
     def ask_to_end(self) -> bool:
         """End after the present picture; whether that will happen: not before the first one, nor if it was asked already."""
-        will = self.running and not self.asked
-        self.asked = True
+        will = self.running and not self.stopping
+        self.stopping = True
         return will
 
     def run(self) -> None:
@@ -152,13 +152,13 @@ class LiveRun:
             for capture in self.captures:  # first: a source that can't be opened leaves no empty files behind
                 capture.start()
             sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
-            self.begun = self.told = self.clock.now()
+            self.begun = self.reported = self.clock.now()
             self.running = True
             for result in self.segmenter(self.feed):
                 for sink in sinks:
                     if result is not None:
                         sink.write(result)
-                    elif isinstance(sink, Window):
+                    elif isinstance(sink, DesktopWindow):
                         sink.beat()
                 self.masks += result is not None
                 if self._over(sinks):
@@ -166,11 +166,11 @@ class LiveRun:
 
     def _over(self, sinks: list[Any]) -> bool:
         now = self.clock.now()
-        if now - self.told >= STATUS_SECONDS:
-            self.told = now
+        if now - self.reported >= STATUS_SECONDS:
+            self.reported = now
             self.say(self.report())
         limit = self.seconds is not None and now - self.begun >= self.seconds
-        return self.asked or limit or any(isinstance(sink, Window) and sink.closed for sink in sinks)
+        return self.stopping or limit or any(isinstance(sink, DesktopWindow) and sink.closed for sink in sinks)
 
     def report(self) -> str:
         """How it goes, in a line."""

@@ -16,9 +16,9 @@ from sonomask.errors import WeightsError
 from sonomask.inference.finish import finish, reduce
 from sonomask.inference.scorer import Scored, StreamScorer, as_scorer
 from sonomask.inference.segmenter import check_request
-from sonomask.live.feed import KEPT, Feed, Waiting
+from sonomask.live.feed import KEPT, Feed, PendingPicture
 from sonomask.live.meters import Histogram, OnsetMeter
-from sonomask.media.live.reader import Picture
+from sonomask.media.live.reader import LivePicture
 from sonomask.request import FOR_STREAMS, Request
 from sonomask.structures import Masks
 from sonomask.visualise.overlay import overlay
@@ -40,7 +40,7 @@ class LiveMasks:
     """
 
     masks: Masks
-    picture: Picture
+    picture: LivePicture
     captured: float
     ready: float
     classes: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class LiveSegmenter:
             last = result.time
             yield result
 
-    def _step(self, picture: Picture, feed: Feed, past: Any) -> tuple[Scored, Any]:
+    def _step(self, picture: LivePicture, feed: Feed, past: Any) -> tuple[Scored, Any]:
         patch = None
         if self.config.listens:
             start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
@@ -147,7 +147,7 @@ class LiveSegmenter:
             )
         return scored, past
 
-    def _finish(self, waiting: Waiting, scored: Scored, feed: Feed) -> LiveMasks:
+    def _finish(self, waiting: PendingPicture, scored: Scored, feed: Feed) -> LiveMasks:
         picture = waiting.picture
         size = _within(picture.size, self.height)
         masks = finish(picture.time, reduce(scored), size, self.config, self.request)

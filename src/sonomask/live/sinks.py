@@ -90,7 +90,7 @@ class JsonLines:
         return {"label": name, "share": round(float(mask.mean()), 6), "counts": counts(mask)["counts"]}
 
 
-class Window:
+class DesktopWindow:
     """A window of the desktop, by tkinter.
 
     Raises:
@@ -120,7 +120,7 @@ class Window:
     def _close(self) -> None:
         self.closed = True
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> DesktopWindow:
         return self
 
     def __exit__(
@@ -163,7 +163,7 @@ class VideoSink:
             raise MediaError(f"{target} exists. Use --overwrite to replace it, or give another --out.")
         self.target, self.ring, self.overwrite, self.say = target, ring, overwrite, say
         self.queue: deque[LiveMasks] = deque()
-        self.bell = threading.Condition()
+        self.changed = threading.Condition()
         self.closing = False
         self.error: MediaError | None = None
         self.left_out = 0
@@ -179,9 +179,9 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.bell:
+        with self.changed:
             self.closing = True
-            self.bell.notify_all()
+            self.changed.notify_all()
         self.thread.join(FAREWELL)
         if self.thread.is_alive():
             self.say(f"{self.target}: did not take its last pictures in {FAREWELL:g} s; it was left.")
@@ -196,20 +196,20 @@ class VideoSink:
         Raises:
             MediaError: The file can't be written to.
         """
-        with self.bell:
+        with self.changed:
             if self.error is not None:
                 raise self.error
             if len(self.queue) == QUEUE:
                 self.queue.popleft()
                 self.left_out += 1
             self.queue.append(result)
-            self.bell.notify_all()
+            self.changed.notify_all()
 
     def _run(self) -> None:
         try:
             while True:
-                with self.bell:
-                    self.bell.wait_for(lambda: self.queue or self.closing)
+                with self.changed:
+                    self.changed.wait_for(lambda: self.queue or self.closing)
                     if not self.queue:
                         break
                     result = self.queue.popleft()

@@ -15,7 +15,7 @@ from sonomask.errors import MissingExtraError
 
 CLASS, MASK, DICE = 2.0, 5.0, 5.0  # weights, in the matching and in the loss
 NOBODY = 0.1  # weight of "no object" in the cross-entropy
-OVERSAMPLE, UNSURE = 3, 0.75  # points drawn for each one kept; share of the kept that are the least sure
+OVERSAMPLE, UNCERTAIN = 3, 0.75  # points drawn for each one kept; share of the kept that are the least sure
 
 
 def set_loss(
@@ -64,7 +64,7 @@ def _terms(
     weight[-1] = NOBODY
     ours = torch.cat([m[queries] for m, (queries, _) in zip(masks, pairs, strict=True)])[:, None]
     theirs = torch.cat([w[1][parts] for w, (_, parts) in zip(wanted, pairs, strict=True)])[:, None]
-    where = everywhere(theirs) if points is None else unsure(ours, points)
+    where = everywhere(theirs) if points is None else uncertain_points(ours, points)
     logits, y = at(ours, where), at(theirs, where)
     return {
         "class": CLASS * F.cross_entropy(classes.mT, target, weight),
@@ -122,11 +122,11 @@ def everywhere(maps: Float[Tensor, "M 1 H W"]) -> Float[Tensor, "M P 2"]:
 
 
 @torch.no_grad()
-def unsure(maps: Float[Tensor, "M 1 h w"], points: int) -> Float[Tensor, "M P 2"]:
+def uncertain_points(maps: Float[Tensor, "M 1 h w"], points: int) -> Float[Tensor, "M P 2"]:
     """Places, three quarters of them the least sure (nearest to 0) of three times as many, the rest drawn evenly."""
     drawn = torch.rand(len(maps), OVERSAMPLE * points, 2, device=maps.device)
-    sure = at(maps, drawn).abs()
-    least = sure.topk(int(UNSURE * points), 1, largest=False).indices
+    certainty = at(maps, drawn).abs()
+    least = certainty.topk(int(UNCERTAIN * points), 1, largest=False).indices
     chosen = drawn.gather(1, least[..., None].expand(-1, -1, 2))
     rest = torch.rand(len(maps), points - chosen.shape[1], 2, device=maps.device)
     return torch.cat([chosen, rest], 1)

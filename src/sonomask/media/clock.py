@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BACK", "MOST_FPS", "Clock", "Joins", "Stamps"]
+__all__ = ["BACK", "MOST_FPS", "FrameClock", "Joins", "Stamps"]
 
 MOST_FPS = 1000  # frames nearer to one another are left out
 BACK = 1.0  # seconds by which a clock that goes back was set anew
 
 
-class Clock:
+class FrameClock:
     """Gives frames their times.
 
     Args:

@@ -223,8 +223,8 @@ def _to_xyz(chromaticities: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 def _peak(frame: Any) -> float:
     """The brightest light that the file tells of, in units of 100 cd/m²."""
-    told = {data.type.name: bytes(data) for data in frame.side_data}
-    level, mastering = told.get("CONTENT_LIGHT_LEVEL", b""), told.get("MASTERING_DISPLAY_METADATA", b"")
+    metadata = {data.type.name: bytes(data) for data in frame.side_data}
+    level, mastering = metadata.get("CONTENT_LIGHT_LEVEL", b""), metadata.get("MASTERING_DISPLAY_METADATA", b"")
     peak = 0.0
     if len(level) >= 4:
         peak = struct.unpack_from("<I", level)[0] / 100

@@ -17,11 +17,11 @@ from av.stream import Disposition
 from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
-from sonomask.media.clock import MOST_FPS, Clock, Joins, Stamps
+from sonomask.media.clock import MOST_FPS, FrameClock, Joins, Stamps
 from sonomask.media.colour import colours_of, shown, to_rgb
 from sonomask.media.info import Selection, VideoInfo
 from sonomask.media.interlace import deinterlaced
-from sonomask.media.opening import URL, Limits, decoded, open_media, told
+from sonomask.media.opening import URL, Limits, decoded, media_errors, open_media
 from sonomask.media.orientation import Orientation, orientation_of
 from sonomask.media.sound import (
     SAMPLE_RATE,
@@ -77,7 +77,7 @@ class LocalDecoder:
         self._open_containers: list[Any] = []
         self._joins = Joins(self.limits.gap)
         self._surveyed = False
-        with told(self.source), open_media(self.source, self.limits) as container:
+        with media_errors(self.source), open_media(self.source, self.limits) as container:
             self._examine(container)
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class LocalDecoder:
         joined = len(self._joins.shifts) > 1
         if start > 0 and not joined:
             self._seek_key(container, stream, start)
-        clock = Clock(
+        clock = FrameClock(
             self.source, self.limits.gap, self.warnings, 0.0 if joined else start, shifts=self._joins.shifts,
             stands=self._stands,
         )  # fmt: skip
@@ -236,7 +236,7 @@ class LocalDecoder:
         last = since
         if not self.info.heard:
             return last
-        with told(self.source), open_media(self.source, self.limits) as container:
+        with media_errors(self.source), open_media(self.source, self.limits) as container:
             stream = sound_stream(container, self.info.heard[0])
             container.seek(int((max(0.0, since - PREROLL) + self._origin) * av.time_base), backward=True)
             for packet in packets(container, stream):
@@ -248,7 +248,7 @@ class LocalDecoder:
                 last = max(last, time + float((packet.duration or 0) * packet.time_base))
         return last
 
-    def _last_end(self, time: float, end: float, clock: Clock) -> float:
+    def _last_end(self, time: float, end: float, clock: FrameClock) -> float:
         """When the last picture goes: it stands until the sound ends."""
         if self._surveyed:
             until = self._joins.end if self.info.heard else self._gone + clock.shift
@@ -265,7 +265,7 @@ class LocalDecoder:
 
     def pixels(self, picture: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
         """A frame as shown, at (height, width)."""
-        with told(self.source):
+        with media_errors(self.source):
             return to_rgb(picture, size, stored_size(picture, self._aspect))
 
     def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
@@ -285,7 +285,7 @@ class LocalDecoder:
         for time, piece in resampled(self.source, frames, self.warnings, rate, layout):
             due = None if time is None else round((time - self._origin - start) * rate) + shift
             if due is not None and (place or joined) and not place - rate <= due <= place + longest:
-                piece_of_file += 1  # the clock was set anew; the pictures' `Clock` does the same
+                piece_of_file += 1  # the clock was set anew; the pictures' `FrameClock` does the same
                 known = self._joins.shifts[piece_of_file : piece_of_file + 1]
                 moved = round(known[0] * rate) if known else shift + place - due
                 shift, due = moved, due - shift + moved

@@ -95,7 +95,7 @@ class VideoInfo:
         return f"has sound that can't be decoded ({why}). Convert the sound, or use a model that does not listen."
 
     @property
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What results tell of the part that was read and the sound that was heard."""
         part = {} if not self.start and self.end is None else {"start": self.start, "end": self.end}
         return {**part, "audio_track": self.audio_track}

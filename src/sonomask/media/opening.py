@@ -47,7 +47,7 @@ class Limits:
 
 
 @contextmanager
-def told(source: str, what: str = "can't be decoded") -> Iterator[None]:
+def media_errors(source: str, what: str = "can't be decoded") -> Iterator[None]:
     """Turn whatever FFmpeg's wrapper raises into a `MediaError`.
 
     Raises:

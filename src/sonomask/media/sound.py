@@ -18,7 +18,7 @@ from av.stream import Disposition
 from jaxtyping import Float32
 
 from sonomask.errors import MediaError
-from sonomask.media.opening import told
+from sonomask.media.opening import media_errors
 
 __all__ = [
     "MIX",
@@ -102,13 +102,13 @@ def canonical(codec: Any) -> str:
 
 
 def choose_tracks(
-    tracks: Sequence[AudioTrack], wish: int | str | None, loudness: Callable[[int], float | None], source: str
+    tracks: Sequence[AudioTrack], choice: int | str | None, loudness: Callable[[int], float | None], source: str
 ) -> tuple[int, ...]:
     """Numbers of the tracks that are heard together; none where there is none to hear.
 
     Args:
         tracks: Of the file.
-        wish: A number, a language or title, "mix" for all at once, or None for the rule above.
+        choice: Number, a language or title, "mix" for all at once, or None for the rule above.
         loudness: The highest sample of a track, or None for one that can't be decoded.
         source: For messages.
 
@@ -116,8 +116,8 @@ def choose_tracks(
         MediaError: There is no such track, or it can't be decoded.
     """
     good = [track for track in tracks if not track.problem]
-    if wish is not None and wish != "":
-        return _wished(tracks, wish, source)
+    if choice is not None and choice != "":
+        return _chosen(tracks, choice, source)
     if len(tracks) <= 1:
         return tuple(track.number for track in good)
     levels: dict[int, float | None] = {}
@@ -128,8 +128,8 @@ def choose_tracks(
     return tuple(islice((number for number, level in levels.items() if level is not None), 1))
 
 
-def _wished(tracks: Sequence[AudioTrack], wish: int | str, source: str) -> tuple[int, ...]:
-    word = str(wish).strip().lower()
+def _chosen(tracks: Sequence[AudioTrack], choice: int | str, source: str) -> tuple[int, ...]:
+    word = str(choice).strip().lower()
     if word == MIX:
         found = [track for track in tracks if not track.problem]
     elif word.isdecimal():
@@ -141,7 +141,7 @@ def _wished(tracks: Sequence[AudioTrack], wish: int | str, source: str) -> tuple
     if not found:
         have = "; ".join(f"{track.number}: {track}" for track in tracks) or "none"
         raise MediaError(
-            f"{source}: there is no sound track {wish!r}. It has {have}. Give a number, a language or 'mix'."
+            f"{source}: there is no sound track {choice!r}. It has {have}. Give a number, a language or 'mix'."
         )
     if word != MIX and found[0].problem:
         raise MediaError(
@@ -214,7 +214,7 @@ class Form:
         return sides[loud : loud + 1]
 
     def _drained(self, form: Any, frame: Any) -> np.ndarray:
-        with told(self.source, "its sound can't be decoded"):
+        with media_errors(self.source, "its sound can't be decoded"):
             parts = [part.to_ndarray() for part in form.resample(frame)]
         return np.concatenate(parts or [np.zeros((form.layout.nb_channels, 0), np.float32)], axis=1)
 

@@ -11,12 +11,12 @@ from sonomask.media.picture import Picture
 from sonomask.media.reader import VideoReader
 from sonomask.threads import ahead
 
-__all__ = ["Waiting", "fits", "noting", "pictures_of"]
+__all__ = ["PictureQueue", "fits", "noting", "pictures_of"]
 ROOM = 600e6  # bytes of waiting pictures; a video whose windows need more is decoded twice
 AHEAD = 4  # pictures that a decoder of its own may be ahead
 
 
-class Waiting:
+class PictureQueue:
     """A line of pictures, in order.
 
     Filled by `noting(reader, waiting.add)` from the thread that decodes for the model, or by a decoder of its own (`of`).
@@ -30,7 +30,7 @@ class Waiting:
         self.source = source
 
     @classmethod
-    def of(cls, reader: VideoReader) -> Waiting:
+    def of(cls, reader: VideoReader) -> PictureQueue:
         """With a second decoder, which works in a thread of its own unless the reader is guarded (its frames can't wait)."""
         pictures = pictures_of(reader)
         return cls(pictures if reader.guarded else ahead(pictures, AHEAD))

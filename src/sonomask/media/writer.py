@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
 from sonomask.media.colour import Colours, guessed, tag, to_stored
-from sonomask.media.opening import Limits, open_media, told
+from sonomask.media.opening import Limits, media_errors, open_media
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.sound import TRACK_RATE, canonical, sound_stream
 from sonomask.workspace import atomic_path
@@ -105,7 +105,7 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         how = self.encoding
-        with told(str(self.path), UNWRITTEN), ExitStack() as stack:
+        with media_errors(str(self.path), UNWRITTEN), ExitStack() as stack:
             fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
             self.container = stack.enter_context(
                 av.open(f"file:{fresh}", "w", format=how.container, options=dict(how.container_options))
@@ -148,7 +148,7 @@ class VideoWriter:
         return _Encoded(reader, self.container, self.encoding.sound)
 
     def _flush(self) -> None:
-        with told(str(self.path), UNWRITTEN):
+        with media_errors(str(self.path), UNWRITTEN):
             self._mux(self.video.encode())
             if self.sound is not None:
                 self._mux(self.sound.encode())
@@ -181,7 +181,7 @@ class VideoWriter:
             raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
         odd = [(0, n % 2) for n in self.size]
         padded = np.pad(image, [*odd, (0, 0)], mode="edge") if any(n % 2 for n in self.size) else image
-        with told(str(self.path), UNWRITTEN):
+        with media_errors(str(self.path), UNWRITTEN):
             self._encode(to_stored(padded, self.video.pix_fmt, self.colours), time)
 
     def write_planes(self, draw: Callable[[tuple[UInt8[np.ndarray, "_h _w"], ...]], None], time: float) -> None:
@@ -198,7 +198,7 @@ class VideoWriter:
             for plane in frame.planes
         ]
         views = (whole[0][:height, :width], *whole[1:])
-        with told(str(self.path), UNWRITTEN):
+        with media_errors(str(self.path), UNWRITTEN):
             tag(frame, self.colours)
             draw(views)
             if height % 2:
@@ -222,7 +222,7 @@ class VideoWriter:
         rate = self.sample_rate or SAMPLE_RATE
         frame.sample_rate, frame.pts, frame.time_base = rate, self.samples, Fraction(1, rate)
         self.samples += len(waveform)
-        with told(str(self.path), UNWRITTEN):
+        with media_errors(str(self.path), UNWRITTEN):
             self._mux(self.sound.encode(frame))
 
     def _mux(self, packets: Any) -> None:

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.workspace import atomic_path
 
 __all__ = ["write_npz"]
 
 
 @contextmanager
-def write_npz(path: Path, job: Job) -> Iterator[Take]:
+def write_npz(path: Path, context: OutputContext) -> Iterator[Take]:
     """`times` (N,) float64, `probability` (N, H, W) float16 and, of a semantic model, `labels` (N, H, W) uint8.
 
     Of a model with a presence score also `presence` (N,). The number of frames stands at the head of such a file and is
     known at the end, so the values wait in a raw file.
     """
-    with atomic_path(path, overwrite=job.overwrite) as fresh, ExitStack() as stack:
+    with atomic_path(path, overwrite=context.overwrite) as fresh, ExitStack() as stack:
         columns = {"times": array("d"), "presence": array("d")}
         raw: dict[str, tuple[Any, tuple[int, ...], np.dtype]] = {}
 
@@ -35,7 +35,7 @@ def write_npz(path: Path, job: Job) -> Iterator[Take]:
             if moment.presence is not None:
                 columns["presence"].append(moment.presence)
             arrays = {"probability": moment.probability.astype(np.float16)}
-            if job.classes:
+            if context.classes:
                 arrays["labels"] = moment.labels
             for name, values in arrays.items():
                 if name not in raw:

@@ -22,7 +22,7 @@ from sonomask.errors import MediaError
 from sonomask.media.reader import LATE, SAMPLE_RATE
 from sonomask.media.writer import write_wav
 from sonomask.outputs.formats import FORMATS
-from sonomask.outputs.moment import Job, Moment, Take, save_jpeg
+from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg
 
 __all__ = ["write_avsbench"]
 
@@ -32,7 +32,7 @@ SPLIT = "test"  # as of anybody's own videos; rename the folder and the table's 
 
 
 @contextmanager
-def write_avsbench(path: Path, job: Job) -> Iterator[Take]:
+def write_avsbench(path: Path, context: OutputContext) -> Iterator[Take]:
     """A tree that `sonomask evaluate` and `AVSBench` read: MS3's for a binary model, AVSS's for one of 71 classes.
 
     Seconds that make no whole clip are left out, and the reader's warnings say so.
@@ -40,16 +40,16 @@ def write_avsbench(path: Path, job: Job) -> Iterator[Take]:
     Raises:
         MediaError: The video is shorter than a clip, or has no sound.
     """
-    info = job.reader.info
+    info = context.reader.info
     if not info.has_audio or (info.duration is not None and info.duration < SECONDS - 0.5):
         raise MediaError(
             f"{info.source}: AVSBench's clips are {SECONDS} s with sound, this video is not. Leave out the format avsbench."
         )
-    with job.folder(path, FORMATS["avsbench"].marker) as fresh:
-        tree = _Tree(fresh, job)
+    with context.folder(path, FORMATS["avsbench"].marker) as fresh:
+        tree = _Tree(fresh, context)
         yield tree.take
         tree.finish()
-        (fresh / FORMATS["avsbench"].marker).write_text(json.dumps(dict(job.facts)) + "\n", encoding="utf-8")
+        (fresh / FORMATS["avsbench"].marker).write_text(json.dumps(dict(context.facts)) + "\n", encoding="utf-8")
 
 
 @dataclass
@@ -66,16 +66,18 @@ class _Tree:
     """Gathers five seconds, then writes them."""
 
     root: Path
-    job: Job
+    context: OutputContext
     seconds: dict[int, _Second] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)
     first: int = 0
     lost: int = 0
 
     def __post_init__(self) -> None:
-        self.picture = self.job.pictures((SIDE, SIDE))
-        self.sound = self.job.reader.waveform(float(SECONDS))
-        (self.root / ("Multi-sources/ms3_data" if not self.job.classes else "AVSBench_semantic")).mkdir(parents=True)
+        self.picture = self.context.pictures((SIDE, SIDE))
+        self.sound = self.context.reader.waveform(float(SECONDS))
+        (self.root / ("Multi-sources/ms3_data" if not self.context.classes else "AVSBench_semantic")).mkdir(
+            parents=True
+        )
 
     def take(self, moment: Moment) -> None:
         second = int(moment.time)
@@ -91,8 +93,10 @@ class _Tree:
     def finish(self) -> None:
         self._flush()
         if self.lost:
-            self.job.reader.warnings.append(f"{self.root.name}: {self.lost} s that make no whole clip are left out.")
-        semantic = bool(self.job.classes)
+            self.context.reader.warnings.append(
+                f"{self.root.name}: {self.lost} s that make no whole clip are left out."
+            )
+        semantic = bool(self.context.classes)
         table = self.root / ("AVSBench_semantic/metadata.csv" if semantic else "Multi-sources/ms3_meta_data.csv")
         with table.open("w", newline="", encoding="utf-8") as file:
             head = ["vid", "uid", "a_obj", "split", "label"] if semantic else ["name", "split"]
@@ -101,12 +105,12 @@ class _Tree:
             (table.parent / ("" if semantic else "ms3_data") / name).mkdir(exist_ok=True)
 
     def _flush(self) -> None:
-        name = f"{self.job.name}_{self.first:05d}"
+        name = f"{self.context.name}_{self.first:05d}"
         sound = next(self.sound, np.zeros(0, np.float32))
         if len(self.seconds) == SECONDS:
             kept = [self.seconds[second] for second in sorted(self.seconds)]
             sound = np.pad(sound, (0, max(0, SECONDS * SAMPLE_RATE - len(sound))))
-            (_write_avss if self.job.classes else _write_ms3)(self.root, name, kept, sound)
+            (_write_avss if self.context.classes else _write_ms3)(self.root, name, kept, sound)
             self.rows.append(self._row(name, kept))
         else:
             self.lost += len(self.seconds)
@@ -114,10 +118,10 @@ class _Tree:
         self.first += SECONDS
 
     def _row(self, name: str, kept: list[_Second]) -> list[str]:
-        if not self.job.classes:
+        if not self.context.classes:
             return [name, SPLIT]
         found = np.unique(np.stack([second.labels for second in kept]))
-        heard = "_".join(self.job.category(int(label)) for label in found if label)
+        heard = "_".join(self.context.category(int(label)) for label in found if label)
         return [name, name, heard, SPLIT, "v1m"]
 
 

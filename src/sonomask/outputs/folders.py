@@ -11,13 +11,13 @@ from typing import Any
 from PIL import Image
 
 from sonomask.outputs.formats import FORMATS
-from sonomask.outputs.moment import Job, Moment, Take, indexed, save_jpeg
+from sonomask.outputs.moment import Moment, OutputContext, Take, indexed, save_jpeg
 
 __all__ = ["write_hf", "write_masks"]
 
 
 @contextmanager
-def write_masks(path: Path, job: Job) -> Iterator[Take]:
+def write_masks(path: Path, context: OutputContext) -> Iterator[Take]:
     """A PNG of each mask, named by its time in seconds, and `manifest.json`.
 
     A binary mask is 0 and 255; a semantic one holds class indices and a palette. The manifest tells `about` the whole, and
@@ -25,15 +25,15 @@ def write_masks(path: Path, job: Job) -> Iterator[Take]:
     model has it, the presence score.
     """
     marker = FORMATS["masks"].marker
-    with job.folder(path, marker) as fresh, (fresh / marker).open("w", encoding="utf-8") as manifest:
-        about = json.dumps({**job.facts, "classes": list(job.classes)}, ensure_ascii=False)
+    with context.folder(path, marker) as fresh, (fresh / marker).open("w", encoding="utf-8") as manifest:
+        about = json.dumps({**context.facts, "classes": list(context.classes)}, ensure_ascii=False)
         manifest.write(f'{{"about": {about},\n "frames": [')
         comma = ""
 
         def take(moment: Moment) -> None:
             nonlocal comma
             name = f"{moment.source_time:012.6f}.png"
-            _mask(moment, job).save(fresh / name)
+            _mask(moment, context).save(fresh / name)
             scores = moment.scores()
             row = {"time": scores.pop("time"), "file": name, **scores}
             manifest.write(f"{comma}\n  {json.dumps(row)}")
@@ -44,27 +44,27 @@ def write_masks(path: Path, job: Job) -> Iterator[Take]:
 
 
 @contextmanager
-def write_hf(path: Path, job: Job) -> Iterator[Take]:
+def write_hf(path: Path, context: OutputContext) -> Iterator[Take]:
     """Columns `image`, `mask` and the scores, as Hugging Face's `load_dataset("imagefolder", data_dir=…)` finds them.
 
     Source: the documentation of `datasets`, "Create an image dataset", on `metadata.jsonl` and `*_file_name`.
     """
-    marker, picture = FORMATS["hf"].marker, job.pictures()
-    with job.folder(path, marker) as fresh, (fresh / marker).open("w", encoding="utf-8") as table:
+    marker, picture = FORMATS["hf"].marker, context.pictures()
+    with context.folder(path, marker) as fresh, (fresh / marker).open("w", encoding="utf-8") as table:
         for name in ("images", "masks"):
             (fresh / name).mkdir()
 
         def take(moment: Moment) -> None:
             name = f"{moment.index:06d}"
             save_jpeg(fresh / "images" / f"{name}.jpg", picture(moment.time))
-            _mask(moment, job).save(fresh / "masks" / f"{name}.png")
+            _mask(moment, context).save(fresh / "masks" / f"{name}.png")
             files = {"file_name": f"images/{name}.jpg", "mask_file_name": f"masks/{name}.png"}
-            row: dict[str, Any] = {**files, **moment.scores(), "model": str(job.facts.get("model", ""))}
+            row: dict[str, Any] = {**files, **moment.scores(), "model": str(context.facts.get("model", ""))}
             table.write(json.dumps(row) + "\n")
 
         yield take
 
 
-def _mask(moment: Moment, job: Job) -> Image.Image:
+def _mask(moment: Moment, context: OutputContext) -> Image.Image:
     """0 and 255, or class indices with a palette."""
-    return indexed(moment.labels) if job.classes else Image.fromarray(moment.labels * 255)
+    return indexed(moment.labels) if context.classes else Image.fromarray(moment.labels * 255)

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from sonomask.outputs.formats import FORMATS
-from sonomask.outputs.moment import Job, Moment, Take, counts, indexed, save_jpeg
+from sonomask.outputs.moment import Moment, OutputContext, Take, counts, indexed, save_jpeg
 from sonomask.outputs.tracks import Region
 from sonomask.workspace import atomic_path
 
@@ -26,23 +26,24 @@ MOST = 255  # objects that a palette picture can hold
 
 
 @contextmanager
-def write_jsonl(path: Path, job: Job) -> Iterator[Take]:
+def write_jsonl(path: Path, context: OutputContext) -> Iterator[Take]:
     """A line for each mask: where it comes from, its scores, and `regions` with `id`, `bbox`, `score` and `rle`."""
-    with atomic_path(path, overwrite=job.overwrite) as fresh, fresh.open("w", encoding="utf-8") as lines:
-        origin = {key: str(job.facts.get(key, "")) for key in ("source", "model")}
+    with atomic_path(path, overwrite=context.overwrite) as fresh, fresh.open("w", encoding="utf-8") as lines:
+        origin = {key: str(context.facts.get(key, "")) for key in ("source", "model")}
 
         def take(moment: Moment) -> None:
             regions = [
-                {**_facts(region, job), "rle": runs} for region, runs in zip(moment.regions, moment.runs, strict=True)
+                {**_facts(region, context), "rle": runs}
+                for region, runs in zip(moment.regions, moment.runs, strict=True)
             ]
-            row = {"index": moment.index, **moment.scores(), "size": list(job.size), **origin, "regions": regions}
+            row = {"index": moment.index, **moment.scores(), "size": list(context.size), **origin, "regions": regions}
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
         yield take
 
 
 @contextmanager
-def write_coco(path: Path, job: Job) -> Iterator[Take]:
+def write_coco(path: Path, context: OutputContext) -> Iterator[Take]:
     """`labels.json` in COCO's form and the frames in `data/`: what pycocotools, torchvision and FiftyOne read.
 
     An annotation is a region; besides COCO's fields it has `score` and `track_id`. The annotations wait in a file of their
@@ -50,25 +51,27 @@ def write_coco(path: Path, job: Job) -> Iterator[Take]:
 
     Source: COCO's data format, https://cocodataset.org/#format-data.
     """
-    picture, count = job.pictures(), 0
-    with job.folder(path, FORMATS["coco"].marker) as fresh:
+    picture, count = context.pictures(), 0
+    with context.folder(path, FORMATS["coco"].marker) as fresh:
         (fresh / "data").mkdir()
         with (fresh / "labels.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
-            images = _List(out, {"info": dict(job.facts), "licenses": [], "categories": job.categories()}, "images")
+            images = _List(
+                out, {"info": dict(context.facts), "licenses": [], "categories": context.categories()}, "images"
+            )
 
             def take(moment: Moment) -> None:
                 nonlocal count
                 name, number = f"{moment.index:06d}.jpg", moment.index + 1
                 save_jpeg(fresh / "data" / name, picture(moment.time))
-                height, width = job.size
+                height, width = context.size
                 images.add({"id": number, "file_name": name, "height": height, "width": width, **moment.scores()})
                 for region, runs in zip(moment.regions, moment.runs, strict=True):
                     count += 1
-                    facts = _facts(region, job)
+                    facts = _facts(region, context)
                     row = {
                         "id": count,
                         "image_id": number,
-                        "category_id": job.of(region)[0],
+                        "category_id": context.of(region)[0],
                         "track_id": facts.pop("id"),
                     }
                     del facts["category"]
@@ -81,7 +84,7 @@ def write_coco(path: Path, job: Job) -> Iterator[Take]:
 
 
 @contextmanager
-def write_ytvis(path: Path, job: Job) -> Iterator[Take]:
+def write_ytvis(path: Path, context: OutputContext) -> Iterator[Take]:
     """`instances.json` in YouTube-VIS's form and the frames in `JPEGImages/NAME/`.
 
     An annotation is a track with a mask (run lengths as plain numbers) or null for each frame. The masks wait in a file; in
@@ -89,43 +92,43 @@ def write_ytvis(path: Path, job: Job) -> Iterator[Take]:
 
     Source: Yang et al., "Video instance segmentation", ICCV 2019, and the form of its data set.
     """
-    picture, rows = job.pictures(), 0
+    picture, rows = context.pictures(), 0
     tracks: dict[int, array[int]] = {}
-    with job.folder(path, FORMATS["ytvis"].marker) as fresh:
-        (fresh / "JPEGImages" / job.name).mkdir(parents=True)
+    with context.folder(path, FORMATS["ytvis"].marker) as fresh:
+        (fresh / "JPEGImages" / context.name).mkdir(parents=True)
         with (fresh / "instances.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
 
             def take(moment: Moment) -> None:
                 nonlocal rows
-                save_jpeg(fresh / "JPEGImages" / job.name / f"{moment.index:05d}.jpg", picture(moment.time))
+                save_jpeg(fresh / "JPEGImages" / context.name / f"{moment.index:05d}.jpg", picture(moment.time))
                 rows = moment.index + 1
                 for region in moment.regions:
                     places = tracks.setdefault(region.id, array("q"))
                     places.extend((moment.index, later.tell()))
                     row = {
-                        **_facts(region, job),
-                        "category_id": job.of(region)[0],
-                        "segmentation": counts(region.whole(job.size)),
+                        **_facts(region, context),
+                        "category_id": context.of(region)[0],
+                        "segmentation": counts(region.whole(context.size)),
                     }
                     later.write(json.dumps(row) + "\n")
 
             yield take
-            height, width = job.size
-            files = [f"{job.name}/{index:05d}.jpg" for index in range(rows)]
+            height, width = context.size
+            files = [f"{context.name}/{index:05d}.jpg" for index in range(rows)]
             video = {"id": 1, "file_names": files, "height": height, "width": width, "length": rows}
-            head = {"info": dict(job.facts), "licenses": [], "categories": job.categories(), "videos": [video]}
+            head = {"info": dict(context.facts), "licenses": [], "categories": context.categories(), "videos": [video]}
             out.write(json.dumps(head, ensure_ascii=False)[:-1])
-            made = (_ytvis_track(number, tracks[number], rows, later, job) for number in sorted(tracks))
+            made = (_ytvis_track(number, tracks[number], rows, later, context) for number in sorted(tracks))
             _copy_rows(out, "annotations", (json.dumps(row) for row in made))
             out.write("}\n")
 
 
-def _ytvis_track(number: int, places: array[int], rows: int, later: IO[str], job: Job) -> dict[str, Any]:
+def _ytvis_track(number: int, places: array[int], rows: int, later: IO[str], context: OutputContext) -> dict[str, Any]:
     found: dict[int, dict[str, Any]] = {}
     for index, place in zip(places[::2], places[1::2], strict=True):
         later.seek(place)
         found[index] = json.loads(later.readline())
-    height, width = job.size
+    height, width = context.size
     columns = {"segmentations": "segmentation", "bboxes": "bbox", "areas": "area"}
     filled = {name: [found[i][key] if i in found else None for i in range(rows)] for name, key in columns.items()}
     scores = [row["score"] for row in found.values()]
@@ -135,7 +138,7 @@ def _ytvis_track(number: int, places: array[int], rows: int, later: IO[str], job
 
 
 @contextmanager
-def write_davis(path: Path, job: Job) -> Iterator[Take]:
+def write_davis(path: Path, context: OutputContext) -> Iterator[Take]:
     """`Annotations/NAME/00000.png` with the track's id in each pixel, `JPEGImages/NAME/00000.jpg`, and `meta.json`.
 
     `meta.json` is that of YouTube-VOS, with the time of each frame besides. A palette picture holds 255 objects; further
@@ -143,43 +146,49 @@ def write_davis(path: Path, job: Job) -> Iterator[Take]:
 
     Source: Xu et al., "YouTube-VOS", 2018; Pont-Tuset et al., "The 2017 DAVIS challenge", 2017.
     """
-    picture, times = job.pictures(), array("d")
+    picture, times = context.pictures(), array("d")
     dropped: set[int] = set()
     objects: dict[int, tuple[str, array[int]]] = {}
-    with job.folder(path, FORMATS["davis"].marker) as fresh:
-        frames, masks = (fresh / kind / job.name for kind in ("JPEGImages", "Annotations"))
+    with context.folder(path, FORMATS["davis"].marker) as fresh:
+        frames, masks = (fresh / kind / context.name for kind in ("JPEGImages", "Annotations"))
         frames.mkdir(parents=True)
         masks.mkdir(parents=True)
 
         def take(moment: Moment) -> None:
-            ids = np.zeros(job.size, np.uint8)
+            ids = np.zeros(context.size, np.uint8)
             for region in moment.regions:
                 if region.id > MOST:
                     dropped.add(region.id)
                     continue
                 ids[region.view][region.mask] = region.id
-                objects.setdefault(region.id, (job.of(region)[1], array("q")))[1].append(moment.index)
+                objects.setdefault(region.id, (context.of(region)[1], array("q")))[1].append(moment.index)
             save_jpeg(frames / f"{moment.index:05d}.jpg", picture(moment.time))
             indexed(ids).save(masks / f"{moment.index:05d}.png")
             times.append(moment.source_time)
 
         yield take
         if dropped:
-            job.reader.warnings.append(f"{path.name}: {len(dropped)} objects beyond the first {MOST} are left out.")
+            context.reader.warnings.append(f"{path.name}: {len(dropped)} objects beyond the first {MOST} are left out.")
         listed = {
             str(number): {"category": category, "frames": [f"{i:05d}" for i in seen]}
             for number, (category, seen) in sorted(objects.items())
         }
         named = {f"{i:05d}": round(time, 6) for i, time in enumerate(times)}
-        meta = {"videos": {job.name: {"objects": listed, "times": named}}, "about": dict(job.facts)}
+        meta = {"videos": {context.name: {"objects": listed, "times": named}}, "about": dict(context.facts)}
         (fresh / "meta.json").write_text(json.dumps(meta, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _facts(region: Region, job: Job) -> dict[str, Any]:
+def _facts(region: Region, context: OutputContext) -> dict[str, Any]:
     """What all of them tell of a region; `bbox` is x, y, width, height."""
     top, left, bottom, right = region.box
     box = [left, top, right - left, bottom - top]
-    facts = {"id": region.id, "category": job.of(region)[1], "bbox": box, "area": region.area, "score": region.score}
+    facts = {
+        "id": region.id,
+        "category": context.of(region)[1],
+        "bbox": box,
+        "area": region.area,
+        "score": region.score,
+    }
     return {**facts, "sound": region.sound} if region.sound else facts
 
 

@@ -18,11 +18,11 @@ from pycocotools import mask as run_lengths
 from sonomask.avsbench.palette import palette
 from sonomask.errors import MediaError
 from sonomask.media.reader import Frame, VideoReader
-from sonomask.media.waiting import Waiting
+from sonomask.media.waiting import PictureQueue
 from sonomask.outputs.tracks import Region
 from sonomask.workspace import atomic_path
 
-__all__ = ["Job", "Moment", "Take", "indexed", "save_jpeg"]
+__all__ = ["Moment", "OutputContext", "Take", "indexed", "save_jpeg"]
 
 SOUNDING = "sounding"  # the one category of a binary model
 
@@ -82,7 +82,7 @@ Take: TypeAlias = Callable[[Moment], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class OutputContext:
     """What the formats of one video share.
 
     Attributes:
@@ -104,7 +104,7 @@ class Job:
     things: Sequence[str] = ()
     overwrite: bool = False
     labels: bool = False
-    waiting: Waiting | None = None
+    waiting: PictureQueue | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.instances import _copy_rows, _facts, _lines, _List, _spool
-from sonomask.outputs.moment import Job, Moment, Take, save_jpeg
+from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg
 from sonomask.outputs.tracks import Region
 
 __all__ = ["outline", "polygon", "write_coco_polygons", "write_yolo"]
@@ -26,34 +26,36 @@ TOLERANCE = 0.6  # pixels by which a straightened outline may be off
 
 
 @contextmanager
-def write_coco_polygons(path: Path, job: Job) -> Iterator[Take]:
+def write_coco_polygons(path: Path, context: OutputContext) -> Iterator[Take]:
     """COCO instances with polygons, laid out as CVAT and Datumaro import them.
 
     `annotations/instances_default.json` and the frames in `images/default/`.
 
     Source: https://docs.cvat.ai and https://open-edge-platform.github.io/datumaro, on the COCO format.
     """
-    picture, number = job.pictures(), 0
-    with job.folder(path, FORMATS["coco-polygons"].marker) as fresh:
+    picture, number = context.pictures(), 0
+    with context.folder(path, FORMATS["coco-polygons"].marker) as fresh:
         frames, annotations = fresh / "images" / "default", fresh / "annotations"
         frames.mkdir(parents=True)
         annotations.mkdir()
         with (annotations / "instances_default.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
-            images = _List(out, {"info": dict(job.facts), "licenses": [], "categories": job.categories()}, "images")
+            images = _List(
+                out, {"info": dict(context.facts), "licenses": [], "categories": context.categories()}, "images"
+            )
 
             def take(moment: Moment) -> None:
                 nonlocal number
-                name, image = f"{job.name}_{moment.index:06d}.jpg", moment.index + 1
+                name, image = f"{context.name}_{moment.index:06d}.jpg", moment.index + 1
                 save_jpeg(frames / name, picture(moment.time))
-                height, width = job.size
+                height, width = context.size
                 images.add({"id": image, "file_name": name, "height": height, "width": width, **moment.scores()})
                 for region in moment.regions:
                     number += 1
-                    facts = _facts(region, job)
+                    facts = _facts(region, context)
                     row: dict[str, Any] = {
                         "id": number,
                         "image_id": image,
-                        "category_id": job.of(region)[0],
+                        "category_id": context.of(region)[0],
                         "iscrowd": 0,
                     }
                     row |= {"bbox": facts["bbox"], "area": facts["area"], "score": facts["score"]}
@@ -67,31 +69,31 @@ def write_coco_polygons(path: Path, job: Job) -> Iterator[Take]:
 
 
 @contextmanager
-def write_yolo(path: Path, job: Job) -> Iterator[Take]:
+def write_yolo(path: Path, context: OutputContext) -> Iterator[Take]:
     """Frames, a text file with polygons for each, and `data.yaml`, as Ultralytics' segmentation models train on them.
 
     A line is a class from 0 and the corners of its polygon, as shares of width and height.
 
     Source: https://docs.ultralytics.com/datasets/segment.
     """
-    picture, marker = job.pictures(), FORMATS["yolo"].marker
-    with job.folder(path, marker) as fresh:
+    picture, marker = context.pictures(), FORMATS["yolo"].marker
+    with context.folder(path, marker) as fresh:
         for kind in ("images", "labels"):
             (fresh / kind / "train").mkdir(parents=True)
 
         def take(moment: Moment) -> None:
-            name = f"{job.name}_{moment.index:06d}"
+            name = f"{context.name}_{moment.index:06d}"
             save_jpeg(fresh / "images" / "train" / f"{name}.jpg", picture(moment.time))
-            height, width = job.size
+            height, width = context.size
             lines = []
             for region in moment.regions:
                 corners = polygon(region) / (width, height)
-                lines.append(" ".join([str(job.of(region)[0] - 1), *(f"{v:.6f}" for v in corners.ravel())]))
+                lines.append(" ".join([str(context.of(region)[0] - 1), *(f"{v:.6f}" for v in corners.ravel())]))
             text = "".join(f"{line}\n" for line in lines)
             (fresh / "labels" / "train" / f"{name}.txt").write_text(text, encoding="ascii")
 
         yield take
-        names = [category["name"] for category in job.categories()]
+        names = [category["name"] for category in context.categories()]
         rows = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(names)]
         head = ["path: .", "train: images/train", "val: images/train", f"nc: {len(names)}", "names:"]
         (fresh / marker).write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.plots import score_plot
 from sonomask.visualise.sheets import contact_sheet
@@ -27,38 +27,38 @@ COLUMNS = 1200  # of the waveform
 
 
 @contextmanager
-def write_sheet(path: Path, job: Job) -> Iterator[Take]:
+def write_sheet(path: Path, context: OutputContext) -> Iterator[Take]:
     """Overlays, one for each second, five in a row with their waveform; of a longer video 30, evenly spread.
 
     Of a video that does not tell its length, the first 30 seconds.
     """
-    duration = job.reader.info.duration
+    duration = context.reader.info.duration
     step = max(1.0, (duration or 0) / MOST)
-    scale = SIDE / max(job.size)
-    size = (max(1, round(job.size[0] * scale)), max(1, round(job.size[1] * scale)))
-    picture = job.pictures(size)
+    scale = SIDE / max(context.size)
+    size = (max(1, round(context.size[0] * scale)), max(1, round(context.size[1] * scale)))
+    picture = context.pictures(size)
     images: list[np.ndarray] = []
     times: list[float] = []
-    with atomic_path(path, overwrite=job.overwrite) as fresh:
+    with atomic_path(path, overwrite=context.overwrite) as fresh:
 
         def take(moment: Moment) -> None:
             if len(images) < MOST and moment.time >= len(images) * step + step / 2:
                 labels = np.asarray(Image.fromarray(moment.labels).resize(size[::-1], Image.Resampling.NEAREST))
-                images.append(overlay(picture(moment.time), labels, job.classes))
+                images.append(overlay(picture(moment.time), labels, context.classes))
                 times.append(moment.source_time)
 
         yield take
         if not images:  # shorter than half a second
             images, times = [picture(0.0)], [0.0]
-        sound = _sound(job.reader, len(images) * step)
+        sound = _sound(context.reader, len(images) * step)
         Image.fromarray(contact_sheet(images, times, ACROSS, sound=sound)).save(fresh)
 
 
 @contextmanager
-def write_scores(path: Path, job: Job) -> Iterator[Take]:
+def write_scores(path: Path, context: OutputContext) -> Iterator[Take]:
     """Presence score, masked share and highest probability over time above the waveform; 32 bytes of memory for each mask."""
     times, presence, area, highest = (array("d") for _ in range(4))
-    with atomic_path(path, overwrite=job.overwrite) as fresh:
+    with atomic_path(path, overwrite=context.overwrite) as fresh:
 
         def take(moment: Moment) -> None:
             times.append(moment.time)
@@ -70,9 +70,9 @@ def write_scores(path: Path, job: Job) -> Iterator[Take]:
         yield take
         series = {"presence": presence} if len(presence) == len(times) else {}
         series |= {"share of the picture": area, "highest probability": highest}
-        duration = job.reader.info.duration or (times[-1] if times else 1.0)
-        sound = _sound(job.reader, duration)
-        Image.fromarray(score_plot(times, series, duration, sound, title=job.name)).save(fresh)
+        duration = context.reader.info.duration or (times[-1] if times else 1.0)
+        sound = _sound(context.reader, duration)
+        Image.fromarray(score_plot(times, series, duration, sound, title=context.name)).save(fresh)
 
 
 def _sound(reader: VideoReader, duration: float) -> np.ndarray | None:

@@ -14,13 +14,13 @@ from jaxtyping import UInt8
 
 from sonomask.media.picture import Picture, Yuv, planes_of_rgb
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
-from sonomask.media.waiting import Waiting
+from sonomask.media.waiting import PictureQueue
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.formats import Format
-from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.visualise.cutout import blur, cutout, dim, transparent
 from sonomask.visualise.overlay import captions, overlay
-from sonomask.visualise.planes import Colours, Marks, overlay_planes
+from sonomask.visualise.planes import Marks, PlaneColours, overlay_planes
 from sonomask.visualise.timeline import Timeline, envelope
 
 __all__ = ["VIDEOS", "VideoKind", "timeline", "write_video"]
@@ -55,16 +55,16 @@ VIDEOS: dict[Format, VideoKind] = {
 
 
 @contextmanager
-def write_video(path: Path, job: Job, kind: VideoKind) -> Iterator[Take]:
+def write_video(path: Path, context: OutputContext, kind: VideoKind) -> Iterator[Take]:
     """The video drawn anew. A second decoder follows the masks, half a step behind."""
-    info = job.reader.info
-    strip = timeline(job.reader) if kind.draw is None else None
+    info = context.reader.info
+    strip = timeline(context.reader) if kind.draw is None else None
     size = (info.height + (strip.height if strip else 0), info.width)
     with VideoWriter(
-        path, size=size, rate=info.fps, audio_from=job.reader if kind.sound else None, overwrite=job.overwrite,
+        path, size=size, rate=info.fps, audio_from=context.reader if kind.sound else None, overwrite=context.overwrite,
         encoding=kind.encoding, colours=info.colours,
     ) as video:  # fmt: skip
-        follower = Follower(job, kind, strip, video)
+        follower = Follower(context, kind, strip, video)
         with closing(follower.source):
             yield follower.take
             follower.finish()
@@ -80,12 +80,12 @@ class Follower:
         video: Takes the pictures.
     """
 
-    def __init__(self, job: Job, kind: VideoKind, strip: Timeline | None, video: VideoWriter) -> None:
-        self.job, self.kind, self.strip, self.video = job, kind, strip, video
-        self.source = job.waiting or Waiting.of(job.reader)
-        self.marks: tuple[int, Colours, Marks] | None = None
+    def __init__(self, context: OutputContext, kind: VideoKind, strip: Timeline | None, video: VideoWriter) -> None:
+        self.context, self.kind, self.strip, self.video = context, kind, strip, video
+        self.source = context.waiting or PictureQueue.of(context.reader)
+        self.marks: tuple[int, PlaneColours, Marks] | None = None
         self.foot: tuple[tuple[object, ...], tuple[np.ndarray, ...]] | None = None
-        self.now = Moment(-1, 0.0, np.zeros(job.size, np.uint8), np.zeros((0, 0), np.float32))
+        self.now = Moment(-1, 0.0, np.zeros(context.size, np.uint8), np.zeros((0, 0), np.float32))
 
     def take(self, moment: Moment) -> None:
         """Hand over the next mask."""
@@ -110,13 +110,13 @@ class Follower:
     @property
     def _on_planes(self) -> bool:
         """Whether an overlay can be drawn without RGB: no letters on it, and sizes that colours at half of them fit."""
-        height, width = self.job.size
-        lettered = self.job.classes or self.job.labels  # for the whole video, so that its colours stay the same
+        height, width = self.context.size
+        lettered = self.context.classes or self.context.labels  # for the whole video, so that its colours stay the same
         return self.kind.draw is None and not lettered and height % 2 == 0 and width % 2 == 0
 
     def _draw_planes(self, yuv: Yuv, time: float, target: Sequence[np.ndarray]) -> None:
-        height = self.job.size[0]
-        colours = Colours(yuv.matrix, yuv.colours.full)
+        height = self.context.size[0]
+        colours = PlaneColours(yuv.matrix, yuv.colours.full)
         if self.marks is None or self.marks[:2] != (self.now.index, colours):
             self.marks = (self.now.index, colours, Marks(self.now.labels, colours))
         rows = (height, height // 2, height // 2)
@@ -130,12 +130,12 @@ class Follower:
                 plane[n:] = own
 
     def _drawn(self, picture: Picture) -> UInt8[np.ndarray, "H2 W _C"]:
-        image = picture.image(self.job.size)
+        image = picture.image(self.context.size)
         if self.kind.draw is not None:
             return self.kind.draw(image, self.now.labels)
-        image = overlay(image, self.now.labels, self.job.classes)
-        if self.job.labels and self.now.regions:
-            boxes = [(region.box, self.job.of(region)[1].replace("_", " ")) for region in self.now.regions]
+        image = overlay(image, self.now.labels, self.context.classes)
+        if self.context.labels and self.now.regions:
+            boxes = [(region.box, self.context.of(region)[1].replace("_", " ")) for region in self.now.regions]
             image = captions(image, boxes)
         return image if self.strip is None else np.concatenate([image, self.strip.draw(picture.time)])
 

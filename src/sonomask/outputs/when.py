@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sonomask.outputs.formats import Format
-from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.workspace import atomic_path
 
 __all__ = ["WHEN", "Span", "write_when"]
@@ -43,7 +43,7 @@ class Span:
 class _Spans:
     """Gathers them from masks."""
 
-    job: Job
+    context: OutputContext
     done: list[Span] = field(default_factory=list)
     open: dict[int, float] = field(default_factory=dict)
     last: Moment | None = None
@@ -51,7 +51,7 @@ class _Spans:
 
     def take(self, moment: Moment) -> None:
         if self.last is None:
-            self.begun = self.job.reader.info.start
+            self.begun = self.context.reader.info.start
         else:
             self._close(self.last, (self.last.source_time + moment.source_time) / 2)
         self.last = moment
@@ -68,11 +68,11 @@ class _Spans:
     def _end(self, label: int, until: float) -> None:
         start = self.open.pop(label)
         if until > start:
-            self.done.append(Span(start, until, self.job.category(label)))
+            self.done.append(Span(start, until, self.context.category(label)))
 
     def finish(self) -> list[Span]:
         if self.last is not None:
-            info, half = self.job.reader.info, self.last.source_time - self.begun
+            info, half = self.context.reader.info, self.last.source_time - self.begun
             end = self.last.source_time + max(half, 0.0)
             if info.duration is not None and info.start + info.duration - end < 1.0:
                 end = info.start + info.duration
@@ -82,17 +82,17 @@ class _Spans:
         return sorted(self.done, key=lambda span: (span.start, span.end, span.name))
 
 
-Text = Callable[[Sequence[Span], Job], str]
+Text = Callable[[Sequence[Span], OutputContext], str]
 
 
 @contextmanager
-def write_when(path: Path, job: Job, text: Text) -> Iterator[Take]:
+def write_when(path: Path, context: OutputContext, text: Text) -> Iterator[Take]:
     """A file of text that is made at the end from the times at which something sounds."""
-    spans = _Spans(job)
-    with atomic_path(path, overwrite=job.overwrite) as fresh:
+    spans = _Spans(context)
+    with atomic_path(path, overwrite=context.overwrite) as fresh:
         yield spans.take
         with fresh.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text(spans.finish(), job))
+            file.write(text(spans.finish(), context))
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -101,7 +101,7 @@ def _clock(seconds: float, point: str) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
 
 
-def _srt(spans: Sequence[Span], _: Job) -> str:
+def _srt(spans: Sequence[Span], _: OutputContext) -> str:
     """SubRip."""
     blocks = [
         f"{number}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{s.name}\n\n" for number, s in enumerate(spans, 1)
@@ -109,7 +109,7 @@ def _srt(spans: Sequence[Span], _: Job) -> str:
     return "".join(blocks)
 
 
-def _vtt(spans: Sequence[Span], _: Job) -> str:
+def _vtt(spans: Sequence[Span], _: OutputContext) -> str:
     """WebVTT. Source: https://www.w3.org/TR/webvtt1."""
     return "WEBVTT\n\n" + "".join(
         f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(s.name)}\n\n" for s in spans
@@ -120,23 +120,23 @@ def _escaped(name: str) -> str:
     return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _audacity(spans: Sequence[Span], _: Job) -> str:
+def _audacity(spans: Sequence[Span], _: OutputContext) -> str:
     """A label track. Source: Audacity's manual, "Importing and Exporting Labels"."""
     return "".join(f"{s.start:.6f}\t{s.end:.6f}\t{s.name}\n" for s in spans)
 
 
-def _rttm(spans: Sequence[Span], job: Job) -> str:
+def _rttm(spans: Sequence[Span], context: OutputContext) -> str:
     """Rich Transcription Time Marked. Source: NIST, RT-09 evaluation plan, appendix A."""
-    file = "_".join(job.name.split()) or "video"
+    file = "_".join(context.name.split()) or "video"
     return "".join(
         f"SPEAKER {file} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> {'_'.join(s.name.split())} <NA> <NA>\n"
         for s in spans
     )
 
 
-def _otio(spans: Sequence[Span], job: Job) -> str:
+def _otio(spans: Sequence[Span], context: OutputContext) -> str:
     """An OpenTimelineIO timeline of one clip, the source, with a marker for each time. Source: its file format, Clip.2."""
-    info = job.reader.info
+    info = context.reader.info
     length = max([info.duration or 0.0, *(span.end - info.start for span in spans)])
     markers = [
         {
@@ -146,12 +146,12 @@ def _otio(spans: Sequence[Span], job: Job) -> str:
         for span in spans
     ]  # fmt: skip
     clip = {
-        "OTIO_SCHEMA": "Clip.2", "name": job.name, "effects": [], "markers": markers, "enabled": True,
-        "metadata": {"sonomask": dict(job.facts)}, "source_range": _range(info.start, length),
+        "OTIO_SCHEMA": "Clip.2", "name": context.name, "effects": [], "markers": markers, "enabled": True,
+        "metadata": {"sonomask": dict(context.facts)}, "source_range": _range(info.start, length),
         "active_media_reference_key": "DEFAULT_MEDIA",
         "media_references": {
             "DEFAULT_MEDIA": {
-                "OTIO_SCHEMA": "ExternalReference.1", "target_url": str(job.facts.get("source", info.source)),
+                "OTIO_SCHEMA": "ExternalReference.1", "target_url": str(context.facts.get("source", info.source)),
                 "available_range": _range(0.0, info.start + length), "metadata": {}, "name": "",
             }
         },
@@ -165,7 +165,7 @@ def _otio(spans: Sequence[Span], job: Job) -> str:
         "metadata": {}, "source_range": None,
     }  # fmt: skip
     timeline = {
-        "OTIO_SCHEMA": "Timeline.1", "name": job.name, "global_start_time": None, "metadata": {}, "tracks": stack,
+        "OTIO_SCHEMA": "Timeline.1", "name": context.name, "global_start_time": None, "metadata": {}, "tracks": stack,
     }  # fmt: skip
     return json.dumps(timeline, indent=1, ensure_ascii=False) + "\n"
 

@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sonomask.media.reader import VideoReader
-from sonomask.media.waiting import Waiting
+from sonomask.media.waiting import PictureQueue
 from sonomask.outputs.arrays import write_npz
 from sonomask.outputs.avsbench import write_avsbench
 from sonomask.outputs.folders import write_hf, write_masks
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
-from sonomask.outputs.moment import Job, Moment, Take
+from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.outputs.polygons import write_coco_polygons, write_yolo
 from sonomask.outputs.summaries import write_scores, write_sheet
 from sonomask.outputs.tracks import Region, Tracker
@@ -33,7 +33,7 @@ from sonomask.structures import Masks, Names
 __all__ = ["Write", "moments", "one_video", "open_outputs"]
 
 Write: TypeAlias = Callable[[Masks], None]
-Opener: TypeAlias = Callable[[Path, Job], AbstractContextManager[Take]]
+Opener: TypeAlias = Callable[[Path, OutputContext], AbstractContextManager[Take]]
 
 OPENERS: dict[Format, Opener] = {
     "masks": write_masks,
@@ -63,7 +63,7 @@ def open_outputs(
     things: Sequence[str] = (),
     overwrite: bool = False,
     labels: bool = False,
-    waiting: Waiting | None = None,
+    waiting: PictureQueue | None = None,
 ) -> Iterator[Write]:
     """All outputs of a video at once.
 
@@ -85,8 +85,8 @@ def open_outputs(
         takes: list[Take] = []
         for name, path in paths.items():
             stem, own = path.name.removesuffix(FORMATS[name].suffix), waiting if name in VIDEOS else None
-            job = Job(reader, stem, facts, classes, things, overwrite, labels, own)
-            opened = write_video(path, job, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, job)
+            context = OutputContext(reader, stem, facts, classes, things, overwrite, labels, own)
+            opened = write_video(path, context, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, context)
             takes.append(stack.enter_context(opened))
         wanted = any(FORMATS[name].regions or (labels and name == "overlay") for name in paths)
         split = moments(Tracker() if wanted else None, reader.info.start)
@@ -119,8 +119,10 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
         nonlocal index
         labels = masks.mask.astype(np.uint8) if masks.labels is None else masks.labels
         scores = masks.presence or (None,) * len(masks)
-        told = masks.names or (None,) * len(masks)
-        for time, own, p, presence, names in zip(masks.times, labels, masks.probability, scores, told, strict=True):
+        named_regions = masks.names or (None,) * len(masks)
+        for time, own, p, presence, names in zip(
+            masks.times, labels, masks.probability, scores, named_regions, strict=True
+        ):
             index += 1
             regions = () if tracker is None else tracker.update(time, own, p)
             if names is None:

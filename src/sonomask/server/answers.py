@@ -98,8 +98,8 @@ async def known_options(request: Request) -> None:
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     for name in request.query_params:
         if name not in known:
-            told = ", ".join(sorted(known)) or "none"
-            raise InvalidError(f"`{name[:80]}`: unknown. The options of this address: {told}.", name[:80])
+            names = ", ".join(sorted(known)) or "none"
+            raise InvalidError(f"`{name[:80]}`: unknown. The options of this address: {names}.", name[:80])
 
 
 def state_of(runner: Runner, job: Job, request: Request) -> JobState:
@@ -109,7 +109,7 @@ def state_of(runner: Runner, job: Job, request: Request) -> JobState:
     done = job.state == "done"
     return JobState(
         id=job.id, name=job.name, state=job.state, done=round(job.done, 4), left=job.left, ahead=runner.ahead(job),
-        submitted=round(job.submitted, 3), model=job.wish.model, error=job.error, warnings=list(job.warnings),
+        submitted=round(job.submitted, 3), model=job.options.model, error=job.error, warnings=list(job.warnings),
         files={name: f"{here}/files/{name}" for name in job.files} if done else {},
         archive=f"{here}/archive" if done else None, page=f"{root}/job/{job.id}", preview=job.preview[0],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import MEDIA_TYPE, as_json
 
 __all__ = ["LOCAL", "Access", "Guard", "client_of", "cookies_of"]
@@ -95,11 +95,11 @@ class Guard:
         self,
         app: Any,
         access: Access | None = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         *,
         ending: asyncio.Event | None = None,
     ) -> None:
-        self.app, self.access, self.limits = app, access or Access(), limits or Limits()
+        self.app, self.access, self.limits = app, access or Access(), limits or ServerLimits()
         self.ending = ending or asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -200,7 +200,7 @@ class _Body:
         fault: What was wrong with it.
     """
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]], limits: Limits) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Any]], limits: ServerLimits) -> None:
         self.ask, self.limits = receive, limits
         self.fault: _BodyError | None = None
         self.size, self.over = 0, False
@@ -218,8 +218,8 @@ class _Body:
         self.size += len(message.get("body", b""))
         self.over = message["type"] == "http.disconnect" or not message.get("more_body", False)
         if self.size > self.limits.body:
-            told = f"The body has more than {self.limits.body} bytes, the limit. Send videos to /v1/uploads."
-            self.fault = _BodyError(413, told)
+            message = f"The body has more than {self.limits.body} bytes, the limit. Send videos to /v1/uploads."
+            self.fault = _BodyError(413, message)
             raise self.fault
         return message
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.store import Upload
 
-__all__ = ["Job", "State", "Stopped", "Wish"]
+__all__ = ["Job", "JobOptions", "State", "Stopped"]
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class JobOptions:
     """What to do with a video.
 
     Attributes:
@@ -73,8 +73,8 @@ class Job:
     id: str
     folder: Path
     name: str
-    wish: Wish
-    limits: Limits
+    options: JobOptions
+    limits: ServerLimits
     source: Path
     session: str | None = None
     client: str = ""

@@ -22,12 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sonomask.errors import SonomaskError
-from sonomask.server.job import Job, State, Stopped, Wish
-from sonomask.server.limits import Limits
+from sonomask.server.job import Job, JobOptions, State, Stopped
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, UnknownError
-from sonomask.server.store import Store, Upload, clean_name
+from sonomask.server.store import Upload, UploadStore, clean_name
 
-__all__ = ["Job", "Runner", "Stopped", "Wish"]
+__all__ = ["Job", "JobOptions", "Runner", "Stopped"]
 
 RECORDS = 50  # failed and cancelled jobs of a client that are remembered
 BEAT = 0.2  # seconds between two looks of the watchdog
@@ -48,17 +48,17 @@ class Runner:
     """
 
     def __init__(
-        self, work: Callable[[Job], None], folder: Path, limits: Limits | None = None, *, workers: int = 1
+        self, work: Callable[[Job], None], folder: Path, limits: ServerLimits | None = None, *, workers: int = 1
     ) -> None:
-        self.work, self.folder, self.limits = work, folder, limits or Limits()
+        self.work, self.folder, self.limits = work, folder, limits or ServerLimits()
         for name in ("uploads", "jobs"):
             (folder / name).mkdir(mode=0o700)
-        self.store = Store(folder / "uploads", self.limits)
+        self.store = UploadStore(folder / "uploads", self.limits)
         self.boot = secrets.token_hex(4)  # begins each id, so that an id of a server before this one is known as such
         self.jobs: dict[str, Job] = {}
         self.rubbish: deque[Path] = deque()  # folders to remove
         self.turns: list[str] = []  # clients, the one served longest ago first
-        self.bell = threading.Condition(threading.RLock())
+        self.changed = threading.Condition(threading.RLock())
         self.closed = False
         self.swept = time.monotonic()
         self.threads: dict[threading.Thread, Job | None] = {}
@@ -75,11 +75,11 @@ class Runner:
 
     def close(self) -> None:
         """Cancel everything, wait a little for running jobs to end, remove all files."""
-        with self.bell:
+        with self.changed:
             if self.closed:
                 return
             self.closed = True
-            self.bell.notify_all()
+            self.changed.notify_all()
         for job in list(self.jobs.values()):
             self.cancel(job)
         end = time.monotonic() + min(self.limits.grace, CLOSING)
@@ -88,14 +88,14 @@ class Runner:
         self.watchdog.join(3 * BEAT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def submit(self, upload: Upload, wish: Wish, *, name: str | None = None) -> Job:
+    def submit(self, upload: Upload, options: JobOptions, *, name: str | None = None) -> Job:
         """A job that reads an upload, in the queue.
 
         Raises:
             BusyError: The queue is full, or the client has its share of it.
             UnknownError: The upload was removed meanwhile.
         """
-        with self.bell:
+        with self.changed:
             waiting = [job for job in self.jobs.values() if not job.over]
             own = sum(job.client == upload.client for job in waiting)
             if self.closed or len(waiting) >= self.limits.queue:
@@ -106,7 +106,7 @@ class Runner:
                 raise BusyError("The server's disk is full. Try again later.")
             source = self.store.take(upload)
             job_id = f"{self.boot}-{secrets.token_urlsafe(16)}"
-            job = Job(job_id, self.folder / "jobs" / job_id, clean_name(name or upload.name), wish, self.limits, source,
+            job = Job(job_id, self.folder / "jobs" / job_id, clean_name(name or upload.name), options, self.limits, source,
                       session=upload.session, client=upload.client, upload=upload)  # fmt: skip
             try:
                 job.folder.mkdir(mode=0o700)
@@ -116,7 +116,7 @@ class Runner:
             self.jobs[job_id] = job
             if upload.client not in self.turns:
                 self.turns.append(upload.client)
-            self.bell.notify()
+            self.changed.notify()
         return job
 
     @property
@@ -148,14 +148,14 @@ class Runner:
         """Jobs that run or will run before a waiting one."""
         if job.state != "queued":
             return 0
-        with self.bell:
+        with self.changed:
             running = sum(one.state == "running" for one in self.jobs.values())
             return running + self._order().index(job) if job in self._order() else running
 
     def cancel(self, job: Job) -> None:
         """Stop a job wherever it is: a waiting one at once, a running one when its work has ended."""
         job.halt()
-        with self.bell:
+        with self.changed:
             if job.state == "queued":
                 self._end(job, "cancelled")
 
@@ -163,7 +163,7 @@ class Runner:
         """Cancel a job and forget it; its files go now, or when its work has ended."""
         job.removed = True
         self.cancel(job)
-        with self.bell:
+        with self.changed:
             if job.over:
                 self._forget(job)
         self._tidy()
@@ -172,7 +172,7 @@ class Runner:
         """Remove what has been kept long enough, and what is beyond a client's share, its oldest first."""
         now = time.monotonic()
         self.store.sweep(now)
-        with self.bell:
+        with self.changed:
             ended = sorted((job for job in self.jobs.values() if job.over), key=lambda job: job.ended or 0)
             for job in [job for job in ended if self._expired(job)]:
                 self._forget(job)
@@ -223,7 +223,7 @@ class Runner:
 
     def _next(self) -> Job | None:
         """The next job, now running; None when the runner is closed or this thread was given up."""
-        with self.bell:
+        with self.changed:
             while not self.closed and threading.current_thread() in self.threads:
                 waiting = self._order()
                 if waiting:
@@ -234,7 +234,7 @@ class Runner:
                     job.begin()
                     self.threads[threading.current_thread()] = job
                     return job
-                self.bell.wait(30)
+                self.changed.wait(30)
         return None
 
     def _loop(self) -> None:
@@ -251,7 +251,7 @@ class Runner:
                 logger.exception("job %s", job.id)
                 job.error = "An error that was not foreseen; the server's log has it."
             finally:
-                with self.bell:
+                with self.changed:
                     if threading.current_thread() in self.threads:
                         self.threads[threading.current_thread()] = None
                     self._end(job, state)
@@ -261,7 +261,7 @@ class Runner:
         failed = job.stop.is_set() or state != "done"
         if failed and not job.over:
             shutil.rmtree(job.folder, ignore_errors=True)
-        with self.bell:
+        with self.changed:
             if job.over:
                 return
             if failed:
@@ -283,7 +283,7 @@ class Runner:
     def _watch(self) -> None:
         """End jobs that were stopped or are late, also where their work hangs."""
         while True:
-            with self.bell:
+            with self.changed:
                 if self.closed and not any(job is not None for job in self.threads.values()):
                     return
             time.sleep(BEAT)
@@ -296,7 +296,7 @@ class Runner:
                     job.halt()
                 if job.halted is not None and now > job.halted + self.limits.grace:
                     logger.error("job %s hangs; its thread is given up", job.id)
-                    with self.bell:
+                    with self.changed:
                         self.threads.pop(thread, None)
                         self._end(job, "failed")
                     if not self.closed:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["GIB", "MIB", "Limits"]
+__all__ = ["GIB", "MIB", "ServerLimits"]
 
 MIB, GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What strangers may use. A client is an address: an IPv4 address, or the /64 network of an IPv6 address.
 
     Attributes:

@@ -26,16 +26,16 @@ from sonomask import __version__
 from sonomask.live.event_sinks import EventHub
 from sonomask.server.answers import RESPONSES, install, known_options
 from sonomask.server.guard import Guard
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.patience import patient
 from sonomask.server.problems import BusyError, NotReadyError
-from sonomask.server.serve import Door, bind, is_loopback, link
+from sonomask.server.serve import ListenOptions, bind, is_loopback, link
 from sonomask.server.site import STATIC, add_static, send_file
 
 __all__ = ["LivePage", "parse_address"]
 
 VIEWERS = 8  # streams at a time
-LIMITS = Limits(connections=64, connections_client=16, taking=10.0)
+LIMITS = ServerLimits(connections=64, connections_client=16, taking=10.0)
 QUALITY = 80  # of JPEG
 FRAME = "frame"
 WAIT = 10.0  # seconds without a picture after which a viewer is looked after
@@ -79,7 +79,7 @@ def parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not int(port) < 65536:
         raise ValueError(f"`page`: expected PORT or HOST:PORT, got {text!r}.")
-    return host.strip("[]") or Door.host, int(port)
+    return host.strip("[]") or ListenOptions.host, int(port)
 
 
 class LivePage:
@@ -96,18 +96,18 @@ class LivePage:
     """
 
     def __init__(self, address: str) -> None:
-        self.door = Door(*parse_address(address))
+        self.options = ListenOptions(*parse_address(address))
         self.newest: Shown | None = None
         self.hub = EventHub()
         self.number, self.jpeg, self.jpeg_number = 0, b"", -1
         self.viewers = 0
         self.encoding = threading.Lock()
-        self.bell = asyncio.Event()
+        self.changed = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
-        access = self.door.access()
-        self.socket = bind(self.door.host, self.door.port)
-        self.host, self.port = self.door.host, int(self.socket.getsockname()[1])
-        self.url = link(self.door, self.port, access.token)
+        access = self.options.access()
+        self.socket = bind(self.options.host, self.options.port)
+        self.host, self.port = self.options.host, int(self.socket.getsockname()[1])
+        self.url = link(self.options, self.port, access.token)
         self.guard = Guard(self._application(), access, LIMITS)
         config = uvicorn.Config(
             self.guard, http=patient(LIMITS), ws="none", log_level="error", server_header=False, lifespan="off",
@@ -173,8 +173,8 @@ class LivePage:
 
     def _ring(self) -> None:
         """Wake all who wait for a picture."""
-        bell, self.bell = self.bell, asyncio.Event()
-        bell.set()
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
     def _application(self) -> FastAPI:
         app = FastAPI(
@@ -224,13 +224,13 @@ class LivePage:
             with self.hub.watch() as mine:
                 yield b": these are the events from now on\n\n"
                 while not self.guard.ending.is_set():
-                    bell = self.bell
+                    changed = self.changed
                     while not mine.empty():
                         event = mine.get_nowait()
                         yield f"event: {event['event']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
                     try:
                         async with asyncio.timeout(WAIT):
-                            await bell.wait()
+                            await changed.wait()
                     except TimeoutError:
                         yield b": nothing yet\n\n"  # whoever went away is noticed
         finally:
@@ -242,7 +242,7 @@ class LivePage:
         try:
             yield end[2:]
             while not self.guard.ending.is_set():
-                bell = self.bell
+                changed = self.changed
                 number, jpeg = await asyncio.to_thread(self.picture)
                 if number > shown:
                     shown = number
@@ -251,7 +251,7 @@ class LivePage:
                 else:  # the source is silent; so are we
                     try:
                         async with asyncio.timeout(WAIT):
-                            await bell.wait()
+                            await changed.wait()
                     except TimeoutError:
                         continue
         finally:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sonomask.server.guard import client_of
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import MEDIA_TYPE, as_json
 
 __all__ = ["Patient", "patient"]
@@ -25,7 +25,7 @@ __all__ = ["Patient", "patient"]
 class Patient(H11Protocol):
     """HTTP with limits on connections and on waiting; a subclass for each server (`patient`), which counts its own."""
 
-    limits = Limits()
+    limits = ServerLimits()
     proxies: frozenset[str] = frozenset()
     counts: ClassVar[Counter[str]] = Counter()
 
@@ -112,7 +112,7 @@ class Patient(H11Protocol):
                 timer.cancel()
 
 
-def patient(limits: Limits, proxies: Sequence[str] = ()) -> type[Patient]:
+def patient(limits: ServerLimits, proxies: Sequence[str] = ()) -> type[Patient]:
     """The protocol of one server.
 
     Args:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sonomask.errors import MediaError
-from sonomask.media.opening import Limits as MediaLimits
-from sonomask.media.sandbox.reader import Cage, SandboxedReader
-from sonomask.server.job import Wish
-from sonomask.server.limits import Limits
+from sonomask.media.opening import Limits
+from sonomask.media.sandbox.reader import ChildLimits, SandboxedReader
+from sonomask.server.job import JobOptions
+from sonomask.server.limits import ServerLimits
 
 __all__ = ["UploadReader", "open_upload"]
 
@@ -36,12 +36,18 @@ class UploadReader(SandboxedReader):
     """
 
     def __init__(
-        self, path: Path, limits: Limits, *, start: float = 0.0, end: float | None = None, most: float | None = None
+        self,
+        path: Path,
+        limits: ServerLimits,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        most: float | None = None,
     ) -> None:
         self.most, self.longest = most, limits.seconds
-        allowed = MediaLimits(pixels=limits.pixels, seconds=LONGEST)
-        cage = Cage(cpu=math.ceil(min(limits.work, 1e6)))
-        super().__init__(path, allowed, cage, start=start, end=end)
+        allowed = Limits(pixels=limits.pixels, seconds=LONGEST)
+        child_limits = ChildLimits(cpu=math.ceil(min(limits.work, 1e6)))
+        super().__init__(path, allowed, child_limits, start=start, end=end)
         try:
             self._check_part()
         except (MediaError, ValueError):
@@ -85,18 +91,18 @@ class UploadReader(SandboxedReader):
         return self.longest + 1 if part is None else min(part, self.longest + 1)
 
 
-def open_upload(path: Path, limits: Limits, wish: Wish | None = None) -> UploadReader:
+def open_upload(path: Path, limits: ServerLimits, options: JobOptions | None = None) -> UploadReader:
     """A reader of what a job asks for; of the whole, to look into it, without a job.
 
     Raises:
         MediaError: It is no video, or beyond a limit.
         ValueError: The part is not in the video, or more masks would be made than the limit.
     """
-    if wish is None:
+    if options is None:
         return UploadReader(path, replace(limits, seconds=LONGEST))
-    most = limits.rate if wish.rate == "native" else None
-    reader = UploadReader(path, limits, start=wish.start, end=wish.end, most=most)
-    rate = float(reader.info.fps) if wish.rate == "native" else 1.0 if wish.rate == "avsbench" else wish.rate
+    most = limits.rate if options.rate == "native" else None
+    reader = UploadReader(path, limits, start=options.start, end=options.end, most=most)
+    rate = float(reader.info.fps) if options.rate == "native" else 1.0 if options.rate == "avsbench" else options.rate
     count = rate * (reader.info.duration or 0.0)
     if count > limits.masks:
         reader.kill()

@@ -24,11 +24,11 @@ from sonomask.server import results
 from sonomask.server.answers import RESPONSES, install, known_options, state_of
 from sonomask.server.guard import client_of, cookies_of
 from sonomask.server.jobs import Runner
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, InvalidError, Problem, TooLargeError
 from sonomask.server.schemas import About, FormatAbout, Health, JobRequest, JobState, ModelAbout, UploadState
 from sonomask.server.store import Upload
-from sonomask.server.work import check_wish, look
+from sonomask.server.work import check_options, probe
 
 __all__ = ["Service", "build"]
 
@@ -40,7 +40,7 @@ BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-LOOKS = 2  # uploads that are looked into at once
+PROBES = 2  # uploads that are looked into at once
 SESSION = "sonomask_session"
 
 
@@ -63,20 +63,20 @@ class Service:
     Attributes:
         runner: Does the jobs; closed with the service.
         models: What each model that is offered is, in a line; the first is taken where a job names none.
-        look: What a video is.
+        probe: Function that describes a video.
         warnings: What whoever runs the server should know.
     """
 
     runner: Runner
     models: Mapping[str, str]
-    look: Callable[[Path, Limits], dict[str, Any]] = look
+    probe: Callable[[Path, ServerLimits], dict[str, Any]] = probe
     warnings: tuple[str, ...] = ()
     receiving: int = 0
-    looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS))
+    probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES))
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def place_to_look(self) -> Iterator[None]:
+    def place_to_probe(self) -> Iterator[None]:
         """A place among the uploads that come in or wait to be looked into.
 
         Raises:
@@ -91,7 +91,7 @@ class Service:
             self.receiving -= 1
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ServerLimits:
         """Those of its jobs."""
         return self.runner.limits
 
@@ -161,12 +161,12 @@ def _uploads(service: Service) -> APIRouter:
     ) -> UploadState:
         """Send a video, the body of the request."""
         _check_head(request, service.limits)
-        with service.place_to_look():
+        with service.place_to_probe():
             with store.receive(name, session=session, client=client_of(request.scope)) as (fresh, write):
                 await _receive(request, write, service.limits)
             try:
-                async with service.looks:
-                    fresh.facts = await asyncio.to_thread(service.look, fresh.path, service.limits)
+                async with service.probing:
+                    fresh.facts = await asyncio.to_thread(service.probe, fresh.path, service.limits)
             except (MediaError, ValueError) as error:
                 store.remove(fresh)
                 raise InvalidError(str(error).replace(str(fresh.path), fresh.name), "upload") from error
@@ -194,11 +194,11 @@ def _jobs(service: Service) -> APIRouter:
     @router.post("/jobs", status_code=202)
     async def submit(job_request: JobRequest, request: Request, response: Response, session: Session) -> JobState:
         """Have an upload segmented; then poll the job, or listen to its events."""
-        wish = job_request.wish(next(iter(service.models)))
-        check_wish(wish, list(service.models), service.limits)
+        options = job_request.options(next(iter(service.models)))
+        check_options(options, list(service.models), service.limits)
         upload = runner.store.find(job_request.upload, session)
-        _check_part(wish.start, upload)
-        job = runner.submit(upload, wish, name=job_request.name)
+        _check_part(options.start, upload)
+        job = runner.submit(upload, options, name=job_request.name)
         state = state_of(runner, job, request)
         response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
         return state
@@ -234,7 +234,7 @@ def _check_part(start: float, upload: Upload) -> None:
         raise InvalidError(f"`start`: the video has {duration:.1f} s, so there is nothing at {start:g} s.", "start")
 
 
-def _check_head(request: Request, limits: Limits) -> None:
+def _check_head(request: Request, limits: ServerLimits) -> None:
     kind = request.headers.get("content-type", "")
     if not kind.startswith(KINDS):
         raise KindError(
@@ -247,7 +247,7 @@ def _check_head(request: Request, limits: Limits) -> None:
         )
 
 
-async def _receive(request: Request, write: Callable[[bytes], None], limits: Limits) -> None:
+async def _receive(request: Request, write: Callable[[bytes], None], limits: ServerLimits) -> None:
     """Write the body as it comes, as long as it is within the limits and keeps coming.
 
     Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["router"]
 
 VIEW = re.compile(r"view\.json|preview\.mp4|maps\d{1,5}\.png")
-LOOK, SIGN = 0.4, 15.0  # seconds between two looks at a job, and after which a silent stream gives a sign of life
+POLL, SIGN = 0.4, 15.0  # seconds between two looks at a job, and after which a silent stream gives a sign of life
 CHUNK = 2**16
 BINARY: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -47,10 +47,10 @@ def router(service: Service) -> APIRouter:
         """Server-sent events: the job's state whenever it changes, until it is over."""
         job = runner.job(job_id)
 
-        def look() -> tuple[str, bool]:
+        def poll() -> tuple[str, bool]:
             return state_of(runner, job, request).model_dump_json(), job.over
 
-        return _stream(service, look)
+        return _stream(service, poll)
 
     @routes.get("/events", include_in_schema=False)
     async def all_events(request: Request) -> StreamingResponse:
@@ -59,10 +59,10 @@ def router(service: Service) -> APIRouter:
 
         session = session_of(request)
 
-        def look() -> tuple[str, bool]:
+        def poll() -> tuple[str, bool]:
             return json.dumps([state_of(runner, job, request).model_dump() for job in runner.of(session)]), False
 
-        return _stream(service, look)
+        return _stream(service, poll)
 
     @routes.get("/jobs/{job_id}/preview", response_class=Response, responses=BINARY)
     async def preview(job_id: str, number: int | None = None) -> Response:  # noqa: ARG001 - a browser shows a new address anew
@@ -115,22 +115,22 @@ def _stem(job: Job) -> str:
     return Path(job.name).stem or "video"
 
 
-def _stream(service: Service, look: Callable[[], tuple[str, bool]]) -> StreamingResponse:
+def _stream(service: Service, poll: Callable[[], tuple[str, bool]]) -> StreamingResponse:
     async def pieces() -> AsyncIterator[str]:
         clock = asyncio.get_running_loop().time
-        last, told = "", clock()
+        last, sent = "", clock()
         yield "retry: 2000\n\n"
         while not service.ending.is_set():
-            text, over = look()
+            text, over = poll()
             if text != last:
-                last, told = text, clock()
+                last, sent = text, clock()
                 yield f"data: {text}\n\n"
-            elif clock() > told + SIGN:
-                told = clock()
+            elif clock() > sent + SIGN:
+                sent = clock()
                 yield ": still here\n\n"
             if over:
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL)
 
     return StreamingResponse(pieces(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 

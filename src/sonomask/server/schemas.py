@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sonomask.outputs.formats import Format
-from sonomask.server.job import State, Wish
+from sonomask.server.job import JobOptions, State
 
 __all__ = [
     "About",
@@ -72,9 +72,9 @@ class JobRequest(BaseModel):
     end: Annotated[float | None, Field(description="Second at which it ends; that of the video if left out.")] = None
     name: Annotated[str | None, Field(max_length=200, description="What to call the results.")] = None
 
-    def wish(self, default: str) -> Wish:
+    def options(self, default: str) -> JobOptions:
         """As the work takes it."""
-        return Wish(self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start,
+        return JobOptions(self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start,
                     self.end)  # fmt: skip
 
 

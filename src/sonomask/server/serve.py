@@ -23,13 +23,13 @@ from sonomask.media.sandbox.confine import sandbox_strength
 from sonomask.server import rest
 from sonomask.server.guard import LOCAL, Access, Guard
 from sonomask.server.jobs import Runner
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.patience import patient
 from sonomask.server.site import add_pages
 from sonomask.server.work import Segment
 from sonomask.workspace import workspace
 
-__all__ = ["Door", "application", "bind", "is_loopback", "link", "serve"]
+__all__ = ["ListenOptions", "application", "bind", "is_loopback", "link", "serve"]
 
 GRACEFUL = 2  # seconds that answers under way have to end
 AT_MOST = 9.5  # seconds from a signal to the end, whatever hangs
@@ -41,7 +41,7 @@ UNSAFE = (
 
 
 @dataclass(frozen=True)
-class Door:
+class ListenOptions:
     """Where the server listens and whom it lets in.
 
     Attributes:
@@ -152,35 +152,42 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(models: Mapping[str, str], door: Door, *, device: str, limits: Limits, told: Callable[[str], None]) -> None:
-    """Serve until stopped; `told` gets the address once the model is loaded, and what else should be known.
+def serve(
+    models: Mapping[str, str],
+    options: ListenOptions,
+    *,
+    device: str,
+    limits: ServerLimits,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until stopped; `announce` gets the address once the model is loaded, and what else should be known.
 
     Args:
         models: What `load` takes, by the name that is offered.
-        door: Where to listen, whom to let in.
+        options: Address to listen at, and clients that are let in.
         device: "auto", "cpu", "cuda" or "mps".
         limits: What strangers may use.
-        told: Takes a line.
+        announce: Called with each line for the person who starts the server.
 
     Raises:
         ValueError: There is no such model or device, the address is not free, or it is not safe to serve it.
     """
     if not sandboxed():
-        if not door.private and not door.unsafe_decoding:
+        if not options.private and not options.unsafe_decoding:
             raise ValueError(f"{UNSAFE} Serve 127.0.0.1 only, or give --unsafe-decoding.")
-        told(UNSAFE)
-    access = door.access()
-    with bind(door.host, door.port) as listening:
+        announce(UNSAFE)
+    access = options.access()
+    with bind(options.host, options.port) as listening:
         work = Segment(models, device)
         work.model(next(iter(models)))  # the first visitor need not wait
         abouts = {name: about(work, name) for name in models}  # a wrong name is told now
         with _folder() as folder, Runner(work, folder, limits) as runner:
             app = application(runner, abouts, access)
-            told(link(door, listening.getsockname()[1], access.token))
+            announce(link(options, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
-                app, http=patient(limits, door.proxies), ws="none", log_level="critical", server_header=False,
-                timeout_graceful_shutdown=GRACEFUL, proxy_headers=bool(door.proxies),
-                forwarded_allow_ips=list(door.proxies),
+                app, http=patient(limits, options.proxies), ws="none", log_level="critical", server_header=False,
+                timeout_graceful_shutdown=GRACEFUL, proxy_headers=bool(options.proxies),
+                forwarded_allow_ips=list(options.proxies),
             )  # fmt: skip
             _Server(config).run(sockets=[listening])
 
@@ -200,9 +207,9 @@ def about(work: Segment, name: str) -> str:
     return f"{text.rstrip('.')}." if text else f"A model of the kind {config.name}."
 
 
-def link(door: Door, port: int, token: str | None) -> str:
+def link(options: ListenOptions, port: int, token: str | None) -> str:
     """What to open in a browser."""
-    host = socket.gethostname() if door.everywhere else door.host
+    host = socket.gethostname() if options.everywhere else options.host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}"
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from sonomask.server.limits import Limits
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, RefusedError, TooLargeError, UnknownError
 
-__all__ = ["Store", "Upload", "check_file"]
+__all__ = ["Upload", "UploadStore", "check_file"]
 
 FILES_CLIENT, FILES = 200, 5000  # uploads of a client, and of all
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -59,7 +59,7 @@ class Upload:
     removed: bool = False
 
 
-class Store:
+class UploadStore:
     """Takes uploads and gives them back by id.
 
     Args:
@@ -67,7 +67,7 @@ class Store:
         limits: Quotas.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: ServerLimits) -> None:
         self.folder, self.limits = folder, limits
         self.uploads: dict[str, Upload] = {}
         self.lock = threading.RLock()

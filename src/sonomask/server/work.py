@@ -10,38 +10,38 @@ from typing import Any
 
 from sonomask.outputs.formats import FORMATS, paths_of
 from sonomask.request import Request, check_rate
-from sonomask.server.job import Job, Wish
-from sonomask.server.limits import Limits
+from sonomask.server.job import Job, JobOptions
+from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import InvalidError
 from sonomask.server.reading import open_upload
 from sonomask.server.view import write_view
 from sonomask.structures import Masks
 
-__all__ = ["Segment", "check_wish", "look"]
+__all__ = ["Segment", "check_options", "probe"]
 
 
-def check_wish(wish: Wish, models: Sequence[str], limits: Limits) -> None:
+def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimits) -> None:
     """Make sure that nothing but what is offered is asked for; a model is never a path or an address.
 
     Raises:
         InvalidError: It is.
     """
-    if wish.model not in models:
-        raise InvalidError(f"`model`: expected one of {', '.join(models)}, got {wish.model[:80]!r}.", "model")
-    if not wish.formats or not set(wish.formats) <= set(FORMATS):
-        given = ", ".join(wish.formats)[:80] or "none"
+    if options.model not in models:
+        raise InvalidError(f"`model`: expected one of {', '.join(models)}, got {options.model[:80]!r}.", "model")
+    if not options.formats or not set(options.formats) <= set(FORMATS):
+        given = ", ".join(options.formats)[:80] or "none"
         raise InvalidError(f"`formats`: expected some of {', '.join(FORMATS)}, got {given}.", "formats")
     try:
-        check_rate(wish.rate, most=limits.rate)
-        Request(wish.rate, wish.threshold, wish.min_presence)
+        check_rate(options.rate, most=limits.rate)
+        Request(options.rate, options.threshold, options.min_presence)
     except ValueError as error:
         name = re.match(r"`(\w+)`", str(error))
         raise InvalidError(str(error), name and name[1]) from error
-    if not 0 <= wish.start < float("inf"):
-        raise InvalidError(f"`start`: expected seconds from 0 on, got {wish.start}.", "start")
-    if wish.end is not None and not wish.end > wish.start:
-        raise InvalidError(f"`end`: expected more than `start` ({wish.start:g} s), got {wish.end:g} s.", "end")
-    length = float("inf") if wish.end is None else wish.end - wish.start
+    if not 0 <= options.start < float("inf"):
+        raise InvalidError(f"`start`: expected seconds from 0 on, got {options.start}.", "start")
+    if options.end is not None and not options.end > options.start:
+        raise InvalidError(f"`end`: expected more than `start` ({options.start:g} s), got {options.end:g} s.", "end")
+    length = float("inf") if options.end is None else options.end - options.start
     if length != float("inf") and length > limits.seconds + 0.5:
         raise InvalidError(
             f"`end`: the part has {length:.0f} s, and the limit is {limits.seconds:.0f} s. Choose a shorter part.",
@@ -49,7 +49,7 @@ def check_wish(wish: Wish, models: Sequence[str], limits: Limits) -> None:
         )
 
 
-def look(path: Path, limits: Limits) -> dict[str, Any]:
+def probe(path: Path, limits: ServerLimits) -> dict[str, Any]:
     """What a video is, read by the guarded child.
 
     Raises:
@@ -95,11 +95,11 @@ class Segment:
         from sonomask.api import write_masks
         from sonomask.inference.segmenter import Segmenter
 
-        wish = job.wish
-        request = Request(wish.rate, wish.threshold, wish.min_presence, self.device, attention=True)
-        segmenter = Segmenter(self.model(wish.model), request)
-        paths = paths_of(job.folder / "result", wish.formats)  # type: ignore[arg-type]
-        reader = open_upload(job.source, job.limits, wish)
+        options = job.options
+        request = Request(options.rate, options.threshold, options.min_presence, self.device, attention=True)
+        segmenter = Segmenter(self.model(options.model), request)
+        paths = paths_of(job.folder / "result", options.formats)  # type: ignore[arg-type]
+        reader = open_upload(job.source, job.limits, options)
         with reader:
             job.on_stop(reader.kill)
             total = reader.info.duration

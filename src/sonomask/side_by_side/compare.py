@@ -17,7 +17,7 @@ from sonomask.inference.inputs import pictures, sound_of, window_at
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
 from sonomask.media.writer import VideoWriter
-from sonomask.outputs.moment import Job, Moment
+from sonomask.outputs.moment import Moment, OutputContext
 from sonomask.outputs.write import moments
 from sonomask.request import Rate, Request
 from sonomask.visualise.overlay import overlay
@@ -75,7 +75,7 @@ def compare(
     video, picture = (stem.with_name(f"{stem.name}.compare.{suffix}") for suffix in ("mp4", "png"))
     names = [Path(model).parent.name if str(model).endswith(".onnx") else Path(model).name for model in models]
     with VideoReader(source, **(part or {})) as reader, atomic_path(picture, overwrite=overwrite) as fresh:
-        jobs = [Job(reader, stem.name, {}, class_names(segmenter.config)) for segmenter in segmenters]
+        jobs = [OutputContext(reader, stem.name, {}, class_names(segmenter.config)) for segmenter in segmenters]
         with _side_by_side(video, jobs, names, overwrite=overwrite) as show:
             rows = _Rows(jobs, names)
             streams = (map(moments(None), segmenter(reader)) for segmenter in segmenters)
@@ -92,7 +92,7 @@ def compare(
 class _Rows:
     """Keeps five moments, evenly spread, small."""
 
-    def __init__(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
+    def __init__(self, jobs: Sequence[OutputContext], names: Sequence[str]) -> None:
         self.jobs, self.names = jobs, names
         scale = SIDE / max(jobs[0].size)
         self.size = (round(jobs[0].size[0] * scale), round(jobs[0].size[1] * scale))
@@ -108,9 +108,9 @@ class _Rows:
         image = self.picture(time)
         self.times.append(time)
         self.rows[0].append(image)
-        for row, moment, job in zip(self.rows[1:], together, self.jobs, strict=True):
+        for row, moment, context in zip(self.rows[1:], together, self.jobs, strict=True):
             labels = Image.fromarray(moment.labels).resize(self.size[::-1], Image.Resampling.NEAREST)
-            row.append(overlay(image, np.asarray(labels), job.classes))
+            row.append(overlay(image, np.asarray(labels), context.classes))
 
     def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
         if not self.times:  # shorter than half a second
@@ -129,7 +129,7 @@ class _Rows:
 
 @contextmanager
 def _side_by_side(
-    path: Path, jobs: Sequence[Job], names: Sequence[str], *, overwrite: bool
+    path: Path, jobs: Sequence[OutputContext], names: Sequence[str], *, overwrite: bool
 ) -> Iterator[Callable[[Sequence[Moment]], None]]:
     """Each frame with the masks that are nearest in time, as in the overlay."""
     info = jobs[0].reader.info
@@ -146,8 +146,8 @@ def _side_by_side(
         nonlocal pending
         while pending is not None and pending.time < time:
             panels = [
-                _panel(pending.image, moment, job, name, head)
-                for moment, job, name in zip(now, jobs, names, strict=True)
+                _panel(pending.image, moment, context, name, head)
+                for moment, context, name in zip(now, jobs, names, strict=True)
             ]
             foot = strip.copy()
             place = int(min(pending.time / (info.duration or 1.0), 1) * (width - 2))
@@ -171,13 +171,15 @@ def _side_by_side(
             draw_until(float("inf"))
 
 
-def _panel(image: np.ndarray, moment: Moment, job: Job, name: str, head: int) -> np.ndarray:
+def _panel(image: np.ndarray, moment: Moment, context: OutputContext, name: str, head: int) -> np.ndarray:
     height, width = image.shape[:2]
     labels = Image.fromarray(moment.labels).resize((width, height), Image.Resampling.NEAREST)
     canvas = Image.new("RGB", (width, head + height), GROUND)
-    canvas.paste(Image.fromarray(overlay(image, np.asarray(labels), job.classes)), (0, head))
-    sure = "" if moment.presence is None else f"   presence {moment.presence:.2f}"
-    ImageDraw.Draw(canvas).text((head // 3, head // 2), name + sure, WHITE, font(round(head * 0.6)), anchor="lm")
+    canvas.paste(Image.fromarray(overlay(image, np.asarray(labels), context.classes)), (0, head))
+    presence_text = "" if moment.presence is None else f"   presence {moment.presence:.2f}"
+    ImageDraw.Draw(canvas).text(
+        (head // 3, head // 2), name + presence_text, WHITE, font(round(head * 0.6)), anchor="lm"
+    )
     return np.asarray(canvas)
 
 

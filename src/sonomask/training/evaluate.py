@@ -144,16 +144,16 @@ def evaluate(
             pixels = (picture * 255).byte().permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(out / "worst" / f"{place:02d}_{iou:.2f}_{Path(name).name or 'clip'}.png")
     scored = SEMANTIC_PROTOCOLS if config.semantic else {name: protocol(name).source for name in protocols}
-    told = {"pictures": pictures, "protocol": "; ".join(f"{name} ({source})" for name, source in scored.items())}
-    told |= {
+    settings = {"pictures": pictures, "protocol": "; ".join(f"{name} ({source})" for name, source in scored.items())}
+    settings |= {
         "weights": fingerprint(model),
         "torch": torch.__version__,
         "hardware": hardware(device),
         "precision": precision,
         "seed": str(seed),
-        **({} if offscreen is None else {"off-screen sounds": offscreen.told}),
+        **({} if offscreen is None else {"off-screen sounds": offscreen.settings}),
     }
-    return Report(tuple(rows), {**(facts or {}), **told}, tuple(clips))
+    return Report(tuple(rows), {**(facts or {}), **settings}, tuple(clips))
 
 
 def _pictures(batch: Batch, config: ModelConfig) -> str:

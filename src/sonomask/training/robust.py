@@ -42,8 +42,8 @@ class Offscreen:
             names += batch.names or [""] * count
             categories += batch.categories or [""] * count
         known = all(categories)
-        told = "of another category" if known else "of another clip, since the categories are not known"
-        self.told = f"{told}, drawn from {len(sounds)} clips by seed {seed}"
+        settings = "of another category" if known else "of another clip, since the categories are not known"
+        self.settings = f"{settings}, drawn from {len(sounds)} clips by seed {seed}"
         self.sounds, self.partners = sounds, []
         for i, category in enumerate(categories):
             foreign = [j for j in range(len(sounds)) if (categories[j] != category if known else j != i)]

@@ -18,7 +18,7 @@ from jaxtyping import Bool, UInt8
 from sonomask.visualise.overlay import LINE, OPACITY, SHADE
 from sonomask.visualise.style import class_colours
 
-__all__ = ["Colours", "Marks", "Planes", "overlay_planes"]
+__all__ = ["Marks", "PlaneColours", "Planes", "overlay_planes"]
 
 Planes: TypeAlias = Sequence[UInt8[np.ndarray, "_h _w"]]
 
@@ -27,7 +27,7 @@ DARK = 1 / 6  # brightness that is left under the dark line around a mask
 
 
 @dataclass(frozen=True)
-class Colours:
+class PlaneColours:
     """How a video's numbers say colours.
 
     Attributes:
@@ -61,7 +61,7 @@ class Marks:
         colours: Of the video.
     """
 
-    def __init__(self, labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], colours: Colours) -> None:
+    def __init__(self, labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], colours: PlaneColours) -> None:
         labels = labels.view(np.uint8) if labels.dtype == bool else labels
         self.size = labels.shape
         width = max(1, round(min(labels.shape) / LINE))
@@ -80,7 +80,7 @@ class Marks:
         self.layers = _layers(part, width, colours)
 
 
-def _layers(part: np.ndarray, width: int, colours: Colours) -> list[list[tuple[np.ndarray, np.ndarray | int]]]:
+def _layers(part: np.ndarray, width: int, colours: PlaneColours) -> list[list[tuple[np.ndarray, np.ndarray | int]]]:
     """For each plane (look-up table or value, where it is drawn as 0 and 255), in the order of drawing."""
     layers: list[list[tuple[np.ndarray, np.ndarray | int]]] = [[], [], []]
 
@@ -130,7 +130,7 @@ def _halved(mask: np.ndarray) -> np.ndarray:
     return _mask(small > 127)
 
 
-def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: Colours) -> None:
+def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: PlaneColours) -> None:
     """Write a frame with what sounds filled and outlined, and the rest darker, into other planes of the same size.
 
     Args:

@@ -93,9 +93,9 @@ class Timeline:
         left = f"{clock(time)} / {clock(self.duration)}"
         percent = f"{self.share:.0%}" if self.share >= 0.005 else "under 1%"
         right = f"sounding: {percent} of the picture" if self.share else "nothing sounds"
-        sure = "" if self.presence is None else f"presence {self.presence:.2f}"
+        presence_text = "" if self.presence is None else f"presence {self.presence:.2f}"
         letters = font(self.text)
-        lengths = [letters.getlength(text) for text in (left, right, sure)]
+        lengths = [letters.getlength(text) for text in (left, right, presence_text)]
         canvas = Image.fromarray(strip)
         draw = ImageDraw.Draw(canvas)
         margin, line = round(self.text * 0.5), round(self.text * 0.75)
@@ -103,7 +103,7 @@ class Timeline:
         place = self.width - margin
         for text, length, colour in (
             (right, lengths[1], tuple(COLOURS[0].tolist()) if self.share else BRIGHT),
-            (sure, lengths[2], tuple(COLOURS[1].tolist())),
+            (presence_text, lengths[2], tuple(COLOURS[1].tolist())),
         ):
             if text and place - length > 2 * margin + lengths[0]:
                 draw.text((place, line), text, colour, letters, anchor="rm")

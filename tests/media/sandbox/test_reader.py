@@ -10,7 +10,7 @@ from sonomask.errors import MediaError
 from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.confine import Strength
-from sonomask.media.sandbox.reader import START, Cage, SandboxedReader, open_reader
+from sonomask.media.sandbox.reader import START, ChildLimits, SandboxedReader, open_reader
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux keeps a process from files and network")
 
@@ -54,8 +54,8 @@ def test_a_killed_child_is_an_error_and_the_next_file_is_read(video):
 
 
 def test_a_child_that_falls_silent_is_stopped(video):
-    with SandboxedReader(video, cage=Cage(silence=60)) as reader:
-        reader._child.cage = Cage(silence=0.5)
+    with SandboxedReader(video, child_limits=ChildLimits(silence=60)) as reader:
+        reader._child.child_limits = ChildLimits(silence=0.5)
         os.kill(reader._child.process.pid, 19)  # SIGSTOP
         with pytest.raises(MediaError, match="gave nothing"):
             list(reader.frames())
@@ -63,7 +63,7 @@ def test_a_child_that_falls_silent_is_stopped(video):
 
 @linux
 def test_a_file_that_needs_too_much_memory_is_an_error(video):
-    with pytest.raises(MediaError), SandboxedReader(video, cage=Cage(memory=2**27)) as reader:
+    with pytest.raises(MediaError), SandboxedReader(video, child_limits=ChildLimits(memory=2**27)) as reader:
         list(reader.frames())
 
 

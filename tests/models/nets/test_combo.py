@@ -5,7 +5,7 @@ import torch
 
 from sonomask.batches import Batch
 from sonomask.models.catalog import create_model
-from sonomask.models.nets.combo import whose
+from sonomask.models.nets.combo import mixed_sounds
 from sonomask.models.nets.vct import Grouping
 from sonomask.models.parts.mask_decoder import Predictions, class_maps, inside, logits_of
 
@@ -67,7 +67,7 @@ def test_frames_get_their_own_sound_unless_it_is_mixed_as_the_reference_does():
 def test_mixed_sounds_lie_as_a_repeat_and_a_reshape_lay_them():
     for frames, queries in ((5, 100), (10, 100), (3, 8)):
         sounds = torch.arange(frames)[:, None].repeat(1, queries).reshape(queries, frames).T
-        assert torch.equal(whose(frames, queries), sounds)
+        assert torch.equal(mixed_sounds(frames, queries), sounds)
 
 
 def test_mixed_sounds_are_those_of_the_frames_that_exist():
@@ -154,8 +154,8 @@ def test_vct_with_prototypes_trains_them_and_their_scale():
     terms = model.objective(batch)
     torch.stack(list(terms.values())).sum().backward()
     assert {"class", "mask", "dice", "prototypes"} == set(terms)
-    assert model.tell.scale.grad.abs() > 0
-    assert model.look.prototypes.weight.grad.abs().sum() > 0
+    assert model.prototype_loss.scale.grad.abs() > 0
+    assert model.visual_queries.prototypes.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("name", "options"), [("combo_resnet50", COMBO), ("vct_swin_b", VCT)])

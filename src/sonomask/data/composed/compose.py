@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from sonomask.audio.logmel import OFFSET, PATCH_FRAMES, examples_at
 from sonomask.batches import Clip
 from sonomask.data.composed.layers import Actor, Box, CompositeScene, Ground, Voice
-from sonomask.data.composed.library import Library, Picture, Recording, Split
+from sonomask.data.composed.library import Library, LibraryPicture, Recording, Split
 from sonomask.errors import DatasetError
 
 __all__ = ["CompositeRules", "CompositeScenes", "compose", "tree_scene"]
@@ -109,7 +109,7 @@ def compose(
 
 def _cast(
     library: Library, rules: CompositeRules, seconds: int, rng: np.random.Generator
-) -> tuple[Ground, list[Picture]]:
+) -> tuple[Ground, list[LibraryPicture]]:
     """The ground and what is seen."""
     shares = np.array(rules.objects, dtype=float)
     count = int(rng.choice(len(shares), p=shares / shares.sum()))
@@ -132,14 +132,14 @@ def _cast(
 
 
 @lru_cache(maxsize=8)
-def _by_category(pictures: tuple[Picture, ...]) -> dict[str, list[Picture]]:
-    found: dict[str, list[Picture]] = {}
+def _by_category(pictures: tuple[LibraryPicture, ...]) -> dict[str, list[LibraryPicture]]:
+    found: dict[str, list[LibraryPicture]] = {}
     for picture in pictures:
         found.setdefault(picture.category, []).append(picture)
     return found
 
 
-def _draw(library: Library, rng: np.random.Generator) -> Picture:
+def _draw(library: Library, rng: np.random.Generator) -> LibraryPicture:
     """A category by the root of its number of pictures, so that rare ones are seen and large ones not worn out."""
     found = _by_category(library.pictures)
     weights = np.sqrt([len(p) for p in found.values()]) * [1.0 if library.matches.get(c) else 0.5 for c in found]
@@ -147,7 +147,7 @@ def _draw(library: Library, rng: np.random.Generator) -> Picture:
     return pictures[int(rng.integers(len(pictures)))]
 
 
-def _follow(library: Library, picture: Picture, seconds: int) -> tuple[Picture, ...]:
+def _follow(library: Library, picture: LibraryPicture, seconds: int) -> tuple[LibraryPicture, ...]:
     """The pictures of a sequence (GROUP_00042.jpg …, as DAVIS has them) from this one on, as if a second apart."""
     stem = picture.image.stem.rpartition("_")
     if not (len(stem[2]) == 5 and stem[2].isdigit()) or stem[0] != picture.group.split("/")[-1]:
@@ -170,7 +170,7 @@ def _boxes(owned: bool, rng: np.random.Generator) -> tuple[Box, Box]:
     return one(centre, sides), one(centre + rng.uniform(-0.1, 0.1, 2), np.clip(sides * rng.uniform(0.9, 1.1), 0.4, 1))
 
 
-def _actor(picture: Picture, rng: np.random.Generator) -> Actor:
+def _actor(picture: LibraryPicture, rng: np.random.Generator) -> Actor:
     height = float(rng.uniform(0.28, 0.95) if rng.random() < 0.75 else rng.uniform(0.15, 0.4))
     return Actor(
         picture=picture,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageFilter
 
 from sonomask.audio.logmel import SAMPLE_RATE
-from sonomask.data.composed.library import Picture, Recording, read_picture, read_recording
+from sonomask.data.composed.library import LibraryPicture, Recording, read_picture, read_recording
 from sonomask.data.drawn.picture import background
 from sonomask.data.drawn.sound import gate
 
@@ -45,7 +45,7 @@ class Actor:
         blur: Blur of the object itself in pixels.
     """
 
-    picture: Picture
+    picture: LibraryPicture
     height: float
     squeeze: float
     home: tuple[float, float]
@@ -83,7 +83,7 @@ class Ground:
         owned: Their object is the first object of the scene.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[LibraryPicture, ...]
     boxes: tuple[Box, Box]
     flipped: bool
     light: tuple[float, float]

@@ -27,7 +27,7 @@ from sonomask.errors import DatasetError
 from sonomask.safe_reading.pictures import open_picture
 from sonomask.safe_reading.tables import read_table
 
-__all__ = ["MATCHES", "Library", "Picture", "Recording", "inside", "read_picture", "read_recording"]
+__all__ = ["MATCHES", "Library", "LibraryPicture", "Recording", "inside", "read_picture", "read_recording"]
 
 Split = Literal["train", "val", "test"]
 
@@ -50,7 +50,7 @@ QUIET = 0.03  # of the loudest tenth of a second: below it counts as a pause
 
 
 @dataclass(frozen=True)
-class Picture:
+class LibraryPicture:
     """A picture; `mask` is None for a background."""
 
     image: Path
@@ -68,7 +68,7 @@ class Recording:
     group: str
 
 
-Item = TypeVar("Item", Picture, Recording)
+Item = TypeVar("Item", LibraryPicture, Recording)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Library:
         matches: Visible category to its sounds.
     """
 
-    pictures: tuple[Picture, ...]
-    backgrounds: tuple[Picture, ...]
+    pictures: tuple[LibraryPicture, ...]
+    backgrounds: tuple[LibraryPicture, ...]
     recordings: tuple[Recording, ...]
     matches: Mapping[str, tuple[str, ...]]
 
@@ -103,7 +103,7 @@ class Library:
                 nothing to compose.
         """
         every = [
-            Picture(inside(images, row["image"]), inside(images, row["mask"]) if row["mask"] else None, row["category"],
+            LibraryPicture(inside(images, row["image"]), inside(images, row["mask"]) if row["mask"] else None, row["category"],
                     f"{row.get('set') or ''}/{row['group']}")
             for row in read_table(images, ("image", "mask", "category", "group"))
         ]  # fmt: skip
@@ -165,7 +165,7 @@ def inside(table: str | Path, name: str) -> Path:
 
 
 @lru_cache(maxsize=4096)
-def read_picture(picture: Picture) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
+def read_picture(picture: LibraryPicture) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
     """RGB, and the mask, 255 on the object (0 everywhere for a background); sides of 320 pixels at most.
 
     Raises:

@@ -46,7 +46,7 @@ LIVE_LIMITS = Limits(pixels=2**24, timeout=10.0)
 
 
 @dataclass(frozen=True)
-class Picture:
+class LivePicture:
     """A frame of a live source.
 
     Attributes:
@@ -72,7 +72,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Sound:
+class LiveSound:
     """A piece of sound: 16 kHz mono.
 
     Attributes:
@@ -98,7 +98,7 @@ class Epoch:
             return self.moment
 
 
-class Timeline:
+class StreamClock:
     """Relates a source's stamps to the run's time and to the clock.
 
     Args:
@@ -180,7 +180,7 @@ class LiveReader:
         finite = source.kind == "file" or (self.container.duration or 0) > 0
         self.finite = finite and source.kind != "pipe"
         origin = self.container.start_time
-        self.timeline = Timeline(
+        self.timeline = StreamClock(
             epoch or Epoch(), None if origin is None else origin / av.time_base, jumps=not self.finite
         )
         self.bursts = "hls" in self.container.format.name or "dash" in self.container.format.name
@@ -214,7 +214,7 @@ class LiveReader:
     ) -> None:
         self.container.close()
 
-    def __iter__(self) -> Iterator[Picture | Sound]:
+    def __iter__(self) -> Iterator[LivePicture | LiveSound]:
         """Pictures and sound in the order in which they come, until the source ends.
 
         Raises:
@@ -243,7 +243,7 @@ class LiveReader:
             except (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
                 self.damaged += 1
 
-    def _pictures(self, packet: Any, arrived: float) -> Iterator[Picture]:
+    def _pictures(self, packet: Any, arrived: float) -> Iterator[LivePicture]:
         stamp, moved = packet.pts if packet.pts is not None else packet.dts, self._piece(packet)
         if stamp is not None:
             time = self.timeline.place(float(stamp * packet.time_base) + moved, arrived)
@@ -264,9 +264,9 @@ class LiveReader:
             # a decoder is some pictures late, so that one may still be of the piece before
             due = min((frame.time + shift + by for by in self.moved), key=lambda due: abs(due - self.last_time))
             self.last_time = due
-            yield Picture(due, displayed(frame, aspect), frame, aspect)
+            yield LivePicture(due, displayed(frame, aspect), frame, aspect)
 
-    def _sound(self, packet: Any, arrived: float) -> Iterator[Sound]:
+    def _sound(self, packet: Any, arrived: float) -> Iterator[LiveSound]:
         moved = self._piece(packet)
         if packet.pts is not None:
             self.timeline.place(float(packet.pts * packet.time_base) + moved, arrived)
@@ -279,4 +279,4 @@ class LiveReader:
                 self.form = Form(self.source.text, self.warnings, SAMPLE_RATE, "mono", frame.layout.nb_channels)
             samples = self.form.convert(frame)[0]
             if time is not None and len(samples):
-                yield Sound(time, samples.astype(np.float32, copy=False))
+                yield LiveSound(time, samples.astype(np.float32, copy=False))

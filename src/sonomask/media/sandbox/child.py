@@ -60,7 +60,7 @@ class _Server:
         self.reader: Any = None
         self.out = out
         self.streams: dict[int, _Stream] = {}
-        self.told = 0
+        self.reported = 0
 
     def answer(self, request: dict[str, Any]) -> _Stream | None:
         """Do one thing; gives the stream that may look ahead."""
@@ -98,8 +98,8 @@ class _Server:
 
     def send(self, head: dict[str, Any], *payload: bytes) -> None:
         """The head of an answer, what the reader had to warn of, and bytes."""
-        fresh = self.reader.warnings[self.told : self.told + 10] if self.reader is not None else []
-        self.told += len(fresh)
+        fresh = self.reader.warnings[self.reported : self.reported + 10] if self.reader is not None else []
+        self.reported += len(fresh)
         text = json.dumps({**head, "warnings": [line[:1000] for line in fresh], "payload": bool(payload)}).encode()
         self.out.write(len(text).to_bytes(4, "little") + text)
         for part in payload:

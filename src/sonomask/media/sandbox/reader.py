@@ -30,11 +30,11 @@ from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
 from sonomask.media.info import Selection, VideoInfo
-from sonomask.media.opening import Limits, told
+from sonomask.media.opening import Limits, media_errors
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.sandbox.confine import sandbox_strength
 
-__all__ = ["Cage", "SandboxedReader", "open_reader"]
+__all__ = ["ChildLimits", "SandboxedReader", "open_reader"]
 
 BROKEN = "its decoder breaks its limits"
 HEADER = struct.Struct("<I")
@@ -45,8 +45,8 @@ START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from sonomask.
 
 
 @dataclass(frozen=True)
-class Cage:
-    """What the child may cost.
+class ChildLimits:
+    """Limits of the child process that decodes.
 
     Attributes:
         memory: Bytes of address space (the interpreter and FFmpeg take about 0.5 GB of it).
@@ -79,7 +79,7 @@ class SandboxedReader(VideoReader):
     Args:
         source: As for `VideoReader`; for an address the child keeps the network.
         limits: What the source may cost.
-        cage: What the child may cost.
+        child_limits: Limits of the child process.
         start: As for `VideoReader`, and so are the others.
         end: See there.
         audio_track: See there.
@@ -92,14 +92,14 @@ class SandboxedReader(VideoReader):
         self,
         source: str | Path,
         limits: Limits | None = None,
-        cage: Cage | None = None,
+        child_limits: ChildLimits | None = None,
         *,
         start: float = 0.0,
         end: float | None = None,
         audio_track: int | str | None = None,
     ) -> None:
         limits = limits or Limits()
-        decoder = GuardedDecoder(source, limits, Selection(start, end, audio_track), cage)
+        decoder = GuardedDecoder(source, limits, Selection(start, end, audio_track), child_limits)
         super().__init__(source, limits, start=start, end=end, audio_track=audio_track, decoder=decoder)
         self._child = decoder.child
 
@@ -111,7 +111,7 @@ class GuardedDecoder:
         source: As for `VideoReader`; for an address the child keeps the network.
         limits: What the source may cost.
         selection: What of the source is wanted.
-        cage: What the child may cost.
+        child_limits: Limits of the child process.
 
     Raises:
         MediaError: As `VideoReader`, or the child died.
@@ -119,12 +119,14 @@ class GuardedDecoder:
 
     guarded = True
 
-    def __init__(self, source: str | Path, limits: Limits, selection: Selection, cage: Cage | None = None) -> None:
+    def __init__(
+        self, source: str | Path, limits: Limits, selection: Selection, child_limits: ChildLimits | None = None
+    ) -> None:
         self.source, self.limits = str(source), limits
         self.warnings: list[str] = []
-        self.child = _Child(self.source, limits, selection, cage or Cage(), self.warnings)
+        self.child = _Child(self.source, limits, selection, child_limits or ChildLimits(), self.warnings)
         try:
-            with told(self.source, BROKEN):
+            with media_errors(self.source, BROKEN):
                 self.info = VideoInfo.from_json(self.child.ask("info")["info"])
                 self._checked((self.info.height, self.info.width), None)
         except MediaError:
@@ -139,7 +141,7 @@ class GuardedDecoder:
 
     def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
         """(time, picture, time at which it goes), see `Decoder`."""
-        with told(self.source, BROKEN):
+        with media_errors(self.source, BROKEN):
             stream, last = self.child.ask("pictures", start=start)["stream"], -math.inf
             batch = max(1, min(MOST_FRAMES, BATCH_PIXELS // (self.info.width * self.info.height)))
             while answer := self.child.ask("next", stream=stream, count=batch)["items"]:
@@ -154,7 +156,7 @@ class GuardedDecoder:
         """A picture as shown, at (height, width)."""
         frame: _Remote = picture
         key = (frame.stream, frame.number, size)
-        with told(self.source, BROKEN):
+        with media_errors(self.source, BROKEN):
             if key not in self._images:  # who takes one after the other will take the rest of the batch too
                 onward = self._latest == (frame.stream, frame.number - 1, size)
                 numbers = list(range(frame.number, (frame.final if onward else frame.number) + 1))
@@ -178,7 +180,7 @@ class GuardedDecoder:
 
     def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
         """(channels, S) of the sound from `start` on."""
-        with told(self.source, BROKEN):
+        with media_errors(self.source, BROKEN):
             stream = self.child.ask("sound", start=start, rate=rate, layout=layout)["stream"]
             channels = 1 if layout == "mono" else 2
             while (count := int(self.child.ask("next", stream=stream, count=rate)["samples"])) >= 0:
@@ -199,8 +201,10 @@ class _Remote(NamedTuple):
 class _Child:
     """The process, and the talk with it."""
 
-    def __init__(self, source: str, limits: Limits, selection: Selection, cage: Cage, warnings: list[str]) -> None:
-        self.source, self.cage, self.warnings = source, cage, warnings
+    def __init__(
+        self, source: str, limits: Limits, selection: Selection, child_limits: ChildLimits, warnings: list[str]
+    ) -> None:
+        self.source, self.child_limits, self.warnings = source, child_limits, warnings
         strength = sandbox_strength()
         if strength.missing:
             warnings.append(f"this machine's sandbox does not keep the decoder from {strength.missing}.")
@@ -208,8 +212,8 @@ class _Child:
             "source": source,
             "limits": asdict(limits),
             "selection": asdict(selection),
-            "memory": cage.memory,
-            "cpu": cage.cpu,
+            "memory": child_limits.memory,
+            "cpu": child_limits.cpu,
             "parent": os.getpid(),
             "strength": list(strength),
         }
@@ -237,7 +241,7 @@ class _Child:
 
     def ask(self, do: str, **words: Any) -> dict[str, Any]:
         """Send a request and read the head of its answer."""
-        self.due = time.monotonic() + self.cage.silence
+        self.due = time.monotonic() + self.child_limits.silence
         try:
             assert self.process.stdin is not None  # noqa: S101 - for the type checker
             self.process.stdin.write(json.dumps({"do": do, **words}).encode() + b"\n")
@@ -255,7 +259,7 @@ class _Child:
             self.warnings.extend(str(line)[:1000] for line in answer.get("warnings", ()))
         if "error" in answer:
             raise MediaError(str(answer["error"])[:2000])
-        self.due = time.monotonic() + self.cage.silence if answer.get("payload") else math.inf
+        self.due = time.monotonic() + self.child_limits.silence if answer.get("payload") else math.inf
         return answer
 
     def payload(self, sizes: list[int]) -> list[bytes]:
@@ -275,7 +279,9 @@ class _Child:
     def _lost(self) -> MediaError:
         code = self.process.wait()
         if self.silent:
-            return MediaError(f"{self.source}: its decoder gave nothing for {self.cage.silence:.0f} s and was stopped.")
+            return MediaError(
+                f"{self.source}: its decoder gave nothing for {self.child_limits.silence:.0f} s and was stopped."
+            )
         return MediaError(f"{self.source}: its decoder crashed ({code}). The file is damaged, or meant to do harm.")
 
 

@@ -209,8 +209,8 @@ class Mixer(nn.Module):
         """The map times its gate."""
         key, value = self.kv_proj.weight.unflatten(0, (2, self.heads, -1)).unbind(0)  # M d C
         query = self.q_proj(heard).unflatten(-1, (self.heads, -1))
-        asked = torch.einsum("nmd,mdc->nmc", query, key) * key.shape[1] ** -0.5
-        weight = (asked @ x.flatten(2)).softmax(-1)  # N M pixels
+        projected = torch.einsum("nmd,mdc->nmc", query, key) * key.shape[1] ** -0.5
+        weight = (projected @ x.flatten(2)).softmax(-1)  # N M pixels
         found = torch.einsum("nmc,mdc->nmd", weight @ x.flatten(2).mT, value).flatten(1)
         return x * self.proj(found).sigmoid()[..., None, None]
 

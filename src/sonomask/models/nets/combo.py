@@ -161,14 +161,14 @@ class COMBO(Net):
         if self.audio_queries == "own":
             return own.flatten(0, 1)
         if valid is None:
-            return heard[:, whose(heard.shape[1], count, heard.device)].flatten(0, 1)
+            return heard[:, mixed_sounds(heard.shape[1], count, heard.device)].flatten(0, 1)
         mixed = own.clone()
         for clip, sound, real in zip(mixed, heard, (row.nonzero()[:, 0] for row in valid), strict=True):
-            clip[real] = sound[real][whose(len(real), count, heard.device)]
+            clip[real] = sound[real][mixed_sounds(len(real), count, heard.device)]
         return mixed.flatten(0, 1)
 
 
-def whose(frames: int, queries: int, device: torch.device | str = "cpu") -> Tensor:
+def mixed_sounds(frames: int, queries: int, device: torch.device | str = "cpu") -> Tensor:
     """Whose sound query q of frame b gets where the reference mixes them, (frames, queries)."""
     b, q = torch.arange(frames, device=device)[:, None], torch.arange(queries, device=device)
     return (q * frames + b) // queries

@@ -95,10 +95,10 @@ class IGAN(Net):
             return {"structure": next(self.neck.parameters()).sum() * 0}
         size = (images.shape[-2], images.shape[-1])
         levels = self.encode(images)
-        still = [x.detach() for x in levels]
+        detached = [x.detach() for x in levels]
 
         def energy(z: Tensor) -> Tensor:
-            p = self.decode(still, z, size).sigmoid()
+            p = self.decode(detached, z, size).sigmoid()
             return F.mse_loss(p, truth, reduction="sum") / (2 * SIGMA**2) + z.square().sum() / 2
 
         z = langevin(torch.randn(len(images), LATENT, device=images.device), energy, steps=STEPS, step=STEP)

@@ -145,11 +145,11 @@ class LGVT(Net):
             noise: Factor on the noise.
             likelihood: ‖p - y‖²; the reference's is a mean, which weighs next to nothing.
         """
-        still, size = [x.detach() for x in levels], (truth.shape[-2], truth.shape[-1])
+        detached, size = [x.detach() for x in levels], (truth.shape[-2], truth.shape[-1])
         error = likelihood or (lambda p, y: F.mse_loss(p, y, reduction="sum"))
 
         def energy(z: Tensor) -> Tensor:
-            return error(self.decode(still, z, size).sigmoid(), truth) / (2 * SIGMA**2) + self._prior_energy(z)
+            return error(self.decode(detached, z, size).sigmoid(), truth) / (2 * SIGMA**2) + self._prior_energy(z)
 
         return langevin(z, energy, steps=STEPS, step=POSTERIOR_STEP, noise=noise)
 

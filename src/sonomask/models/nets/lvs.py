@@ -79,8 +79,8 @@ class LVS(Net):
     def contrast(self, s: Float[Tensor, "B B h w"]) -> tuple[Float[Tensor, "B B2"], Tensor, Tensor]:
         """Logits (own pair, the other pairs with the own one at -∞, hard negative), and the masks m⁺ and m⁻."""
         own = s.diagonal().permute(2, 0, 1)[:, None]  # B 1 h w
-        sure = ((own - self.positive) / self.softness).sigmoid()
-        unsure = 1 - ((own - self.negative) / self.softness).sigmoid()
+        positive = ((own - self.positive) / self.softness).sigmoid()
+        negative = 1 - ((own - self.negative) / self.softness).sigmoid()
         others = ((s - self.positive) / self.softness).sigmoid()
 
         def mean(mask: Tensor, values: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class LVS(Net):
 
         itself = torch.eye(len(s), dtype=torch.bool, device=s.device)
         easy = mean(others, s).masked_fill(itself, -torch.inf)
-        return torch.cat([mean(sure, own), easy, mean(unsure, own)], 1) / self.temperature, sure, unsure
+        return torch.cat([mean(positive, own), easy, mean(negative, own)], 1) / self.temperature, positive, negative
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The contrastive loss over one frame of each clip, and the supervised term if it has weight."""

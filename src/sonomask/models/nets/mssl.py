@@ -15,7 +15,7 @@ from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
 from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig
 
-SURE = 0.3  # probability from which a class counts as present
+PRESENT = 0.3  # probability from which a class counts as present
 FAR = 1.4  # features of different things should be farther apart than this
 
 
@@ -74,7 +74,7 @@ class MSSL(Net):
     def locate(self, s: Float[Tensor, "N K h w"], heard: Tensor, size: tuple[int, int]) -> Float[Tensor, "N 1 H W"]:
         """The maps of the classes that are heard, weighed by their probabilities."""
         p = _scores(self.class_audio, heard).sigmoid()
-        present = (p > SURE) | F.one_hot(p.argmax(1), p.shape[1]).bool()
+        present = (p > PRESENT) | F.one_hot(p.argmax(1), p.shape[1]).bool()
         weight = (p * present)[:, :, None, None]
         maps = F.interpolate(s, size, mode="bilinear", align_corners=False)
         return (weight * maps).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
@@ -128,7 +128,7 @@ class MSSL(Net):
         with torch.no_grad():
             tagger = self._tagger[0].to(logmel.device) if self._tagger else nn.Sequential(self.audio, self.class_audio)
             p = tagger(logmel).mean((2, 3)).sigmoid()
-        return torch.where(p > SURE, 0.4 * p + 0.6, torch.zeros_like(p))
+        return torch.where(p > PRESENT, 0.4 * p + 0.6, torch.zeros_like(p))
 
 
 def _projection() -> nn.Module:
@@ -163,7 +163,7 @@ def distances(
     """
     a, v = (f.permute(0, 2, 1).flatten(0, 1) for f in (fine_a, fine_v))
     squared = (2 - 2 * a @ v.T).clamp(min=0)
-    counts = ((p_a.flatten() > SURE)[:, None] & (p_v.flatten() > SURE)[None]).float()
+    counts = ((p_a.flatten() > PRESENT)[:, None] & (p_v.flatten() > PRESENT)[None]).float()
     same = torch.eye(len(a), device=a.device)
 
     def mean(values: Tensor, weight: Tensor) -> Tensor:

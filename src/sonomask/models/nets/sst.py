@@ -79,8 +79,8 @@ class SST(Net):
         y = (tokens + positions(t, h, w, tokens.shape[-1]).to(tokens)).flatten(1, 3)
         for layer in self.layers:
             y = layer(y, mask)
-        told = y.unflatten(1, (t, h, w)).permute(0, 1, 4, 2, 3)
-        parts = [told, own]
+        context = y.unflatten(1, (t, h, w)).permute(0, 1, 4, 2, 3)
+        parts = [context, own]
         if self.affinity:
             parts.append(self._affinity(y, mask, reference, (t, h, w)))
         z = self.coarse(torch.cat(parts, 2).flatten(0, 1))

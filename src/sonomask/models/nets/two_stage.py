@@ -138,12 +138,12 @@ class TwoStage(Net):
         return Output(logits.unflatten(0, images.shape[:2]))
 
     def _choice(self, frames: Tensor, logmel: Tensor, masks: Tensor, scores: Tensor) -> Float[Tensor, "N M"]:
-        looks = []
+        features = []
         for maps in self.backbone(frames)[2:]:
             small = F.adaptive_avg_pool2d(masks, maps.shape[-2:])
             weight = small / small.sum((2, 3), keepdim=True).clamp(min=1e-6)
-            looks.append(torch.einsum("nmhw,nchw->nmc", weight, maps))
-        seen = self.see(torch.cat([*looks, masks.mean((2, 3))[..., None], scores[..., None]], -1))
+            features.append(torch.einsum("nmhw,nchw->nmc", weight, maps))
+        seen = self.see(torch.cat([*features, masks.mean((2, 3))[..., None], scores[..., None]], -1))
         heard = self.hear(self.audio(logmel))[:, None].expand_as(seen)
         return self.choose(torch.cat([heard, seen, heard * seen], -1))[..., 0]
 

@@ -88,12 +88,12 @@ class VCT(Net):
             nn.Linear(SOUND, audio_hidden), nn.ReLU(), nn.Linear(audio_hidden, audio_hidden), nn.ReLU(),
             nn.Linear(audio_hidden, width),
         )  # fmt: skip
-        self.look = VisualQueries(width, cells=(size // 4) ** 2, queries=queries, prototypes=prototypes)
+        self.visual_queries = VisualQueries(width, cells=(size // 4) ** 2, queries=queries, prototypes=prototypes)
         self.classes = max(num_classes, 2)
         self.decoder = MaskDecoder(
             self.classes, queries=queries, width=width, hidden=8 * width, layers=layers, levels=4, whole=(0,)
         )
-        self.tell = Telling(width) if prototypes else None
+        self.prototype_loss = PrototypeLoss(width) if prototypes else None
         self.config = replace(config, maskige=maskige, image_size=(size, size))
         self.side, self.categories, self.points = size, tuple(categories), points
 
@@ -150,7 +150,7 @@ class VCT(Net):
         maps = self.backbone(images.flatten(0, 1), None if maskige is None else maskige.flatten(0, 1))
         pixels, maps = self.pixels(maps)
         heard = self.listen(sound.flatten(0, 1).movedim(1, -1)).movedim(-1, 1)
-        return self.decoder(self.look(pixels), [heard, *maps], pixels, every=every), heard
+        return self.decoder(self.visual_queries(pixels), [heard, *maps], pixels, every=every), heard
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and that of the prototypes."""
@@ -160,14 +160,14 @@ class VCT(Net):
             [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], truth,
             points=self.points,
         )  # fmt: skip
-        if self.tell is None or not chosen.any():
+        if self.prototype_loss is None or not chosen.any():
             return terms
         kinds = self._kinds(batch, truth)
-        return {**terms, "prototypes": self.tell(heard[chosen], self.look.prototypes.weight, kinds)}
+        return {**terms, "prototypes": self.prototype_loss(heard[chosen], self.visual_queries.prototypes.weight, kinds)}
 
     def _kinds(self, batch: Batch, truth: Int[Tensor, "N H W"]) -> Float[Tensor, "N P"]:
         """Which kinds of sound each labelled frame has: its clip's category, or the labels seen in it."""
-        count = self.look.prototypes.num_embeddings
+        count = self.visual_queries.prototypes.num_embeddings
         if not self.categories:
             return torch.stack(
                 [torch.bincount(t.flatten(), minlength=count)[:count].clamp(max=1) for t in truth]
@@ -242,7 +242,7 @@ def _hard(fit: Float[Tensor, "N Q S"]) -> Float[Tensor, "N Q S"]:
     return torch.zeros_like(fit).scatter_(1, fit.argmax(1, keepdim=True), 1.0)
 
 
-class Telling(nn.Module):
+class PrototypeLoss(nn.Module):
     """The loss that makes a prototype sound like its kind: which of them are heard in a frame, told by cosines.
 
         L = BCE(e^τ · cos(sound, prototype), kind), the mean over frames and prototypes

@@ -32,7 +32,7 @@ RECENT = 0.5  # share of what is heard now in what counts as heard; the rest is 
 CERTAIN = 1 / 3  # score of a name at which its category counts fully
 ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
 FAMILY = 0.5  # of the best animal's relevance, what each animal gets: a bull is heard as a roaring cat
-SURE = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
+BEYOND = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
 PEAK, PEAKS = (
     0.8,
     100,
@@ -155,7 +155,7 @@ class World(Net):
     def relevance(self, heard: Float[Tensor, "B T 521"]) -> Float[Tensor, "B T C"]:
         """How well each category fits what is heard, 0 to 1 and a trace more."""
         own = (heard[:, :, None] * self.table).amax(-1) / CERTAIN
-        own = own.clamp(max=1) + SURE * (own - 1).clamp(min=0)
+        own = own.clamp(max=1) + BEYOND * (own - 1).clamp(min=0)
         best_animal = (own * (self.animal > 0)).amax(-1, keepdim=True)
         music = (heard * self.music).amax(-1, keepdim=True)
         return torch.maximum(own, torch.maximum(best_animal * self.animal, music * self.instrument))

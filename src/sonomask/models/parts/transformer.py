@@ -113,12 +113,12 @@ class DecoderLayer(nn.Module):
             mask: True where a query may look at the memory. A row without any gives NaN.
         """
         for kind in ("self", "cross") if self.first == "self" else ("cross", "self"):
-            asking = queries if places is None else queries + places
+            positioned = queries if places is None else queries + places
             if kind == "self":
-                update = self.self_attn(asking, asking, queries)
+                update = self.self_attn(positioned, positioned, queries)
                 queries = self.self_norm(queries + self.dropout(update))
             else:
-                update = self.cross_attn(asking, memory if keys is None else keys, memory, mask)
+                update = self.cross_attn(positioned, memory if keys is None else keys, memory, mask)
                 queries = self.cross_norm(queries + self.dropout(update))
         update = self.linear2(self.dropout(self.activation(self.linear1(queries))))
         return self.norm(queries + self.dropout(update))
