@@ -2,10 +2,12 @@
 
 import csv
 import math
+import os
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ from PIL import Image
 GOLDEN = Path(__file__).parent / "golden" / "reference.tar.xz"
 
 torch.set_num_threads(1)  # two pytest workers share two cores; more threads only fight
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Undo what a test does to the environment: a command run in this process sets variables for its own children."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

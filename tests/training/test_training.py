@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -108,7 +109,8 @@ def test_two_processes_take_the_steps_of_one(recipe, tmp_path):
     exact = ["--model.freeze_norms", "true", "--model.dice_weight", "0", "--model.learning_rate", "0.0001"]
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "2"]
     for name, options in (("one", []), ("two", two)):
-        subprocess.run([*common, *exact, *options, "--out", str(tmp_path / name)], check=True, capture_output=True)
+        words = [*common, *exact, *options, "--out", str(tmp_path / name)]
+        subprocess.run(words, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     one, both = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["state_dict"] for n in ("one", "two"))
     for key, value in one.items():
         torch.testing.assert_close(value, both[key], atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
