@@ -62,3 +62,18 @@ def test_closing_ends_the_thread_and_closes_its_source():
     next(stream)
     stream.close()
     assert closed.is_set()
+
+
+def test_ctrl_c_while_the_thread_starts_ends_the_thread(monkeypatch):
+    started = []
+    start = threading.Thread.start
+
+    def interrupted(self):
+        start(self)
+        started.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(iter(int, 1)))  # endless
+    assert not started[0].is_alive()

@@ -26,8 +26,8 @@ def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
     """
     line = _Line(size)
     thread = threading.Thread(target=_work, args=(items, line), daemon=True)
-    thread.start()
     try:
+        thread.start()  # here, because Ctrl-C may come between the start and the first item
         while True:
             kind, value = line.ready.get()
             if kind == "end":
@@ -37,7 +37,8 @@ def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
             yield value
     finally:
         line.stop.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 class _Line:
