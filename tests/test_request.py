@@ -12,7 +12,8 @@ from sonomask.request import Request
     "wrong",
     [
         {"rate": 0}, {"rate": 1001.0}, {"rate": "fast"}, {"rate": True}, {"rate": float("nan")}, {"threshold": -0.1},
-        {"threshold": 1.5}, {"min_presence": 2.0}, {"batch_size": 0}, {"start": -1}, {"start": "1:75"}, {"start": "soon"},
+        {"threshold": 1.5}, {"min_presence": 2.0}, {"smooth": -1}, {"smooth": 11},
+        {"batch_size": 0}, {"start": -1}, {"start": "1:75"}, {"start": "soon"},
         {"end": 0}, {"end": "0:04", "start": 5}, {"end": "1:2:3:4"}, {"start": "nan"}, {"start": "-0:05"},
     ],
 )  # fmt: skip

@@ -189,6 +189,7 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "model": segmenter.config.name,
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
+        "smooth": segmenter.request.smooth,
     }
     return facts if segmenter.maker is None else {**facts, "maskige": segmenter.maker.name}
 

@@ -11,6 +11,7 @@ __all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request
 Rate: TypeAlias = float | Literal["native", "avsbench"]
 
 MAX_RATE = 1000.0  # masks per second
+MOST_SMOOTH = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Request:
         threshold: Probability above which a pixel is masked; the model's own if None. A semantic model labels by the best
             class, and where a threshold is given, pixels that are not above it become background.
         min_presence: Presence score (`sonomask.inference.presence`) below which a frame gets an empty mask, 0 to 1.
+        smooth: Seconds over which masks are steadied against flicker (`sonomask.inference.smoothing`), up to 10; 0 for the
+            model's word alone. Masks more than twice as far apart are left alone, and so are those at the rate "avsbench".
         device: "auto" for the best there is, "cpu", "cuda", "cuda:1", "mps".
         batch_size: Clips that go through the model together; halved, with a warning, where memory is too small.
         maskige: What makes the second picture that COMBO and VCT read (`sonomask.inference.maskige`): "superpixels",
@@ -49,6 +52,9 @@ class Request:
     )
     min_presence: float = field(
         default=0.0, metadata={"help": "empty masks where the calibrated presence score is lower, 0 to 1"}
+    )
+    smooth: float = field(
+        default=0.4, metadata={"help": "seconds over which masks are steadied against flicker; 0 for not at all"}
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
     batch_size: int = field(default=4, metadata={"help": "clips that go through the model together"})
@@ -77,6 +83,8 @@ class Request:
         check_rate(self.rate)
         _check_share("threshold", self.threshold)
         _check_share("min_presence", self.min_presence)
+        if not 0 <= self.smooth <= MOST_SMOOTH:
+            raise ValueError(f"`smooth`: expected 0 to {MOST_SMOOTH:g} seconds, got {self.smooth}.")
         for name in ("only", "without"):
             words = getattr(self, name)
             if isinstance(words, str) or not all(isinstance(word, str) and word for word in words):
@@ -84,6 +92,13 @@ class Request:
             object.__setattr__(self, name, tuple(words))
         if self.batch_size < 1:
             raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
+
+    @property
+    def steadied(self) -> bool:
+        """Whether masks depend on those before, `smooth` seconds back."""
+        if isinstance(self.rate, str):
+            return self.smooth > 0 and self.rate != "avsbench"
+        return 1 / max(1.0, self.rate) <= 2 * self.smooth
 
     @property
     def part(self) -> dict[str, Any]:

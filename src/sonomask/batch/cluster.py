@@ -67,7 +67,7 @@ def run_ray(
     shared = {"options": options, "config": config}
     held = (options, ray.put(scorer), "cuda" if cuda else "cpu")
     actors = {"fn_constructor_args": held, "batch_size": 1, "compute": ActorPoolStrategy(size=models)}
-    if config.recurrent:  # all of a video goes to one actor, in order
+    if config.recurrent or options.request.steadied:  # all of a video goes to one actor, in order
         scored = data.map_batches(_Watching, **actors, **place)
     else:
         decoded = data.map_batches(
@@ -149,7 +149,7 @@ class _Scoring:
 
 
 class _Watching(_Scoring):
-    """An actor that decodes and scores whole videos, for a model that remembers what came before."""
+    """An actor that decodes and scores whole videos, for masks that depend on those before."""
 
     def __init__(self, options: Options, model: Any, device: str) -> None:
         super().__init__(options, model, device)

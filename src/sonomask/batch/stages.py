@@ -78,7 +78,7 @@ class ScoreStage:
 
     def __init__(self, options: Options, model: Any, device: str | None = None) -> None:
         self.segmenter = Segmenter(model, options.request, device=device or options.request.device)
-        self.streams: dict[str, Stream] = {}  # of the videos that have not ended; only a recurrent model needs them
+        self.streams: dict[str, Stream] = {}  # of the videos that have not ended
 
     def __call__(self, piece: Piece) -> Piece:
         """Scores of a window."""
@@ -89,9 +89,9 @@ class ScoreStage:
         began = time.perf_counter()
         window, size = piece.body
         try:
-            recurrent = self.segmenter.config.recurrent
-            stream = self.streams.setdefault(piece.video, Stream()) if recurrent else None
-            maps = self.segmenter.maps(window, piece.video, stream)
+            if piece.video not in self.streams:
+                self.streams[piece.video] = self.segmenter.new_stream()
+            maps = self.segmenter.maps(window, piece.video, self.streams[piece.video])
         except Exception as error:
             return replace(piece, body=None, fault=_reason(error, "", piece.video))
         return replace(piece, body=(_times_only(window), maps, size), clock={"model": time.perf_counter() - began})

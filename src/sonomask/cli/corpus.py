@@ -27,6 +27,7 @@ def batch(
             "rate",
             "threshold",
             "min_presence",
+            "smooth",
             "only",
             "without",
             "maskige",

@@ -35,7 +35,7 @@ def live(
     pipe_format: Annotated[Literal["nut", "ffv1"], "raw pictures in NUT, or FFV1 in Matroska"] = "nut",
     camera_out: Annotated[bool, "be a camera that other programs can choose (pyvirtualcam)"] = False,
     request: Annotated[
-        Request, ("rate", "threshold", "min_presence", "only", "without", "device", "audio_track")
+        Request, ("rate", "threshold", "min_presence", "smooth", "only", "without", "device", "audio_track")
     ] = FOR_STREAMS,
     pairing: Annotated[
         Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"

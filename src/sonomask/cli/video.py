@@ -29,7 +29,19 @@ def segment(
     ] = None,
     request: Annotated[
         Request,
-        ("rate", "threshold", "min_presence", "only", "without", "maskige", "device", "start", "end", "audio_track"),
+        (
+            "rate",
+            "threshold",
+            "min_presence",
+            "smooth",
+            "only",
+            "without",
+            "maskige",
+            "device",
+            "start",
+            "end",
+            "audio_track",
+        ),
     ] = DEFAULT,
     backend: Annotated[
         Literal["auto", "torch", "onnx"], "what runs the model; auto takes ONNX Runtime on a CPU where there is a graph"

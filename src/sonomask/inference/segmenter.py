@@ -24,6 +24,7 @@ from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.scorer import Scored, as_scorer
+from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
@@ -44,8 +45,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Stream:
-    """What a recurrent model remembers of one video from window to window (`Scored.past`)."""
+    """What is remembered of one video from window to window.
 
+    Attributes:
+        smoother: Steadies its masks.
+        past: Of a recurrent model (`Scored.past`).
+    """
+
+    smoother: Smoother
     past: np.ndarray | None = None
 
 
@@ -138,7 +145,7 @@ class Segmenter:
             yield from masks
 
     def _masks(self, reader: VideoReader, *, overlap: bool = False) -> Iterator[Masks]:
-        size, stream = (reader.info.height, reader.info.width), Stream()
+        size, stream = (reader.info.height, reader.info.width), self.new_stream()
         windows = cut(reader, self.config, self.request)
         with closing(ahead(windows, WINDOWS) if overlap else windows) as seen:
             yield from self._marked(seen, reader, size, stream)
@@ -154,19 +161,27 @@ class Segmenter:
         """The model's stage: maps at its size, by phase and second.
 
         Args:
-            window: Of the video; a recurrent model is given all of them, in order.
+            window: Of the video; all of them are given, in order.
             source: Name of the video, for errors.
-            stream: Of the video, changed by the call; only a recurrent model needs it.
+            stream: Of the video, from `new_stream`, changed by the call; None for one window alone.
 
         Raises:
             MediaError: The sound holds something that isn't a number.
             WeightsError: The model gives something that isn't a number.
         """
+        stream = stream or self.new_stream()
+        return smoothed(stream.smoother, window, self._scored(window, source, stream))
+
+    def new_stream(self) -> Stream:
+        """What `maps` is given with each window of one video."""
+        return Stream(Smoother(self.request.smooth if self.request.steadied else 0.0))
+
+    def _scored(self, window: Window, source: str, stream: Stream) -> list[list[Maps]]:
         dense = self.config.dense
         clips = clips_of(window, dense=dense)
         sound = sound_of(window, clips, self.config, self.request, source)
         if self.config.recurrent:
-            return by_phase(self._go_on(pictures(clips), sound, source, window, stream or Stream()), window)
+            return by_phase(self._go_on(pictures(clips), sound, source, window, stream), window)
         found: list[list[Maps]] = []
         start = 0
         while start < len(clips):

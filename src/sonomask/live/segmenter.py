@@ -13,9 +13,10 @@ from jaxtyping import UInt8
 
 from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
-from sonomask.inference.finish import finish, reduce
-from sonomask.inference.scorer import Scored, StreamScorer, as_scorer
+from sonomask.inference.finish import Maps, finish, reduce
+from sonomask.inference.scorer import StreamScorer, as_scorer
 from sonomask.inference.segmenter import check_request
+from sonomask.inference.smoothing import Smoother
 from sonomask.live.feed import KEPT, Feed, PendingPicture
 from sonomask.live.meters import Histogram, OnsetMeter
 from sonomask.media.live.reader import LivePicture
@@ -112,6 +113,7 @@ class LiveSegmenter:
         self.ahead = AHEAD[self.align] if self.config.listens else 0.0
         self.delays, self.onsets = Histogram(), OnsetMeter()
         self.heard_to: float | None = None
+        self.smoother = Smoother(request.smooth)
 
     def __call__(self, feed: Feed) -> Iterator[LiveMasks | None]:
         """Masks until the feed ends; None each time that nothing came for a while.
@@ -120,7 +122,7 @@ class LiveSegmenter:
             MediaError: The source was lost for good.
             WeightsError: The model gives something that isn't a number.
         """
-        past, last = self.scorer.start(), -math.inf
+        past, last, self.smoother = self.scorer.start(), -math.inf, Smoother(self.request.smooth)
         while True:
             waiting = feed.take(last + 1 / self.rate - 1e-3, timeout=BEAT)
             if waiting is None:
@@ -128,29 +130,30 @@ class LiveSegmenter:
                     return
                 yield None
                 continue
-            scored, past = self._step(waiting.picture, feed, past)
-            result = self._finish(waiting, scored, feed)
+            maps, past = self._step(waiting.picture, feed, past)
+            result = self._finish(waiting, maps, feed)
             last = result.time
             yield result
 
-    def _step(self, picture: LivePicture, feed: Feed, past: Any) -> tuple[Scored, Any]:
+    def _step(self, picture: LivePicture, feed: Feed, past: Any) -> tuple[Maps, Any]:
         patch = None
         if self.config.listens:
             start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
             track, count = feed.ring.between(start, start + 3), self.config.patches
             patch = patches_at(track, [picture.time], count, start=start, align=self.align)[0]
-        scored, past = self.scorer.step(picture.image(self.config.size_of(*picture.size)), patch, past, picture.time)
+        image = picture.image(self.config.size_of(*picture.size))
+        scored, past = self.scorer.step(image, patch, past, picture.time)
         if not np.isfinite(scored.logits).all():
             raise WeightsError(
                 f"The model {self.config.name} gives NaN or infinity at {picture.time:.2f} s. Its weights are damaged, or "
                 "too large for its precision."
             )
-        return scored, past
+        return self.smoother(picture.time, image, reduce(scored)), past
 
-    def _finish(self, waiting: PendingPicture, scored: Scored, feed: Feed) -> LiveMasks:
+    def _finish(self, waiting: PendingPicture, maps: Maps, feed: Feed) -> LiveMasks:
         picture = waiting.picture
         size = _within(picture.size, self.height)
-        masks = finish(picture.time, reduce(scored), size, self.config, self.request)
+        masks = finish(picture.time, maps, size, self.config, self.request)
         ready = feed.now()
         result = LiveMasks(masks, picture, waiting.captured, ready, self.config.class_names)
         self.delays.add(result.delay)

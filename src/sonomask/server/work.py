@@ -96,7 +96,7 @@ class Segment:
         from sonomask.inference.segmenter import Segmenter
 
         options = job.options
-        request = Request(options.rate, options.threshold, options.min_presence, self.device, attention=True)
+        request = Request(options.rate, options.threshold, options.min_presence, device=self.device, attention=True)
         segmenter = Segmenter(self.model(options.model), request)
         paths = paths_of(job.folder / "result", options.formats)  # type: ignore[arg-type]
         reader = open_upload(job.source, job.limits, options)
