@@ -189,7 +189,7 @@ class LocalDecoder:
         end, late, limited = 0.0, 0, False
         spare = float(1 / self.info.fps)
         self._gone = -math.inf
-        for (stamp, length), frame in deinterlaced(self._stamped(container, stream)):
+        for (stamp, length), frame in self._whole(container, stream):
             time = clock.at(stamp, spare)
             if time is None:
                 late += 1
@@ -206,6 +206,11 @@ class LocalDecoder:
             end = end if limited else self._last_end(held[0], end, clock)
             yield *held, end
         self._tell_of_the_end(late, math.inf if limited else end)
+
+    def _whole(self, container: Any, stream: Any) -> Iterator[tuple[tuple[float | None, float], Any]]:
+        """As `_stamped`, without interlace."""
+        with media_errors(self.source):
+            yield from deinterlaced(self._stamped(container, stream))
 
     def _seek_key(self, container: Any, stream: Any, start: float) -> None:
         """Go to a key picture at or before `start`; formats without an index lead to any place."""

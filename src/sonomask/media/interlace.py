@@ -20,18 +20,26 @@ TICK = Fraction(1, 1000)
 def deinterlaced(frames: Iterator[tuple[T, Any]]) -> Iterator[tuple[T, Any]]:
     """Frames with what goes along with each, from the first interlaced one on through the filter.
 
-    The filter looks one frame ahead.
+    The filter looks one frame ahead. Pictures that it can't take, as tiny ones, come as they are.
     """
     graph: _Graph | None = None
+    refused: set[tuple[str, int, int]] = set()
     for companion, frame in frames:
         shape = (frame.format.name, frame.width, frame.height)
         if graph is not None and graph.shape != shape:
             yield from graph.finish()
             graph = None
-        if graph is None and not frame.interlaced_frame:
+        if graph is None and frame.interlaced_frame and shape not in refused:
+            try:
+                graph = _Graph(frame, shape)
+            except (
+                av.FFmpegError,
+                ValueError,
+            ):  # fewer than three columns or rows, or a format of colours that it lacks
+                refused.add(shape)
+        if graph is None:
             yield companion, frame
             continue
-        graph = graph or _Graph(frame, shape)
         yield from graph.push(companion, frame)
     if graph is not None:
         yield from graph.finish()
