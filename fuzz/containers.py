@@ -1,4 +1,4 @@
-"""The readers of videos and sounds, in this process: pictures and samples or a known error; FFmpeg itself has fuzzers of its own."""
+"""The readers of videos and sounds in this process: pictures and samples, or a known error. FFmpeg has fuzzers of its own."""
 
 import itertools
 import sys
@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["sonomask"]):
     from sonomask.media.reader import VideoReader
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import corpus  # noqa: E402 - beside the package
+import corpus
 
 av.logging.set_level(None)
 ROOT = Path(tempfile.mkdtemp())
