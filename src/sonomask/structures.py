@@ -57,6 +57,8 @@ class Masks:
         presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
         attention: The attention map of each frame (`sonomask.inference.attention`), 0 to 1; None unless asked for.
         names: What is heard and seen in each frame; None of a model that knows no names.
+        pictures: The brightness of each frame at the model's size, by which a mask can follow what moves
+            (`sonomask.media.motion`); None where the frames were not at hand.
     """
 
     times: tuple[float, ...]
@@ -66,6 +68,7 @@ class Masks:
     presence: tuple[float, ...] | None = None
     attention: Float32[np.ndarray, "N _h _w"] | None = None
     names: tuple[Names, ...] | None = None
+    pictures: UInt8[np.ndarray, "N _height _width"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

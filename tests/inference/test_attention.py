@@ -13,6 +13,7 @@ def clip():
 
 @torch.no_grad()
 def test_the_map_is_the_positive_part_of_alpha_between_a_pixel_and_its_own_second(clip):
+    torch.manual_seed(0)
     model = create_model("avs_mini", fusion="tpavi").eval()
     with Watch(model) as watch:
         model(*clip)

@@ -50,7 +50,14 @@ def reduce(scored: Scored, clip: int = 0, frame: int = 0) -> Maps:
     return Maps(scores, classes.astype(np.uint8), attention)
 
 
-def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, request: Request) -> Masks:
+def finish(
+    time: float,
+    maps: Maps,
+    size: tuple[int, int],
+    config: ModelConfig,
+    request: Request,
+    picture: UInt8[np.ndarray, "height width"] | None = None,
+) -> Masks:
     """The masks of one frame.
 
     Logits are interpolated, not probabilities: those are nearly 0 or 1, so that an edge between them would sit on the
@@ -62,7 +69,9 @@ def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, 
         size: Height and width of the masks.
         config: Of the model.
         request: What is asked.
+        picture: Brightness of the frame at the model's size, handed on.
     """
+    pictures = None if picture is None else picture[None]
     attention = None if maps.attention is None else maps.attention[None]
     given = request.threshold
     full = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores])
@@ -81,14 +90,17 @@ def finish(time: float, maps: Maps, size: tuple[int, int], config: ModelConfig, 
         if score is not None and score < request.min_presence:
             probability = np.zeros_like(probability)
         scores = None if score is None else (score,)
-        return Masks((time,), probability, threshold, None, scores, attention, None if names is None else (names,))
+        told = None if names is None else (names,)
+        return Masks((time,), probability, threshold, None, scores, attention, told, pictures)
     probability = 1 - np.exp(full[:1])
     labels = maps.classes[full.argmax(0)][None]
     if given is not None:
         labels = labels * (probability > given)
-    return Masks((time,), probability, 0.5 if given is None else given, labels, None, attention)
+    return Masks((time,), probability, 0.5 if given is None else given, labels, None, attention, None, pictures)
 
 
 def _sigmoid(logits: Float32[np.ndarray, "1 H W"]) -> Float32[np.ndarray, "1 H W"]:
     with np.errstate(over="ignore"):  # e^-x of a logit far below 0 is infinite, and its probability 0
-        return 1 / (1 + np.exp(-logits))
+        inverse = np.exp(-logits)
+        inverse += 1
+        return np.reciprocal(inverse, out=inverse)

@@ -26,6 +26,7 @@ from sonomask.inference.naming import check_words
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
+from sonomask.media.motion import grey
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
 from sonomask.request import Request
@@ -262,12 +263,14 @@ def finished(
         final = window.final and second == len(window.frames) - window.repeated - 1
         if wanted(window.first + second, request.rate, final=final):
             for phase, frame in enumerate(window.frames[second]):
-                yield finish(frame.time, maps[phase][second], size, config, request)
+                picture = grey(frame.image) if frame.image.size else None
+                yield finish(frame.time, maps[phase][second], size, config, request, picture)
 
 
 def _join(pieces: Sequence[Masks]) -> Masks:
     labels = [piece.labels for piece in pieces if piece.labels is not None]
     attention = [piece.attention for piece in pieces if piece.attention is not None]
+    pictures = [piece.pictures for piece in pieces if piece.pictures is not None]
     return Masks(
         tuple(time for piece in pieces for time in piece.times),
         np.concatenate([piece.probability for piece in pieces]),
@@ -276,4 +279,5 @@ def _join(pieces: Sequence[Masks]) -> Masks:
         tuple(p for piece in pieces for p in piece.presence or ()) or None,
         np.concatenate(attention) if attention else None,
         tuple(names for piece in pieces for names in piece.names or ()) or None,
+        np.concatenate(pictures) if pictures else None,
     )

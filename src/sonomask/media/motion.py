@@ -32,7 +32,7 @@ def motion(now: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, "H W"]) -> F
     if min(now.shape) < SMALLEST:
         return np.zeros((*now.shape, 2), np.float32)
     if not hasattr(_own, "flow"):
-        _own.flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        _own.flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         _own.flow.setUseSpatialPropagation(False)  # it would make results depend on how rows are shared among threads
     found: Float32[np.ndarray, "H W 2"] = _own.flow.calc(now, before, None)
     return found

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from sonomask.media.colour import Colours, colours_of, to_stored
+from sonomask.media.motion import grey
 
 __all__ = ["Picture", "Yuv", "planes_of_rgb"]
 
@@ -57,6 +59,14 @@ class Picture:
         """RGB as displayed, at (height, width) if given."""
         return self.convert(self.frame, size)
 
+    def grey(self, size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+        """Brightness as displayed, at (height, width): about that of `motion.grey` of the picture at this size."""
+        yuv = self.yuv()
+        if yuv is None:
+            return grey(self.image(size))
+        small = cv2.resize(_halved(yuv.planes[0], size), size[::-1], interpolation=cv2.INTER_AREA)
+        return small if yuv.colours.full else cv2.convertScaleAbs(small, alpha=255 / 219, beta=-16 * 255 / 219)
+
     def yuv(self) -> Yuv | None:
         """The picture's own planes without a copy; None where they are not 8-bit 4:2:0, or not what is displayed."""
         if self.colours is None or self.frame.format.name not in ("yuv420p", "yuvj420p"):
@@ -70,6 +80,17 @@ class Picture:
 def planes_of_rgb(image: UInt8[np.ndarray, "H W 3"], colours: Colours) -> tuple[UInt8[np.ndarray, "_h _w"], ...]:
     """Y, U and V of a picture of even size."""
     return _planes(to_stored(image, "yuv420p", colours))
+
+
+def _halved(plane: UInt8[np.ndarray, "_h _w"], size: tuple[int, int]) -> UInt8[np.ndarray, "_h2 _w2"]:
+    """A plane scaled down by a power of two, by which OpenCV does that quickly, to no less than a size."""
+    height, width = plane.shape
+    while height % 2 == 0 and width % 2 == 0 and height >= 2 * size[0] and width >= 2 * size[1]:
+        height, width = height // 2, width // 2
+    if height == plane.shape[0]:
+        return plane
+    small: UInt8[np.ndarray, "_h2 _w2"] = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+    return small
 
 
 def _planes(frame: Any) -> tuple[UInt8[np.ndarray, "_h _w"], ...]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
@@ -40,6 +41,7 @@ class Moment:
         regions: Connected regions with their ids; empty where no format asked for them.
         heard: The names of what is heard with their scores, best first; None of a model that knows no names.
         start: Seconds of the source at which the reader's clock begins.
+        picture: Brightness of the frame at the model's size; None where it was not at hand.
     """
 
     index: int
@@ -50,6 +52,7 @@ class Moment:
     regions: tuple[Region, ...] = ()
     heard: tuple[tuple[str, float], ...] | None = None
     start: float = 0.0
+    picture: UInt8[np.ndarray, "_height _width"] | None = None
 
     @property
     def source_time(self) -> float:
@@ -59,7 +62,7 @@ class Moment:
     @cached_property
     def area(self) -> float:
         """Share of the picture that is masked, 0 to 1."""
-        return float((self.labels > 0).mean())
+        return cv2.countNonZero(self.labels) / max(1, self.labels.size)
 
     @cached_property
     def runs(self) -> tuple[dict[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""Videos at the source's frame rate with its sound: each frame with the mask that is nearest in time."""
+"""Videos at the source's frame rate with its sound: each frame with the mask nearest in time, moved to its place there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sonomask.media.picture import Picture, Yuv, planes_of_rgb
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.waiting import PictureQueue
 from sonomask.media.writer import VideoWriter
+from sonomask.outputs.following import labels_at
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.visualise.cutout import blur, cutout, dim, transparent
@@ -71,7 +72,7 @@ def write_video(path: Path, context: OutputContext, kind: VideoKind) -> Iterator
 
 
 class Follower:
-    """Draws each frame once it is known which mask is nearest.
+    """Draws each frame once it is known which mask is nearest, where what that marks has moved to.
 
     Args:
         job: Whose video.
@@ -83,7 +84,7 @@ class Follower:
     def __init__(self, context: OutputContext, kind: VideoKind, strip: Timeline | None, video: VideoWriter) -> None:
         self.context, self.kind, self.strip, self.video = context, kind, strip, video
         self.source = context.waiting or PictureQueue.of(context.reader)
-        self.marks: tuple[int, PlaneColours, Marks] | None = None
+        self.marks: tuple[UInt8[np.ndarray, "H W"], PlaneColours, Marks] | None = None
         self.foot: tuple[tuple[object, ...], tuple[np.ndarray, ...]] | None = None
         self.now = Moment(-1, 0.0, np.zeros(context.size, np.uint8), np.zeros((0, 0), np.float32))
 
@@ -101,11 +102,12 @@ class Follower:
         while (picture := self.source.before(time)) is not None:
             if self.strip is not None:
                 self.strip.mark(picture.time, self.now.area, self.now.presence)
+            labels = labels_at(self.now, picture)
             yuv = picture.yuv() if self._on_planes else None
             if yuv is None:
-                self.video.write(self._drawn(picture), picture.time)
+                self.video.write(self._drawn(picture, labels), picture.time)
             else:
-                self.video.write_planes(partial(self._draw_planes, yuv, picture.time), picture.time)
+                self.video.write_planes(partial(self._draw_planes, yuv, labels, picture.time), picture.time)
 
     @property
     def _on_planes(self) -> bool:
@@ -114,11 +116,13 @@ class Follower:
         lettered = self.context.classes or self.context.labels  # for the whole video, so that its colours stay the same
         return self.kind.draw is None and not lettered and height % 2 == 0 and width % 2 == 0
 
-    def _draw_planes(self, yuv: Yuv, time: float, target: Sequence[np.ndarray]) -> None:
+    def _draw_planes(
+        self, yuv: Yuv, labels: UInt8[np.ndarray, "H W"], time: float, target: Sequence[np.ndarray]
+    ) -> None:
         height = self.context.size[0]
         colours = PlaneColours(yuv.matrix, yuv.colours.full)
-        if self.marks is None or self.marks[:2] != (self.now.index, colours):
-            self.marks = (self.now.index, colours, Marks(self.now.labels, colours))
+        if self.marks is None or self.marks[0] is not labels or self.marks[1] != colours:
+            self.marks = labels, colours, Marks(labels, colours)
         rows = (height, height // 2, height // 2)
         picture = [plane[:n] for plane, n in zip(target, rows, strict=True)]
         overlay_planes(yuv.planes, picture, self.marks[2], colours)
@@ -129,11 +133,11 @@ class Follower:
             for plane, n, own in zip(target, rows, self.foot[1], strict=True):
                 plane[n:] = own
 
-    def _drawn(self, picture: Picture) -> UInt8[np.ndarray, "H2 W _C"]:
+    def _drawn(self, picture: Picture, labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H2 W _C"]:
         image = picture.image(self.context.size)
         if self.kind.draw is not None:
-            return self.kind.draw(image, self.now.labels)
-        image = overlay(image, self.now.labels, self.context.classes)
+            return self.kind.draw(image, labels)
+        image = overlay(image, labels, self.context.classes)
         if self.context.labels and self.now.regions:
             boxes = [(region.box, self.context.of(region)[1].replace("_", " ")) for region in self.now.regions]
             image = captions(image, boxes)

@@ -120,16 +120,17 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
         labels = masks.mask.astype(np.uint8) if masks.labels is None else masks.labels
         scores = masks.presence or (None,) * len(masks)
         named_regions = masks.names or (None,) * len(masks)
-        for time, own, p, presence, names in zip(
-            masks.times, labels, masks.probability, scores, named_regions, strict=True
+        pictures = (None,) * len(masks) if masks.pictures is None else masks.pictures
+        for time, own, p, presence, names, picture in zip(
+            masks.times, labels, masks.probability, scores, named_regions, pictures, strict=True
         ):
             index += 1
             regions = () if tracker is None else tracker.update(time, own, p)
             if names is None:
-                yield Moment(index, time, own, p, presence, regions, None, start)
+                yield Moment(index, time, own, p, presence, regions, None, start, picture)
             else:
                 regions = tuple(named(region, names) for region in regions)
-                yield Moment(index, time, own, p, presence, regions, names.heard, start)
+                yield Moment(index, time, own, p, presence, regions, names.heard, start, picture)
 
     return split
 

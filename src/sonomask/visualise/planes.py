@@ -65,22 +65,23 @@ class Marks:
         labels = labels.view(np.uint8) if labels.dtype == bool else labels
         self.size = labels.shape
         width = max(1, round(min(labels.shape) / LINE))
-        rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
         self.boxes: tuple[tuple[slice, slice], ...] = ()
-        if not len(rows):
+        x, y, across, down = cv2.boundingRect(labels)
+        if not across:
             return
-        top, left = ((max(0, int(found[0]) - width)) // 2 * 2 for found in (rows, columns))
-        bottom, right = (
-            min(n, int(found[-1]) + 1 + width) for n, found in zip(labels.shape, (rows, columns), strict=True)
-        )
+        top, left = (max(0, first - width) // 2 * 2 for first in (y, x))
+        bottom, right = (min(n, last + width) for n, last in zip(labels.shape, (y + down, x + across), strict=True))
         bottom, right = min(labels.shape[0], bottom + bottom % 2), min(labels.shape[1], right + right % 2)
         part = np.ascontiguousarray(labels[top:bottom, left:right])
         half = slice(top // 2, (bottom + 1) // 2), slice(left // 2, (right + 1) // 2)
         self.boxes = ((slice(top, bottom), slice(left, right)), half, half)
         self.layers = _layers(part, width, colours)
+        self.room = [np.empty_like(layers[0][0]) for layers in self.layers]
 
 
-def _layers(part: np.ndarray, width: int, colours: PlaneColours) -> list[list[tuple[np.ndarray, np.ndarray | int]]]:
+def _layers(
+    part: UInt8[np.ndarray, "h w"], width: int, colours: PlaneColours
+) -> list[list[tuple[np.ndarray, np.ndarray | int]]]:
     """For each plane (look-up table or value, where it is drawn as 0 and 255), in the order of drawing."""
     layers: list[list[tuple[np.ndarray, np.ndarray | int]]] = [[], [], []]
 
@@ -89,23 +90,18 @@ def _layers(part: np.ndarray, width: int, colours: PlaneColours) -> list[list[tu
         for plane, table in enumerate(tables):
             layers[plane].append((where if plane == 0 else small, table))
 
-    palette, values = class_colours(int(part.max()) + 1), np.arange(256)
-    for label in (np.flatnonzero(np.bincount(part.ravel())[1:]) + 1).tolist():
-        own = _mask(part == label)
+    most, inside = int(part.max()), cv2.threshold(part, 0, 255, cv2.THRESH_BINARY)[1]
+    palette, values = class_colours(most + 1), np.arange(256)
+    for label in (1,) if most == 1 else (np.flatnonzero(np.bincount(part.ravel())[1:]) + 1).tolist():
+        own = inside if most == 1 else np.where(part == label, np.uint8(255), np.uint8(0))
         fill, light = palette[label], (255 + palette[label].astype(np.uint16)) // 2
         add(own, [_table(values * (1 - OPACITY) + OPACITY * value) for value in colours.of(fill)])
         inner = cv2.subtract(own, _shrunk(own, width))
         add(inner, [round(value) for value in colours.of(light.astype(np.uint8))])
-    inside = _mask(part > 0)
     outer = cv2.subtract(_grown(inside, width), inside)
     black = (colours.black, 128, 128)
     add(outer, [_table(start + (values - start) * SHADE * DARK) for start in black])
     return layers
-
-
-def _mask(where: np.ndarray) -> UInt8[np.ndarray, "h w"]:
-    """255 where it is true."""
-    return where.view(np.uint8) * np.uint8(255)
 
 
 def _table(values: np.ndarray) -> UInt8[np.ndarray, "256"]:
@@ -125,9 +121,11 @@ def _grown(mask: np.ndarray, width: int) -> np.ndarray:
 
 def _halved(mask: np.ndarray) -> np.ndarray:
     """Where at least half of the four pixels of a colour sample are masked."""
-    even = cv2.copyMakeBorder(mask, 0, mask.shape[0] % 2, 0, mask.shape[1] % 2, cv2.BORDER_REPLICATE)
-    small = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return _mask(small > 127)
+    height, width = mask.shape
+    if height % 2 or width % 2:
+        mask = cv2.copyMakeBorder(mask, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    small = cv2.resize(mask, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+    return cv2.threshold(small, 127, 255, cv2.THRESH_BINARY)[1]
 
 
 def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: PlaneColours) -> None:
@@ -150,9 +148,10 @@ def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: PlaneC
         if not marks.boxes:
             continue
         box = marks.boxes[plane]
-        part, view = before[box], after[box]
+        part, view, drawn = before[box], after[box], marks.room[plane]
         for where, table in marks.layers[plane]:
             if isinstance(table, int):
-                view[where > 0] = table
+                drawn.fill(table)
             else:
-                cv2.copyTo(cv2.LUT(part, table), where, view)
+                cv2.LUT(part, table, dst=drawn)
+            cv2.copyTo(drawn, where, view)
