@@ -8,7 +8,7 @@ import pytest
 
 from sonomask.media.motion import grey
 from sonomask.media.picture import Picture
-from sonomask.outputs.following import labels_at
+from sonomask.outputs.following import Following
 from sonomask.outputs.moment import Moment
 
 SIZE, SMALL = (192, 256), (96, 128)
@@ -44,7 +44,7 @@ def iou(a, b):
 @pytest.mark.parametrize("label", [1, 7])
 def test_a_mask_moves_with_the_thing(label):
     (before, mask), (now, truth) = scene(60), scene(70)
-    found = labels_at(moment(before, mask * np.uint8(label)), picture(now))
+    found = Following(moment(before, mask * np.uint8(label))).labels_at(picture(now))
     assert set(np.unique(found)) == {0, label}
     assert iou(mask > 0, truth > 0) < 0.79
     assert iou(found > 0, truth > 0) > 0.87
@@ -54,7 +54,7 @@ def test_classes_move_each_by_itself():
     (before, mask), (now, truth) = scene(60), scene(70)
     mask[100:] *= 3
     truth[100:] *= 3
-    found = labels_at(moment(before, mask), picture(now))
+    found = Following(moment(before, mask)).labels_at(picture(now))
     assert all(iou(found == label, truth == label) > 0.83 for label in (1, 3))
 
 
@@ -67,4 +67,4 @@ def test_where_nothing_can_be_followed_the_mask_is_the_one_it_was(case):
     labels = np.zeros_like(mask) if case == "empty" else mask
     given = moment(before, labels)
     given = replace(given, picture=None) if case == "unknown" else given
-    assert labels_at(given, now_at) is given.labels
+    assert Following(given).labels_at(now_at) is given.labels

@@ -59,6 +59,7 @@ def test_moments_of_one_state_look_the_same_and_a_moved_playhead_is_another():
     strip = Timeline((48, 64), 640.0)
     strip.mark(100.0, 0.25, 0.5)
     near, far = 100.04, 140.0
-    assert strip.state(100.0) == strip.state(near) != strip.state(far)
+    assert strip.columns(100.0) == strip.columns(near) != strip.columns(far)
+    assert strip.texts(100.0) == strip.texts(near) != strip.texts(far)
     assert np.array_equal(strip.draw(100.0), strip.draw(near))
     assert not np.array_equal(strip.draw(100.0), strip.draw(far))

@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from sonomask.media.picture import Picture, Yuv, planes_of_rgb
+from sonomask.media.picture import Picture, Yuv
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.waiting import PictureQueue
 from sonomask.media.writer import VideoWriter
-from sonomask.outputs.following import labels_at
+from sonomask.outputs.following import Following
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Moment, OutputContext, Take
+from sonomask.outputs.strip import StripPlanes
 from sonomask.visualise.cutout import blur, cutout, dim, transparent
 from sonomask.visualise.overlay import captions, overlay
 from sonomask.visualise.planes import Marks, PlaneColours, overlay_planes
@@ -85,14 +86,15 @@ class Follower:
         self.context, self.kind, self.strip, self.video = context, kind, strip, video
         self.source = context.waiting or PictureQueue.of(context.reader)
         self.marks: tuple[UInt8[np.ndarray, "H W"], PlaneColours, Marks] | None = None
-        self.foot: tuple[tuple[object, ...], tuple[np.ndarray, ...]] | None = None
+        self.foot: StripPlanes | None = None
         self.now = Moment(-1, 0.0, np.zeros(context.size, np.uint8), np.zeros((0, 0), np.float32))
+        self.following = Following(self.now)
 
     def take(self, moment: Moment) -> None:
         """Hand over the next mask."""
         if self.now.index >= 0:
             self._draw_until((self.now.time + moment.time) / 2)
-        self.now = moment
+        self.now, self.following = moment, Following(moment)
 
     def finish(self) -> None:
         """Draw what is left."""
@@ -102,7 +104,7 @@ class Follower:
         while (picture := self.source.before(time)) is not None:
             if self.strip is not None:
                 self.strip.mark(picture.time, self.now.area, self.now.presence)
-            labels = labels_at(self.now, picture)
+            labels = self.following.labels_at(picture)
             yuv = picture.yuv() if self._on_planes else None
             if yuv is None:
                 self.video.write(self._drawn(picture, labels), picture.time)
@@ -127,10 +129,9 @@ class Follower:
         picture = [plane[:n] for plane, n in zip(target, rows, strict=True)]
         overlay_planes(yuv.planes, picture, self.marks[2], colours)
         if self.strip is not None:
-            state = (*self.strip.state(time), yuv.colours)
-            if self.foot is None or self.foot[0] != state:
-                self.foot = state, planes_of_rgb(self.strip.draw(time), yuv.colours)
-            for plane, n, own in zip(target, rows, self.foot[1], strict=True):
+            if self.foot is None or self.foot.colours != yuv.colours:
+                self.foot = StripPlanes(self.strip, yuv.colours)
+            for plane, n, own in zip(target, rows, self.foot.at(time), strict=True):
                 plane[n:] = own
 
     def _drawn(self, picture: Picture, labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H2 W _C"]:

@@ -62,6 +62,7 @@ def open_session(file: Path, threads: int = 0) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages need the cores
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if b"QuantizeLinear" not in data:  # weights of 8 bits in a graph of floats are widened once, not in each run

@@ -57,7 +57,8 @@ class Timeline:
         self.height, self.width = size
         self.duration = max(duration, 1e-3)
         self.text = max(9, round(self.height * 0.17))
-        top, bottom = round(self.text * 1.5), self.height - 2
+        self.head = 2 * round(self.text * 0.75)  # rows of text
+        top, bottom = self.head, self.height - 2
         middle = round(top + (bottom - top) * 0.58)
         self.lane = (middle + 2, bottom)
         self.idle, self.played = self._draw_sound(sound, top, middle)
@@ -77,26 +78,36 @@ class Timeline:
                 strip[level : level + line, self.column : column] = COLOURS[1]
         self.column, self.share, self.presence = max(self.column, column), share, presence
 
-    def state(self, time: float) -> tuple[object, ...]:
-        """What the strip at a moment depends on: two moments of one state look the same."""
-        return self._column(time), self.column, self.share, self.presence, clock(time)
-
     def draw(self, time: float) -> UInt8[np.ndarray, "h W 3"]:
         """The strip at a moment."""
-        place = self._column(time)
-        strip = np.concatenate([self.played[:, :place], self.idle[:, place:]], axis=1)
-        width = max(1, self.width // 480)
-        strip[round(self.text * 1.5) :, max(0, place - width // 2) : place + (width + 1) // 2] = WHITE
-        return self._labelled(strip, time)
+        return np.concatenate([self.heading(time), self.lanes(time)])
 
-    def _labelled(self, strip: np.ndarray, time: float) -> UInt8[np.ndarray, "h W 3"]:
+    def columns(self, time: float) -> tuple[int, int]:
+        """What the lanes at a moment depend on: columns of the playhead, and up to which the curves are drawn."""
+        return self._column(time), self.column
+
+    def lanes(self, time: float, first: int = 0, last: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        """The rows below the text at a moment, or some of their columns."""
+        place, last = self._column(time), self.width if last is None else last
+        middle = min(max(place, first), last)
+        strip = np.concatenate([self.played[self.head :, first:middle], self.idle[self.head :, middle:last]], axis=1)
+        width = max(1, self.width // 480)
+        strip[:, max(0, place - width // 2 - first) : max(0, place + (width + 1) // 2 - first)] = WHITE
+        return strip
+
+    def texts(self, time: float) -> tuple[str, str, str]:
+        """What is written at a moment: time, share and presence."""
         left = f"{clock(time)} / {clock(self.duration)}"
         percent = f"{self.share:.0%}" if self.share >= 0.005 else "under 1%"
         right = f"sounding: {percent} of the picture" if self.share else "nothing sounds"
-        presence_text = "" if self.presence is None else f"presence {self.presence:.2f}"
+        return left, right, "" if self.presence is None else f"presence {self.presence:.2f}"
+
+    def heading(self, time: float) -> UInt8[np.ndarray, "head W 3"]:
+        """The rows of text at a moment."""
+        left, right, presence_text = self.texts(time)
         letters = font(self.text)
         lengths = [letters.getlength(text) for text in (left, right, presence_text)]
-        canvas = Image.fromarray(strip)
+        canvas = Image.new("RGB", (self.width, self.head), tuple(GROUND))
         draw = ImageDraw.Draw(canvas)
         margin, line = round(self.text * 0.5), round(self.text * 0.75)
         draw.text((margin, line), left, WHITE, letters, anchor="lm")
