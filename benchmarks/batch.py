@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1.0, help="masks a second")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--engines", nargs="+", default=["local"], choices=["local", "ray"])
-    parser.add_argument("--model", default="avs_lite.real")
+    parser.add_argument("--model", default="world_duo.real")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--corpus", type=Path, default=Path(tempfile.gettempdir(), "sonomask_corpus"))
     parser.add_argument("--cost", type=int, default=8, help="videos whose processor seconds are measured")

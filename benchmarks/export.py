@@ -1,7 +1,7 @@
 """Speed, size and drift of exported models beside torch's, and what int8 does to the masks.
 
-    uv run python benchmarks/export.py --models avs_mini.synthetic avs_lite.real
-    uv run python benchmarks/export.py --models avs_lite.real --images images.csv --sounds sounds.csv
+    uv run python benchmarks/export.py --models avs_mini.synthetic
+    uv run python benchmarks/export.py --models avs_mini.synthetic --images images.csv --sounds sounds.csv
 
 One clip of the model's own length and size, one thread, the best of some rounds that take turns, so that a busy machine
 disturbs all alike; times are ratios to torch's optimised form. `int8` is onnxruntime's dynamic quantisation of matrix
@@ -70,7 +70,7 @@ def iou(forms, scenes, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["avs_mini.synthetic", "avs_lite.real"])
+    parser.add_argument("--models", nargs="+", default=["avs_mini.synthetic"])
     parser.add_argument("--images")
     parser.add_argument("--sounds")
     parser.add_argument("--count", type=int, default=60)

@@ -1,6 +1,6 @@
 """How fast a stream can be followed: frames per second and real-time factor, against the offline model in the same run.
 
-    uv run python benchmarks/live.py [--rounds 20] [--threads 2] [--models avs_lite.real avs_resnet50 avs_pvt_v2_b5]
+    uv run python benchmarks/live.py [--rounds 20] [--threads 2] [--models world_duo.real avs_resnet50 avs_pvt_v2_b5]
 
 For each model, optimised, a step of the stream (`model.step` with a full past) takes turns with the offline forward of a
 clip of T seconds, and with the plain way to the same answer: the whole clip that ends at the frame, for each frame anew.
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--models", nargs="+", default=["avs_lite.real", "avs_resnet50", "avs_pvt_v2_b5"])
+    parser.add_argument("--models", nargs="+", default=["world_duo.real", "avs_resnet50", "avs_pvt_v2_b5"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"torch {torch.__version__}, {args.threads} threads, {platform.machine()}, {args.rounds} rounds\n")

@@ -1,6 +1,6 @@
 """How the built-in model does on composed scenes of groups that it never saw.
 
-    uv run python benchmarks/real_world.py --images images.csv --sounds sounds.csv --models avs_lite.real
+    uv run python benchmarks/real_world.py --images images.csv --sounds sounds.csv --models world_duo.real
 
 Prints Markdown, a column for each model: mIoU of frames in which something seen sounds (single, two and more objects,
 uncomposed sequences, by category), which of two objects is chosen, what is marked when nothing seen sounds, and what
@@ -119,7 +119,7 @@ def main():
     parser.add_argument("--images", required=True)
     parser.add_argument("--sounds", required=True)
     parser.add_argument(
-        "--models", nargs="+", default=["avs_lite.real"], help="names or folders; 'everything', 'nothing' are guesses"
+        "--models", nargs="+", default=["world_duo.real"], help="names or folders; 'everything', 'nothing' are guesses"
     )
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--count", type=int, default=150)

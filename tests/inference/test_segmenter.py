@@ -250,7 +250,7 @@ def test_auto_is_a_device_that_is_here():
 def test_a_frame_whose_presence_score_is_low_gets_an_empty_mask(video):
     import sonomask
 
-    model = sonomask.load("avs_lite.real")
+    model = sonomask.load("world.real")
     open_, gated = (list(Segmenter(model, min_presence=p)(video)) for p in (0.0, 1.0))
     assert all(0 <= m.presence[0] <= 1 for m in open_)
     assert [m.presence for m in open_] == [m.presence for m in gated]

@@ -19,7 +19,7 @@ def video(tmp_path_factory):
 
 
 def test_two_models_stand_side_by_side_with_the_sound(video, tmp_path):
-    made, picture = compare(video, ["avs_mini.synthetic", "avs_lite.real"], tmp_path, rate=1)
+    made, picture = compare(video, ["avs_mini.synthetic", "world.real"], tmp_path, rate=1)
     with av.open(str(made)) as container:
         assert container.streams.audio
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonomask.checkpoints.layout import build_for
-from sonomask.checkpoints.places import CONFIG, WEIGHTS, find
+from sonomask.checkpoints.places import BUILT_IN, CONFIG, PART_OF, WEIGHTS, find, weights_of
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model, list_models, record_of
 from sonomask.models.parts.net import Net
@@ -97,7 +97,9 @@ def load(source: str | Path, device: str | torch.device = "cpu", create: Callabl
     if str(source) in list_models() and not record_of(str(source)).needs_weights:
         return create_model(str(source)).to(device).eval()
     folder = find(str(source))
-    config, tensors = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    config, tensors = read_config(folder / CONFIG), read_tensors(weights_of(folder))
+    if folder.parent == BUILT_IN and folder.name in PART_OF:
+        tensors = {key: v for key, v in tensors.items() if not key.startswith(PART_OF[folder.name][1])}
     tensors = {re.sub(r"^backbone\.regions\.", "backbone.maskige.", key): v for key, v in tensors.items()}  # format 1
     weights = str(folder / WEIGHTS)
     try:

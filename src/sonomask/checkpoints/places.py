@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from sonomask.errors import MissingExtraError, WeightsError
+from sonomask.safe_reading.onnx_constants import bring_in
 
-__all__ = ["BEST", "BUILT_IN", "CONFIG", "GRAPH", "WEIGHTS", "built_in", "find"]
+__all__ = ["BEST", "BUILT_IN", "CONFIG", "GRAPH", "PART_OF", "WEIGHTS", "built_in", "find", "read_graph", "weights_of"]
 
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CONFIG, GRAPH = "model.safetensors", "config.json", "model.onnx"
 BEST = "best"  # the model within the folder of a training run
+PART_OF = {"world.real": ("world_duo.real", ("gate.", "readers.1."))}
+"""Built-in models whose weights are those of another one, without what begins with these."""
 
 
 def built_in() -> list[str]:
@@ -51,3 +54,23 @@ def find(source: str) -> Path:
         raise WeightsError(
             f"{source}: neither a folder here nor a hub repository that can be read ({error})."
         ) from error
+
+
+def weights_of(folder: Path) -> Path:
+    """Where the weights of a model's folder lie: there, or in that of the built-in model of which it is a part."""
+    if folder.parent == BUILT_IN and folder.name in PART_OF:
+        return BUILT_IN / PART_OF[folder.name][0] / WEIGHTS
+    return folder / WEIGHTS
+
+
+def read_graph(file: Path) -> bytes:
+    """An ONNX graph; that of a built-in model has constants that lie among its weights, which are brought in.
+
+    Raises:
+        WeightsError: The file can't be read.
+    """
+    try:
+        data = file.read_bytes()
+        return bring_in(data, weights_of(file.parent).read_bytes()) if file.parent.parent == BUILT_IN else data
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{file}: can't be read as an ONNX graph ({error}). Install the package again.") from error

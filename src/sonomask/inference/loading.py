@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sonomask.checkpoints.places import CONFIG, GRAPH, WEIGHTS, find
+from sonomask.checkpoints.places import CONFIG, GRAPH, find, read_graph, weights_of
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.onnx_scorer import OnnxScorer
 from sonomask.inference.scorer import Scorer
@@ -77,9 +77,8 @@ def load_onnx(file: str | Path, threads: int = 0) -> OnnxScorer:
 def fingerprint(model: str, scorer: Scorer) -> str:
     """Twelve hexadecimal digits that change when any weight or the engine does."""
     try:
-        path = scorer.file if isinstance(scorer, OnnxScorer) else find(model) / WEIGHTS
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        data = read_graph(scorer.file) if isinstance(scorer, OnnxScorer) else weights_of(find(model)).read_bytes()
+        return hashlib.sha256(data).hexdigest()[:12]
     except WeightsError:  # a model that needs no weights
         return hashlib.sha256(model.encode()).hexdigest()[:12]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from sonomask.checkpoints.places import read_graph
 from sonomask.errors import WeightsError
 from sonomask.inference.inputs import normalised
 from sonomask.inference.scorer import Scored
@@ -45,7 +46,12 @@ class OnnxScorer:
     device = "cpu"
 
     def __init__(self, file: Path, config: ModelConfig, threads: int = 0) -> None:
-        self.file, self.config, self.threads, self.session = file, config, threads, open_session(file, threads)
+        self.file, self.config, self.threads, self.session = (
+            file,
+            config,
+            threads,
+            open_session(file, threads, read_graph(file)),
+        )
         names = [entry.name for entry in self.session.get_inputs()]
         wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige, *["past"] * config.recurrent]
         if names != wanted:
@@ -72,7 +78,7 @@ class OnnxScorer:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self.file.read_bytes(), self.config, self.threads)
+        return _unpacked, (read_graph(self.file), self.config, self.threads)
 
     def __call__(
         self,

@@ -17,7 +17,7 @@ from typing import Any
 
 from sonomask.errors import WeightsError
 
-__all__ = ["check_graph", "open_session"]
+__all__ = ["check_graph", "fields", "open_session", "spans"]
 
 LARGEST = 2**31 - 1  # bytes; the end of protocol buffers too
 MOST_NODES = 50_000  # the catalogue's largest has some 6,000
@@ -41,12 +41,13 @@ DIMS, DATA_TYPE, NAME, RAW, EXTERNAL, LOCATION = 1, 2, 8, 9, 13, 14  # TensorPro
 _arena = False
 
 
-def open_session(file: Path, threads: int = 0) -> Any:
+def open_session(file: Path, threads: int = 0, data: bytes | None = None) -> Any:
     """An ONNX Runtime session on the CPU of a file that may come from a stranger.
 
     Args:
         file: A graph.
         threads: Of one operation; 0 for as many as there are cores.
+        data: The graph, if not all of it is in the file.
 
     Raises:
         WeightsError: The file is no graph, or one that can't be run safely.
@@ -56,7 +57,9 @@ def open_session(file: Path, threads: int = 0) -> Any:
     try:
         if file.stat().st_size > LARGEST:
             raise WeightsError(f"{file}: expected at most {LARGEST} bytes, the file is larger.")
-        data = file.read_bytes()  # what is checked is what is run, and there is no folder in which to look for more
+        data = (
+            data or file.read_bytes()
+        )  # what is checked is what is run, and there is no folder in which to look for more
         bounded = check_graph(data)
         _bound_memory(onnxruntime)
         options = onnxruntime.SessionOptions()
@@ -103,7 +106,7 @@ def check_graph(data: bytes) -> bool:
             inside of operators, operators that are not ONNX's, constants that are larger than their bytes.
     """
     graphs, bounded = 0, True
-    for field, value in _fields(memoryview(data)):
+    for field, value in fields(memoryview(data)):
         if field in (TRAINING, FUNCTIONS):
             raise ValueError("it brings functions of its own")
         if field == GRAPH:
@@ -117,7 +120,7 @@ def check_graph(data: bytes) -> bool:
 def _check_nodes(graph: Any) -> bool:
     nodes = []
     sizes: dict[bytes, int] = {}  # of what is constant, at most
-    for field, value in _fields(graph):
+    for field, value in fields(graph):
         if field == SPARSE:
             raise ValueError("it holds sparse constants")
         if field == INITIALIZER:
@@ -147,7 +150,7 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
     operator, own = b"", 1
     inputs: list[bytes] = []
     outputs: list[bytes] = []
-    for field, value in _fields(node):
+    for field, value in fields(node):
         if field == OP_TYPE:
             operator = bytes(value)
         if field in (INPUT, OUTPUT):
@@ -164,7 +167,7 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
 def _check_attribute(attribute: Any) -> int:
     """How many numbers it holds, at most."""
     size = len(attribute)
-    for field, value in _fields(attribute):
+    for field, value in fields(attribute):
         if field in (SUBGRAPH, SUBGRAPHS, TENSORS, SPARSE_TENSOR, SPARSE_TENSORS):
             raise ValueError("it has an operator with a graph or several constants inside")
         if field == TENSOR:
@@ -176,7 +179,7 @@ def _check_tensor(tensor: Any) -> tuple[bytes, int]:
     """A constant's name, and how many numbers it has."""
     shape: list[int] = []
     kind, raw, name = 0, None, b""
-    for field, value in _fields(tensor):
+    for field, value in fields(tensor):
         if field == EXTERNAL or (field == LOCATION and value != 0):
             raise ValueError("it keeps constants in other files. Export it with all data inside")
         if field == DIMS:
@@ -195,15 +198,22 @@ def _check_tensor(tensor: Any) -> tuple[bytes, int]:
     return name, count
 
 
-def _fields(message: Any) -> Iterator[tuple[int, Any]]:
+def fields(message: Any) -> Iterator[tuple[int, Any]]:
     """Number and value of each field: an int, or a view of the bytes."""
+    for field, value, _ in spans(message):
+        yield field, value
+
+
+def spans(message: Any) -> Iterator[tuple[int, Any, slice]]:
+    """As `fields`, and where each one lies with its number."""
     place, end = 0, len(message)
     while place < end:
+        first = place
         key, place = _number(message, place)
         field, kind = key >> 3, key & 7
         if kind == 0:
             value, place = _number(message, place)
-            yield field, value
+            yield field, value, slice(first, place)
             continue
         if kind == 2:
             length, place = _number(message, place)
@@ -213,7 +223,7 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
             raise ValueError("it is no protocol buffer")
         if length > end - place or not field:
             raise ValueError("it is cut short, or no protocol buffer")
-        yield field, message[place : place + length]
+        yield field, message[place : place + length], slice(first, place + length)
         place += length
 
 

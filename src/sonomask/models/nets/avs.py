@@ -326,7 +326,6 @@ RECORD = ModelRecord(
     readers=("avsbench",),
     licences={
         "the authors' files": "none stated (the code is Apache-2.0)",
-        "avs_lite.real": "research and demonstration only: parts of its training data forbid commercial use",
         "avs_mini.synthetic": "Apache-2.0",
     },
     figures=(
