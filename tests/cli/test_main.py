@@ -14,7 +14,7 @@ from PIL import Image
 
 import sonomask
 from sonomask.api import output_stem
-from sonomask.cli.main import main
+from sonomask.cli.main import RECIPES, VERBS, main
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
 
@@ -159,3 +159,24 @@ def test_the_readmes_python_does_what_it_says(tmp_path, monkeypatch, capsys):
     code = (root / "README.md").read_text().split("```python\n")[1].split("```")[0]
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
     assert capsys.readouterr().out.count("(1, 240, 320)") == 10
+
+
+QUICK = [["--help"], ["--version"], ["models"], ["segmnt", "x"], []]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_what_computes_nothing_loads_nothing_slow(words):
+    code = (
+        "import sys; from sonomask.cli.main import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "slow = {'jsonargparse', 'numpy', 'cv2', 'av', 'onnxruntime', 'torch'} & set(sys.modules)\n"
+        "print(sorted(slow), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_help_lists_every_command_and_no_words_are_an_error(capsys):
+    assert main([]) == 2
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in [*VERBS, *RECIPES])

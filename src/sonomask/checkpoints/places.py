@@ -7,10 +7,23 @@ from pathlib import Path
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.safe_reading.onnx_constants import bring_in
 
-__all__ = ["BEST", "BUILT_IN", "CONFIG", "GRAPH", "PART_OF", "WEIGHTS", "built_in", "find", "read_graph", "weights_of"]
+__all__ = [
+    "BEST",
+    "BUILT_IN",
+    "CONFIG",
+    "DEFAULT_MODEL",
+    "GRAPH",
+    "PART_OF",
+    "WEIGHTS",
+    "built_in",
+    "find",
+    "read_graph",
+    "weights_of",
+]
 
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CONFIG, GRAPH = "model.safetensors", "config.json", "model.onnx"
+DEFAULT_MODEL = "world_duo.real"
 BEST = "best"  # the model within the folder of a training run
 PART_OF = {"world.real": ("world_duo.real", ("gate.", "readers.1."))}
 """Built-in models whose weights are those of another one, without what begins with these."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import signal
@@ -11,15 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, get_args, get_origin, get_type_hints
-
-from jsonargparse import ArgumentParser
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from sonomask.cli import corpus, data, exchange, live, pictures, research, video, web
 from sonomask.cli.shared import KNOWN, complain, request_options, with_request
 from sonomask.errors import MissingExtraError
 from sonomask.request import Request
 
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+ABOUT = "Watch videos, listen to them, and mark the pixels of what makes the sound."
 EXIT_CODES = (
     "Exit codes: 0 success; 1 some videos failed, the data set has faults, or an unexpected error; 2 nothing was done, or an "
     "argument is wrong; 129 terminal closed; 130 Ctrl-C; 143 SIGTERM."
@@ -59,12 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_verb(words)
         if words and words[0] in RECIPES:
             return RECIPES[words[0]](words[1:])
-        options = _parser().parse_args(words)
-        with _ends_like_ctrl_c():
-            verb = VERBS[options.verb]
-            code = verb(**with_request(verb, vars(options[options.verb])))
-            sys.stdout.flush()  # where the one who reads it may have gone
-            return code
+        return _run(words)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OF_TORCH:
             raise
@@ -79,6 +77,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print("sonomask: stopped.", file=sys.stderr)
         return 128 + error.number if isinstance(error, _Terminated) else 130
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        parser = _overview()
+        parser.parse_args(words)  # ends here, unless there are no words
+        parser.print_help()
+        return 2
+    verb, values = VERBS[words[0]], {}
+    if words[1:] or any(p.default is Parameter.empty for p in signature(verb).parameters.values()):
+        values = with_request(verb, vars(_parser(words[0]).parse_args(words)[words[0]]))
+    with _ends_like_ctrl_c():
+        code = verb(**values)
+        sys.stdout.flush()  # where the one who reads it may have gone
+    return code
 
 
 def _check_verb(words: Sequence[str]) -> None:
@@ -124,13 +137,25 @@ def _ends_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _parser() -> ArgumentParser:
-    about = "Watch videos, listen to them, and mark the pixels of what makes the sound."
-    parser = ArgumentParser(prog="sonomask", description=about, epilog=EXIT_CODES)
+def _overview() -> argparse.ArgumentParser:
+    """What `--help` prints, by Python's own parser: that is quick."""
+    parser = argparse.ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", description="COMMAND --help tells more of each.")
+    for name, verb in (VERBS | RECIPES).items():
+        verbs.add_parser(name, help=verb.__doc__)
+    return parser
+
+
+def _parser(asked: str) -> ArgumentParser:
+    """The parser of all commands, which knows the options of the one that is asked for only: that is quick."""
+    from jsonargparse import ArgumentParser  # a third of a second, which `--version` need not wait for
+
+    parser = ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
     verbs = parser.add_subcommands(dest="verb")
     for name, verb in (VERBS | RECIPES).items():
         own = ArgumentParser(description=verb.__doc__, epilog=EXIT_CODES)
-        if name in VERBS:
+        if name == asked and name in VERBS:
             _add_options(own, verb)
         verbs.add_subcommand(name, own, help=verb.__doc__)
     return parser

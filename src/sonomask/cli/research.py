@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -97,9 +98,7 @@ def models(
     networks: Annotated[bool, "list what `create_model` and recipes take as well; needs sonomask[torch]"] = False,
 ) -> int:
     """List what `--model` takes."""
-    from sonomask.checkpoints.places import BUILT_IN, CONFIG, GRAPH, built_in
-    from sonomask.inference.loading import DEFAULT_MODEL
-    from sonomask.safe_reading.config import read_config
+    from sonomask.checkpoints.places import BUILT_IN, CONFIG, DEFAULT_MODEL, GRAPH, built_in
 
     print("Ready to use (--model):")
     for name in built_in():
@@ -107,7 +106,8 @@ def models(
         if not (BUILT_IN / name / GRAPH).is_file():
             marks.append("needs sonomask[torch]")
         print(f"  {name}" + (f"  ({', '.join(marks)})" if marks else ""))
-        print(fill(read_config(BUILT_IN / name / CONFIG).about, 100, initial_indent="    ", subsequent_indent="    "))
+        about = json.loads((BUILT_IN / name / CONFIG).read_text(encoding="utf-8"))["about"]
+        print(fill(about, 100, initial_indent="    ", subsequent_indent="    "))
     if networks:
         from sonomask.models.catalog import list_models
 

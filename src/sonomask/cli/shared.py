@@ -80,17 +80,19 @@ def reporting(video: str) -> Iterator[None]:
 @contextmanager
 def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
     """A progress bar on the terminal, over the seconds of a video; elsewhere a line every 30 s."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lines(video)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(Path(video).name.replace("[", r"\["), total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    from tqdm import tqdm
+
+    form = "{desc} {bar} {percentage:3.0f}% {remaining}"
+    with tqdm(desc=Path(video).name, leave=False, dynamic_ncols=True, bar_format=form) as shown:
+
+        def tell(done: float, total: float | None) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield tell
 
 
 def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[float, float | None], None]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sonomask.checkpoints.places import CONFIG, GRAPH, find, read_graph, weights_of
+from sonomask.checkpoints.places import CONFIG, DEFAULT_MODEL, GRAPH, find, read_graph, weights_of
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.onnx_scorer import OnnxScorer
 from sonomask.inference.scorer import Scorer
@@ -18,8 +18,6 @@ from sonomask.safe_reading.config import read_config
 __all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "load_fast", "load_onnx"]
 
 Backend: TypeAlias = Literal["auto", "torch", "onnx"]
-
-DEFAULT_MODEL = "world_duo.real"  # in the package
 
 
 def load_fast(
