@@ -79,7 +79,11 @@ class _ArrayDecoder:
             audio_tracks=tuple(AudioTrack(number, "pcm", default=True) for number in heard), heard=heard,
         )  # fmt: skip
 
-    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
+    def pictures(
+        self,
+        start: float,
+        pace: float | None = None,  # noqa: ARG002 - they are all here
+    ) -> Iterator[tuple[float, Any, float]]:
         """(time, picture, time at which it goes) in order, from the last picture at or before `start`."""
         for index, picture in enumerate(self.frames):
             if (index + 1) / self.fps > start:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sonomask.media.info import Selection, VideoInfo
 from sonomask.media.interlace import deinterlaced
 from sonomask.media.opening import URL, Limits, decoded, media_errors, open_media
 from sonomask.media.orientation import Orientation, orientation_of
+from sonomask.media.skipping import SKIPPABLE, on_screen_at, sparing
 from sonomask.media.sound import (
     SAMPLE_RATE,
     SPOTS,
@@ -30,7 +32,9 @@ from sonomask.media.sound import (
     AudioTrack,
     choose_tracks,
     highest_sample,
+    mixed,
     resampled,
+    silence,
     sound_stream,
     tracks_of,
 )  # fmt: skip
@@ -105,6 +109,7 @@ class LocalDecoder:
         check_size(width, height, self.source, self.limits)
         rates = (stream.average_rate, stream.guessed_rate)
         fps = next((r for r in rates if r and SLOWEST_FPS <= r <= MOST_FPS), Fraction(25))
+        self._interlaced = bool(frame.interlaced_frame)  # each field is made whole with the help of its neighbours
         self._by_decoding_time = "avi" in container.format.name.split(",")
         duration = self._duration(container)
         tracks = tracks_of(container, lambda number: self._loudness(number, None, once=True) is not None)
@@ -173,8 +178,8 @@ class LocalDecoder:
                 break
         return highest
 
-    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
-        """(time, frame, time at which it goes) in order, from the last frame at or before `start`."""
+    def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
+        """(time, frame, time at which it goes) in order, from the last frame at or before `start`; see `Decoder`."""
         container = self._own()
         stream = video_stream(container, self.source)
         stream.thread_type = "AUTO"
@@ -189,7 +194,7 @@ class LocalDecoder:
         end, late, limited = 0.0, 0, False
         spare = float(1 / self.info.fps)
         self._gone = -math.inf
-        for (stamp, length), frame in self._whole(container, stream):
+        for (stamp, length), frame in self._whole(container, stream, None if joined else pace):
             time = clock.at(stamp, spare)
             if time is None:
                 late += 1
@@ -207,10 +212,12 @@ class LocalDecoder:
             yield *held, end
         self._tell_of_the_end(late, math.inf if limited else end)
 
-    def _whole(self, container: Any, stream: Any) -> Iterator[tuple[tuple[float | None, float], Any]]:
+    def _whole(
+        self, container: Any, stream: Any, pace: float | None
+    ) -> Iterator[tuple[tuple[float | None, float], Any]]:
         """As `_stamped`, without interlace."""
         with media_errors(self.source):
-            yield from deinterlaced(self._stamped(container, stream))
+            yield from deinterlaced(self._stamped(container, stream, pace))
 
     def _seek_key(self, container: Any, stream: Any, start: float) -> None:
         """Go to a key picture at or before `start`; formats without an index lead to any place."""
@@ -222,10 +229,19 @@ class LocalDecoder:
                 break
         container.seek(place, backward=True)
 
-    def _stamped(self, container: Any, stream: Any) -> Iterator[tuple[tuple[float | None, float], Any]]:
+    def _stamped(
+        self, container: Any, stream: Any, pace: float | None
+    ) -> Iterator[tuple[tuple[float | None, float], Any]]:
         """((seconds since the beginning, length), frame)."""
-        stamps = Stamps(decoding=self._by_decoding_time)
-        for frame in decoded(container, stream, self.warnings, stamps.packet):
+        stamps, through = Stamps(decoding=self._by_decoding_time), None
+        plain = not (self._by_decoding_time or self._interlaced) and stream.codec_context.name in SKIPPABLE
+        if pace is not None and plain and 2 * pace <= self.info.fps:
+            start, ends = self.selection.start, [math.inf if self.selection.end is None else self.selection.end]
+            if self.limits.seconds is not None:
+                ends.append(start + self.limits.seconds)
+            wanted = on_screen_at(pace, start, min(ends), float(1 / self.info.fps) / 2)
+            through = partial(sparing, stream=stream, wanted=wanted, origin=self._origin, gap=self.limits.gap)
+        for frame in decoded(container, stream, self.warnings, stamps.packet, through):
             stamp, base = stamps.choose(frame.pts, frame.dts), frame.time_base or stream.time_base
             length = float((getattr(frame, "duration", 0) or 0) * base)
             yield (None if stamp is None else float(stamp * base) - self._origin, length), frame
@@ -276,7 +292,7 @@ class LocalDecoder:
     def samples(self, start: float, rate: int = SAMPLE_RATE, layout: str = "mono") -> Iterator[np.ndarray]:
         """(channels, S) of the sound from `start` on; several tracks are added up."""
         sources = [self._track(number, start, rate, layout) for number in self.info.heard]
-        return sources[0] if len(sources) == 1 else _mixed(sources)
+        return sources[0] if len(sources) == 1 else mixed(sources)
 
     def _track(self, number: int, start: float, rate: int, layout: str) -> Iterator[np.ndarray]:
         container = self._own()
@@ -301,7 +317,7 @@ class LocalDecoder:
                     self.warnings.append(f"{self.source}: sound at {due / rate:.0f} s, far from the rest, is left out.")
                     return
                 if due > place:
-                    yield from _silence(due - place, rate, len(piece))
+                    yield from silence(due - place, rate, len(piece))
                     place = due
                 else:  # before the start, or a second time
                     piece = piece[:, min(piece.shape[1], place - due) :]
@@ -367,29 +383,3 @@ def check_size(width: int, height: int, source: str, limits: Limits) -> None:
         raise MediaError(
             f"{source}: frames of {width}×{height} pixels, the limit is {limits.pixels} pixels. Scale it down first."
         )
-
-
-def _silence(samples: int, rate: int, channels: int) -> Iterator[np.ndarray]:
-    """Zeros, a minute at a time."""
-    whole, rest = divmod(samples, 60 * rate)
-    for _ in range(whole):
-        yield np.zeros((channels, 60 * rate), np.float32)
-    yield np.zeros((channels, rest), np.float32)
-
-
-def _mixed(sources: list[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
-    """The sum of several sounds, as long as the longest."""
-    stores: list[np.ndarray | None] = [None] * len(sources)
-    while True:
-        for i, source in enumerate(sources):
-            while stores[i] is None or not stores[i].shape[1]:  # type: ignore[union-attr]
-                piece = next(source, None)
-                if piece is None:
-                    break
-                stores[i] = piece
-        ready = [store for store in stores if store is not None and store.shape[1]]
-        if not ready:
-            return
-        count = min(store.shape[1] for store in ready)
-        yield np.asarray(sum(store[:, :count] for store in ready), np.float32)
-        stores = [None if store is None else store[:, count:] for store in stores]

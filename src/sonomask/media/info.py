@@ -117,8 +117,11 @@ class Decoder(Protocol):
     warnings: list[str]
     guarded: bool
 
-    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes) in order, from the last picture at or before `start`."""
+    def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
+        """(time, picture, time at which it goes) in order, from the last picture at or before `start`.
+
+        With a pace, pictures may be left out that are not on screen at (i + 15/16) / `pace` seconds of the part that is read.
+        """
 
     def pixels(self, picture: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H W 3"]:
         """A picture as shown, at (height, width)."""

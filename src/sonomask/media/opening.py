@@ -122,7 +122,11 @@ def limited(container: Any, limits: Limits) -> Any:
 
 
 def decoded(
-    container: Any, stream: Any, warnings: list[str], seen: Callable[[Any], None] | None = None
+    container: Any,
+    stream: Any,
+    warnings: list[str],
+    seen: Callable[[Any], None] | None = None,
+    through: Callable[[Iterator[Any]], Iterator[Any]] | None = None,
 ) -> Iterator[Any]:
     """Decoded frames; what is damaged is left out and said once.
 
@@ -131,11 +135,13 @@ def decoded(
         stream: One of it.
         warnings: Takes what is wrong.
         seen: Called with each packet before it is decoded.
+        through: What the packets go through before.
     """
     name = container.name.removeprefix("file:")
     if stream.type == "video" and stream.codec_context.width * stream.codec_context.height > LARGE:
         stream.thread_type = "SLICE"
     packets = container.demux(stream)
+    packets = packets if through is None else through(packets)
     bad = 0
     while True:
         try:

@@ -25,13 +25,13 @@ from sonomask.errors import MediaError
 from sonomask.media.decoder import LocalDecoder
 from sonomask.media.info import Decoder, Selection, VideoInfo
 from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, decoded, open_media
+from sonomask.media.skipping import LATE
 from sonomask.media.sound import SAMPLE_RATE, resampled
 from sonomask.request import Rate, check_rate
 
 __all__ = ["FILE_PROTOCOLS", "SAMPLE_RATE", "URL", "URL_PROTOCOLS", "Frame", "Limits", "VideoInfo", "VideoReader",
            "read_sound"]  # fmt: skip
 
-LATE = 15 / 16  # of each step: where AVSBench takes its frame
 STANDING = 0.2  # seconds after which a picture that stands is given again, where that is asked for
 LONGEST_USUAL = (
     0.34  # seconds between two frames of a video with few of them, in which pictures don't count as standing
@@ -154,7 +154,7 @@ class VideoReader:
             return
         steps = takewhile(lambda step: stop is None or step[1] < stop, self._steps(rate))
         pending = (step for step in steps if step[1] >= start)
-        yield from self._pick(pending, start, size)
+        yield from self._pick(pending, start, size, None if isinstance(rate, str) else float(rate))
 
     def _moments(self, time: float, gone: float) -> Iterator[float]:
         """When a picture that stands from one time to another is given again; the usual distance of frames is no standing."""
@@ -185,11 +185,15 @@ class VideoReader:
             yield math.floor(i / pace), i / pace, (i + LATE) / pace
 
     def _pick(
-        self, steps: Iterator[tuple[int, float, float]], start: float, size: tuple[int, int] | None
+        self,
+        steps: Iterator[tuple[int, float, float]],
+        start: float,
+        size: tuple[int, int] | None,
+        pace: float | None = None,
     ) -> Iterator[Frame]:
         step = next(steps, None)
         last, end = None, 0.0
-        for time, picture, gone in self._on_screen(start):
+        for time, picture, gone in self._on_screen(start, pace):
             while step is not None and last is not None and step[2] < time:
                 yield Frame(step[2], step[0], self._pixels(last, size))
                 step = next(steps, None)
@@ -200,13 +204,16 @@ class VideoReader:
             yield Frame(min(step[2], max(step[1], end)), step[0], self._pixels(last, size))
             step = next(steps, None)
 
-    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes) on the reader's clock, from the last one at or before `start`."""
+    def _on_screen(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
+        """(time, picture, time at which it goes) on the reader's clock, from the last one at or before `start`.
+
+        With a pace (`Decoder.pictures`), what is on screen at no step of it may be left out.
+        """
         offset, stop = self.selection.start, math.inf
         if self.selection.end is not None:
             stop = self.selection.end - offset
         standing: tuple[Any, float] | None = None
-        for time, picture, gone in self.decoder.pictures(start + offset):
+        for time, picture, gone in self.decoder.pictures(start + offset, pace):
             time, gone = time - offset, min(gone - offset, stop)
             if time >= stop:
                 break

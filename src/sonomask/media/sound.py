@@ -233,3 +233,29 @@ def highest_sample(frames: Iterator[Any], seconds: float) -> float | None:
             if heard > seconds or (highest or 0.0) > SILENT:
                 break
     return highest
+
+
+def silence(samples: int, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Zeros, a minute at a time."""
+    whole, rest = divmod(samples, 60 * rate)
+    for _ in range(whole):
+        yield np.zeros((channels, 60 * rate), np.float32)
+    yield np.zeros((channels, rest), np.float32)
+
+
+def mixed(sources: list[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """The sum of several sounds, as long as the longest."""
+    stores: list[np.ndarray | None] = [None] * len(sources)
+    while True:
+        for i, source in enumerate(sources):
+            while stores[i] is None or not stores[i].shape[1]:  # type: ignore[union-attr]
+                piece = next(source, None)
+                if piece is None:
+                    break
+                stores[i] = piece
+        ready = [store for store in stores if store is not None and store.shape[1]]
+        if not ready:
+            return
+        count = min(store.shape[1] for store in ready)
+        yield np.asarray(sum(store[:, :count] for store in ready), np.float32)
+        stores = [None if store is None else store[:, count:] for store in stores]

@@ -74,7 +74,7 @@ def noting(reader: VideoReader, take: Callable[[Picture], None]) -> VideoReader:
     """A view of a reader that hands each picture that it decodes to `take`, so that it need not be decoded again."""
     view = copy(reader)
 
-    def on_screen(start: float) -> Iterator[tuple[float, Any, float]]:
+    def on_screen(start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:  # noqa: ARG001 - all are drawn
         for time, frame, gone in reader._on_screen(start):
             for moment in reader._moments(time, gone):
                 take(_picture(reader, moment, frame))

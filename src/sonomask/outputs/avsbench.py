@@ -19,7 +19,8 @@ from PIL import Image
 
 from sonomask.avsbench.palette import palette
 from sonomask.errors import MediaError
-from sonomask.media.reader import LATE, SAMPLE_RATE
+from sonomask.media.reader import SAMPLE_RATE
+from sonomask.media.skipping import LATE
 from sonomask.media.writer import write_wav
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg

@@ -70,9 +70,9 @@ class UploadReader(SandboxedReader):
         """End the child at once, from any thread; whoever reads gets a `MediaError`."""
         self._child.process.kill()
 
-    def _on_screen(self, start: float) -> Iterator[tuple[float, Any, float]]:
+    def _on_screen(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
         recent: deque[float] = deque()
-        for time, picture, gone in super()._on_screen(start):
+        for time, picture, gone in super()._on_screen(start, None if self.most is not None else pace):
             if time > self.longest + 1:
                 raise MediaError(f"{self.source}: longer than {self.longest:.0f} s, the limit. Choose a part of it.")
             if self.most is not None:

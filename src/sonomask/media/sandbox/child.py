@@ -91,7 +91,7 @@ class _Server:
     def _begin(self, do: str, start: float, **words: Any) -> None:
         number, reader = len(self.streams), self.reader
         if do == "pictures":
-            self.streams[number] = _Stream(reader.pictures(start), lambda item: 1)  # noqa: ARG005
+            self.streams[number] = _Stream(reader.pictures(start, **words), lambda item: 1)  # noqa: ARG005
         else:
             self.streams[number] = _Stream(reader.samples(start, **words), lambda piece: piece.shape[1])
         self.send({"stream": number})

@@ -139,10 +139,10 @@ class GuardedDecoder:
         """End the child."""
         self.child.close()
 
-    def pictures(self, start: float) -> Iterator[tuple[float, Any, float]]:
+    def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
         """(time, picture, time at which it goes), see `Decoder`."""
         with media_errors(self.source, BROKEN):
-            stream, last = self.child.ask("pictures", start=start)["stream"], -math.inf
+            stream, last = self.child.ask("pictures", start=start, pace=pace)["stream"], -math.inf
             batch = max(1, min(MOST_FRAMES, BATCH_PIXELS // (self.info.width * self.info.height)))
             while answer := self.child.ask("next", stream=stream, count=batch)["items"]:
                 final = int(answer[-1][1])
