@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request", "check_rate", "parse_time"]
 
-Rate: TypeAlias = float | Literal["native", "avsbench"]
+Rate: TypeAlias = float | Literal["native", "avsbench", "auto"]
 
 MAX_RATE = 1000.0  # masks per second
 MOST_SMOOTH = 10.0  # seconds
@@ -23,7 +23,8 @@ class Request:
 
     Attributes:
         rate: Masks per second; "native" for every frame; "avsbench" for one per second, with frame and sound chosen as in
-            that data set. Below 1 the model still sees every second, and some masks are left out.
+            that data set; "auto" for what this machine makes in real time (`inference.pace`), up to 30. Below 1 the model
+            still sees every second, and some masks are left out.
         threshold: Probability above which a pixel is masked; the model's own if None. A semantic model labels by the best
             class, and where a threshold is given, pixels that are not above it become background.
         min_presence: Presence score (`sonomask.inference.presence`) below which a frame gets an empty mask, 0 to 1.
@@ -46,7 +47,10 @@ class Request:
         ValueError: A value is out of range.
     """
 
-    rate: Rate = field(default=5.0, metadata={"help": "masks per second, 'native' for each frame"})
+    rate: Rate = field(
+        default=5.0,
+        metadata={"help": "masks per second, 'native' for each frame, 'auto' for what this machine makes in real time"},
+    )
     threshold: float | None = field(
         default=None, metadata={"help": "probability above which a pixel is masked; the model's own unless given"}
     )
@@ -80,7 +84,8 @@ class Request:
         object.__setattr__(self, "end", None if self.end is None else parse_time(self.end, "end"))
         if self.end is not None and self.end <= self.start:  # type: ignore[operator]
             raise ValueError(f"`end`: expected more than the start ({self.start:g} s), got {self.end:g} s.")
-        check_rate(self.rate)
+        if self.rate != "auto":
+            check_rate(self.rate)
         _check_share("threshold", self.threshold)
         _check_share("min_presence", self.min_presence)
         if not 0 <= self.smooth <= MOST_SMOOTH:

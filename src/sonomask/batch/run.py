@@ -59,6 +59,10 @@ def run(
         MissingExtraError: A package is missing.
         ValueError: An argument is out of range.
     """
+    if options.request.rate == "auto":
+        raise ValueError(
+            "`rate`: expected masks per second, since a corpus gets the same on every machine; got 'auto'."
+        )
     began = time.monotonic()
     scorer = load_fast(options.model, "cpu", threads=1)
     check_request(options.request, scorer.config)

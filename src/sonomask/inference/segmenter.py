@@ -23,6 +23,7 @@ from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
+from sonomask.inference.pace import real_time_rate
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
@@ -84,6 +85,8 @@ class Segmenter:
         self.scorer = as_scorer(model, self.request.device)
         self.config: ModelConfig = self.scorer.config
         check_request(self.request, self.config)
+        if self.request.rate == "auto":
+            self.request = replace(self.request, rate=real_time_rate(self.scorer))
         if maker is not None and not self.config.maskige:
             raise ValueError(f"`maskige`: the model {self.config.name} reads no maskige. Leave it out.")
         if self.config.maskige and maker is None:

@@ -98,6 +98,8 @@ class LiveSegmenter:
         **options: Any,
     ) -> None:
         request = replace(request or FOR_STREAMS, **options)
+        if request.rate == "auto":  # the newest picture is taken as soon as the model is free
+            request = replace(request, rate=FOR_STREAMS.rate)
         if isinstance(request.rate, str):
             raise ValueError(f"`rate`: expected masks per second, got {request.rate!r}.")  # noqa: TRY004
         if height < 16:
