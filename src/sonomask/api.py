@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from sonomask.errors import MissingExtraError
 from sonomask.inference import loading
 from sonomask.inference.loading import DEFAULT_MODEL, Backend
@@ -175,7 +177,8 @@ def write_masks(
         for masks in stream:
             for sink in (write, *sinks):
                 sink(masks)
-            frames, area = frames + len(masks), area + float(masks.mask.mean((1, 2)).sum())
+            marked = masks.mask
+            frames, area = frames + len(masks), area + np.count_nonzero(marked) / marked[0].size
             if progress is not None:
                 progress(masks.times[-1], reader.info.duration)
     warnings = tuple(text.replace(reader.info.source, name) for text in dict.fromkeys(reader.warnings))

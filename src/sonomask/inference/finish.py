@@ -74,7 +74,8 @@ def finish(
     pictures = None if picture is None else picture[None]
     attention = None if maps.attention is None else maps.attention[None]
     given = request.threshold
-    full = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores])
+    grown = [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores]
+    full = grown[0][None] if len(grown) == 1 else np.stack(grown)
     if maps.classes is None:
         probability, names, score = _sigmoid(full), None, None
         threshold = config.threshold if given is None else given

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -46,7 +47,8 @@ def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
         names: Of a frame.
         mask: What is marked in it.
     """
-    areas = np.bincount(names.seen[mask], minlength=len(names.things))
+    kinds = len(names.things)
+    areas = cv2.calcHist([names.seen], [0], mask.view(np.uint8), [kinds], [0, kinds]).ravel()
     marked = areas >= max(1.0, PART * mask.sum())
     best = max((score for score, here in zip(names.scores, marked.tolist(), strict=True) if here), default=0.0)
     return math.log(best + 1e-3)

@@ -43,7 +43,8 @@ class Following:
         if cv2.absdiff(now[self.box], then[self.box]).mean() < SAME:
             return labels
         moved = motion(now, then)
-        still = (np.abs(moved[self.box]).max(-1) > SHIFT).mean() < FEW
+        right, down = (np.abs(moved[self.box][..., axis]) > SHIFT for axis in (0, 1))
+        still = (right | down).mean() < FEW
         if still or (unlike(now, then, moved)[self.box] < UNLIKE).mean() < TRUSTED:
             return labels
         return self._moved(moved)

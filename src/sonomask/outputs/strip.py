@@ -12,6 +12,7 @@ from sonomask.visualise.timeline import Timeline
 __all__ = ["StripPlanes"]
 
 MARGIN = 8  # columns beside a change that are converted too, since colours are shared by neighbours
+CHUNK = 64  # columns are converted in multiples of so many: FFmpeg's scaler is made anew for each size
 
 
 class StripPlanes:
@@ -39,7 +40,9 @@ class StripPlanes:
             if columns != self.columns:
                 first = max(0, min(*columns, *self.columns) - MARGIN) // 2 * 2
                 last = min(strip.width, max(*columns, *self.columns) + MARGIN)
-                self._put(strip.lanes(time, first, last + last % 2), strip.head, first)
+                width = min(strip.width, -(-(last - first) // CHUNK) * CHUNK)
+                first = min(first, strip.width - width)
+                self._put(strip.lanes(time, first, first + width), strip.head, first)
         self.texts, self.columns = texts, columns
         return self.planes
 

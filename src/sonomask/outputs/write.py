@@ -117,7 +117,7 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
 
     def split(masks: Masks) -> Iterator[Moment]:
         nonlocal index
-        labels = masks.mask.astype(np.uint8) if masks.labels is None else masks.labels
+        labels = masks.mask.view(np.uint8) if masks.labels is None else masks.labels
         scores = masks.presence or (None,) * len(masks)
         named_regions = masks.names or (None,) * len(masks)
         pictures = (None,) * len(masks) if masks.pictures is None else masks.pictures
