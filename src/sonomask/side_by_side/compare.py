@@ -15,8 +15,10 @@ from sonomask.api import Progress, class_names, load_fast, output_stem
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.inputs import pictures, sound_of, window_at
 from sonomask.inference.segmenter import Segmenter
+from sonomask.media.picture import Picture
 from sonomask.media.reader import SAMPLE_RATE, Frame, VideoReader
 from sonomask.media.writer import VideoWriter
+from sonomask.outputs.following import Following
 from sonomask.outputs.moment import Moment, OutputContext
 from sonomask.outputs.write import moments
 from sonomask.request import Rate, Request
@@ -131,7 +133,7 @@ class _Rows:
 def _side_by_side(
     path: Path, jobs: Sequence[OutputContext], names: Sequence[str], *, overwrite: bool
 ) -> Iterator[Callable[[Sequence[Moment]], None]]:
-    """Each frame with the masks that are nearest in time, as in the overlay."""
+    """Each frame with the masks that are nearest in time, moved to their places there, as in the overlay."""
     info = jobs[0].reader.info
     scale = min(1.0, ACROSS / (info.width * len(jobs)))
     size = (max(2, round(info.height * scale) // 2 * 2), max(2, round(info.width * scale) // 2 * 2))
@@ -140,14 +142,15 @@ def _side_by_side(
     strip = _strip(jobs[0].reader, width)
     frames = jobs[0].reader.frames("native", size=size, again=True)
     pending: Frame | None = next(frames, None)
-    now: Sequence[Moment] = ()
+    now: Sequence[Following] = ()
 
     def draw_until(time: float) -> None:
         nonlocal pending
         while pending is not None and pending.time < time:
+            picture = Picture(pending.time, pending.image, _resized)
             panels = [
-                _panel(pending.image, moment, context, name, head)
-                for moment, context, name in zip(now, jobs, names, strict=True)
+                _panel(pending.image, each.labels_at(picture), each.moment.presence, context, name, head)
+                for each, context, name in zip(now, jobs, names, strict=True)
             ]
             foot = strip.copy()
             place = int(min(pending.time / (info.duration or 1.0), 1) * (width - 2))
@@ -158,8 +161,8 @@ def _side_by_side(
     def show(together: Sequence[Moment]) -> None:
         nonlocal now
         if now:
-            draw_until((now[0].time + together[0].time) / 2)
-        now = together
+            draw_until((now[0].moment.time + together[0].time) / 2)
+        now = [Following(moment) for moment in together]
 
     sound = jobs[0].reader if info.has_audio else None
     full = (size[0] + head + len(strip), width)
@@ -171,12 +174,18 @@ def _side_by_side(
             draw_until(float("inf"))
 
 
-def _panel(image: np.ndarray, moment: Moment, context: OutputContext, name: str, head: int) -> np.ndarray:
+def _resized(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int] | None) -> UInt8[np.ndarray, "H2 W2 3"]:
+    return image if size is None else np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
+
+
+def _panel(
+    image: np.ndarray, labels: np.ndarray, presence: float | None, context: OutputContext, name: str, head: int
+) -> np.ndarray:
     height, width = image.shape[:2]
-    labels = Image.fromarray(moment.labels).resize((width, height), Image.Resampling.NEAREST)
+    small = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
     canvas = Image.new("RGB", (width, head + height), GROUND)
-    canvas.paste(Image.fromarray(overlay(image, np.asarray(labels), context.classes)), (0, head))
-    presence_text = "" if moment.presence is None else f"   presence {moment.presence:.2f}"
+    canvas.paste(Image.fromarray(overlay(image, np.asarray(small), context.classes)), (0, head))
+    presence_text = "" if presence is None else f"   presence {presence:.2f}"
     ImageDraw.Draw(canvas).text(
         (head // 3, head // 2), name + presence_text, WHITE, font(round(head * 0.6)), anchor="lm"
     )
