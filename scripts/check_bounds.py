@@ -1,4 +1,4 @@
-"""Refuse lower bounds of dependencies that admit a release with a known weakness (`known_holes.toml`).
+"""Refuse bounds of dependencies that admit a release with a known weakness, or a malicious one (`known_holes.toml`).
 
 python scripts/check_bounds.py [pyproject.toml] [known_holes.toml]
 """
@@ -6,6 +6,7 @@ python scripts/check_bounds.py [pyproject.toml] [known_holes.toml]
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import sys
 import tomllib
@@ -17,29 +18,42 @@ from packaging.version import Version
 STALE = 180  # days after which the table must be looked through again; told, not refused
 
 
+def requirements(project: dict[str, object]) -> list[Requirement]:
+    """The direct dependencies, of all extras, under their normal names."""
+    extras: dict[str, list[str]] = project.get("optional-dependencies", {})  # type: ignore[assignment]
+    found = [Requirement(line) for line in [*project["dependencies"], *itertools.chain(*extras.values())]]  # type: ignore[misc]
+    for need in found:
+        need.name = re.sub(r"[-_.]+", "-", need.name).lower()
+    return found
+
+
 def lower_bounds(project: dict[str, object]) -> dict[str, Version]:
     """The lowest version of each direct dependency, of all extras."""
-    extras: dict[str, list[str]] = project.get("optional-dependencies", {})  # type: ignore[assignment]
-    lines: list[str] = [*project["dependencies"], *(line for lines in extras.values() for line in lines)]  # type: ignore[misc]
     found: dict[str, Version] = {}
-    for line in lines:
-        need = Requirement(line)
-        name = re.sub(r"[-_.]+", "-", need.name).lower()
+    for need in requirements(project):
         bounds = [Version(part.version) for part in need.specifier if part.operator in (">=", "==", "~=", ">")]
         if bounds:
-            found[name] = max([*bounds, *([found[name]] if name in found else [])])
+            found[need.name] = max([*bounds, *([found[need.name]] if need.name in found else [])])
     return found
 
 
 def problems(project: dict[str, object], table: dict[str, object]) -> list[str]:
-    """A line for each lower bound that admits a known weakness."""
+    """A line for each lower bound that admits a known weakness, and for each malicious release that is not excluded."""
     bounds = lower_bounds(project)
-    return [
-        f"{hole['package']}>={bounds[hole['package']]} admits {hole['name']} ({hole['what']}). "
-        f"Raise the bound to {hole['fixed']}."
-        for hole in table["hole"]  # type: ignore[attr-defined]
-        if hole["package"] in bounds and bounds[hole["package"]] < Version(hole["fixed"])
-    ]
+    found = []
+    for hole in table["hole"]:  # type: ignore[attr-defined]
+        package = hole["package"]
+        if package not in bounds:
+            continue
+        if "fixed" in hole and bounds[package] < Version(hole["fixed"]) and not hole.get("accepted"):
+            found.append(
+                f"{package}>={bounds[package]} admits {hole['name']} ({hole['what']}). Raise the bound to {hole['fixed']}, "
+                "or say in `accepted` why it can't be reached."
+            )
+        for release in hole.get("malicious", []):
+            if all(need.specifier.contains(release) for need in requirements(project) if need.name == package):
+                found.append(f"{package} {release} is admitted: {hole['what']}. Exclude it with `!={release}`.")
+    return found
 
 
 def main(argv: list[str]) -> int:
@@ -49,9 +63,9 @@ def main(argv: list[str]) -> int:
     given = [Path(word) for word in argv]
     files[: len(given)] = given
     project, table = (tomllib.loads(path.read_text(encoding="utf-8")) for path in files)
-    age = (datetime.datetime.now(tz=datetime.UTC).date() - table["written"]).days
+    age = (datetime.datetime.now(tz=datetime.UTC).date() - table["compared"]).days
     if age > STALE:
-        print(f"{files[1].name} was written {age} days ago. Look through the advisories again.", file=sys.stderr)
+        print(f"{files[1].name} was compared with the advisories {age} days ago. Do it again.", file=sys.stderr)
     found = problems(project["project"], table)
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0

@@ -1,6 +1,7 @@
 """No lower bound of a dependency admits a release that is known to be weak."""
 
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 
@@ -38,3 +39,30 @@ def test_a_bound_below_the_mended_release_is_told(needs, found):
     found_problems = check_bounds.problems(needs, TABLE)
     assert len(found_problems) == found
     assert all("CVE-1" in line and "10.3.0" in line for line in found_problems)
+
+
+def test_a_weakness_that_cannot_be_reached_is_accepted_with_its_reason():
+    needs = {"dependencies": ["pillow>=10.1"]}
+    hole = TABLE["hole"][0]
+    assert check_bounds.problems(needs, {"hole": [{**hole, "accepted": "never called"}]}) == []
+    assert len(check_bounds.problems(needs, {"hole": [{**hole, "accepted": ""}]})) == 1
+
+
+@pytest.mark.parametrize(("bound", "admitted"), [(">=2.6.1", 1), (">=2.6.1,!=2.6.2", 0), (">=2.7", 0), (">=2.6,<2.6.2", 0)])
+def test_a_malicious_release_must_be_excluded(bound, admitted):
+    table = {"hole": [{"package": "lightning", "malicious": ["2.6.2"], "name": "x", "what": "it steals"}]}
+    found = check_bounds.problems({"dependencies": [f"lightning{bound}"]}, table)
+    assert len(found) == admitted
+    assert all("!=2.6.2" in line for line in found)
+
+
+def test_what_was_accepted_still_holds():
+    """OpenCV decodes no picture, Arrow reads no file of its own, and torch's unpickler reads our own checkpoints alone."""
+    code = {path: path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")}
+
+    def users(pattern):
+        return {path.relative_to(ROOT / "src" / "sonomask").as_posix() for path, text in code.items() if re.search(pattern, text)}
+
+    assert users(r"cv2\.(imread|imdecode|VideoCapture)") == set()
+    assert users(r"pyarrow(\.| import )(ipc|feather)|open_file\(|open_stream\(") == set()
+    assert users(r"torch\.load\(\w+,") == {"training/recipes.py"}
