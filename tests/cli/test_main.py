@@ -1,6 +1,7 @@
 """The command line as a user meets it, and the one-call face, with the built-in model on the example."""
 
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -180,3 +181,19 @@ def test_help_lists_every_command_and_no_words_are_an_error(capsys):
     assert main([]) == 2
     listed = capsys.readouterr().out
     assert all(name in listed for name in [*VERBS, *RECIPES])
+
+
+def test_processes_that_a_command_starts_import_nothing_from_the_current_folder(tmp_path):
+    """What lies beside a stranger's video must not run, in whatever process."""
+    (tmp_path / "os_marker.py").write_text("open('ran', 'w').close()\n")
+    code = (
+        "import subprocess, sys\n"
+        "from sonomask.cli.main import main\n"
+        "main(['models'])\n"
+        "ended = subprocess.run([sys.executable, '-c', 'import os_marker'], capture_output=True)\n"
+        "sys.exit(0 if b'ModuleNotFoundError' in ended.stderr else 1)\n"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    ended = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert not (tmp_path / "ran").exists()
