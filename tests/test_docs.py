@@ -109,3 +109,12 @@ def test_the_walk_through_is_what_its_program_prints(tmp_path):
 def test_every_picture_is_small():
     pictures = [p for p in (ROOT / "docs" / "pictures").iterdir() if p.is_file()]
     assert [p.name for p in pictures if p.stat().st_size > 300_000] == []
+
+
+def test_the_files_that_pages_name_exist():
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "fuzz" / "README.md", *(ROOT / "src").rglob("README.md")]
+    named = re.compile(r"`(?:python )?((?:tests|benchmarks|scripts|fuzz|recipes|examples|src)/[\w/.]+)")
+    found = {(page.name, path) for page in pages for path in named.findall(page.read_text(encoding="utf-8"))}
+    assert len(found) > 50
+    missing = {(page, path) for page, path in found if not (ROOT / path).exists() and not re.search("[A-Z]{4}", path)}  # NAME stands for any
+    assert missing == set()
