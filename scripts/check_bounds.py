@@ -50,9 +50,12 @@ def problems(project: dict[str, object], table: dict[str, object]) -> list[str]:
                 f"{package}>={bounds[package]} admits {hole['name']} ({hole['what']}). Raise the bound to {hole['fixed']}, "
                 "or say in `accepted` why it can't be reached."
             )
-        for release in hole.get("malicious", []):
-            if all(need.specifier.contains(release) for need in requirements(project) if need.name == package):
-                found.append(f"{package} {release} is admitted: {hole['what']}. Exclude it with `!={release}`.")
+        admitting = [need.specifier for need in requirements(project) if need.name == package]
+        found += [
+            f"{package} {release} is admitted: {hole['what']}. Exclude it with `!={release}`."
+            for release in hole.get("malicious", [])
+            if all(specifier.contains(release) for specifier in admitting)
+        ]
     return found
 
 

@@ -194,6 +194,7 @@ def test_processes_that_a_command_starts_import_nothing_from_the_current_folder(
         "sys.exit(0 if b'ModuleNotFoundError' in ended.stderr else 1)\n"
     )
     env = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    ended = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False)
+    command = [sys.executable, "-P", "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     assert not (tmp_path / "ran").exists()
