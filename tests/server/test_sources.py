@@ -8,10 +8,10 @@ from sonomask.server.sources import SHOWN, Sources
 SIZE = (180, 320)
 
 
-def region(sources, index, number, box, label=1):
+def region(sources, index, number, box, label=1, name="", sound=""):
     top, left, bottom, right = box
     mask = np.ones((bottom - top, right - left), bool)
-    sources.add(index, number, label, mask, (top, left), mask.size / (SIZE[0] * SIZE[1]))
+    sources.add(index, number, label, mask, (top, left), mask.size / (SIZE[0] * SIZE[1]), name, sound)
 
 
 def rows(sources, count, classes=()):
@@ -60,6 +60,16 @@ def test_things_of_two_classes_are_never_one():
     region(sources, 0, 1, (20, 20, 80, 80), label=1)
     region(sources, 1, 2, (20, 20, 80, 80), label=2)
     assert [row["name"] for row in rows(sources, 2, ("background", "dog", "cat"))] == ["Dog", "Cat"]
+
+
+def test_rows_go_by_the_names_of_things():
+    sources = Sources(SIZE)
+    region(sources, 0, 1, (20, 20, 80, 80), name="hand_drum", sound="Drum")
+    region(sources, 1, 2, (20, 20, 80, 80), name="dog", sound="Bark")
+    region(sources, 2, 3, (20, 20, 80, 80), name="dog", sound="Growling")
+    region(sources, 3, 4, (120, 120, 180, 180), name="dog", sound="Bark")
+    found = [(row["name"], row["sound"], row["tracks"]) for row in rows(sources, 4)]
+    assert found == [("Hand drum", "Drum", [1]), ("Dog 1", "Bark", [2, 3]), ("Dog 2", "Bark", [4])]
 
 
 def test_many_things_are_the_largest_few_and_the_rest_together():

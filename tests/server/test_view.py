@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 
 from sonomask.media.reader import VideoReader
 from sonomask.server.view import ROWS, write_view
-from sonomask.structures import Masks
+from sonomask.structures import Masks, Names
 
 
 def masks(time, left=0.9, labels=None):
@@ -90,3 +91,11 @@ def test_a_glance_shows_the_masks_while_it_works(view, monkeypatch):
     assert picture.shape == (96, 128, 3)
     warm = picture[..., 0] - picture[..., 2]  # the first source is orange
     assert warm[:, :60].mean() > warm[:, 68:].mean() + 40
+
+
+def test_what_a_model_can_name_names_the_sources(view):
+    seen = np.ones((96, 128), np.uint8)
+    names = Names((("Bark", 0.9),), seen, ("person", "dog"), ("", "Bark"), (0.0, 0.9))
+    own = masks(0.5)
+    about = view([replace(own, names=(names,))])
+    assert [(source["name"], source["sound"]) for source in about["sources"]] == [("Dog", "Bark")]

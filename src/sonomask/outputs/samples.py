@@ -12,7 +12,7 @@ import numpy as np
 from sonomask.errors import SonomaskError
 from sonomask.media.reader import VideoReader
 from sonomask.outputs.moment import SOUNDING
-from sonomask.outputs.tracks import Tracker
+from sonomask.outputs.tracks import Region, Tracker
 from sonomask.outputs.write import moments
 from sonomask.structures import Masks
 
@@ -45,7 +45,7 @@ def to_supervision(masks: Masks | Iterable[Masks], classes: Sequence[str] = ()) 
                 confidence=np.array([region.score for region in found], np.float32),
                 class_id=np.array([region.label for region in found]),
                 tracker_id=np.array([region.id for region in found]),
-                data={"class_name": np.array([_name(region.label, classes) for region in found])},
+                data={"class_name": np.array([_name(region, classes) for region in found])},
             )
 
 
@@ -77,7 +77,7 @@ def to_fiftyone(video: str | Path, masks: Masks | Iterable[Masks], classes: Sequ
             for region in moment.regions:
                 top, left, bottom, right = region.box
                 box = [left / width, top / height, (right - left) / width, (bottom - top) / height]
-                name = _name(region.label, classes)
+                name = _name(region, classes)
                 found.append(
                     library.Detection(
                         label=name, bounding_box=box, mask=region.mask, index=region.id, confidence=region.score
@@ -89,7 +89,10 @@ def to_fiftyone(video: str | Path, masks: Masks | Iterable[Masks], classes: Sequ
     return sample
 
 
-def _name(label: int, classes: Sequence[str]) -> str:
+def _name(region: Region, classes: Sequence[str]) -> str:
+    label = region.label
+    if region.name:
+        return region.name
     return classes[label] if label < len(classes) else SOUNDING if not classes else str(label)
 
 

@@ -28,6 +28,7 @@ from sonomask.visualise.timeline import Timeline, envelope
 __all__ = ["VIDEOS", "VideoKind", "timeline", "write_video"]
 
 STRIP = 0.24  # height of the timeline, of the picture's shorter side
+ROWS = 4  # of names on the timeline of an overlay with labels
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ VIDEOS: dict[Format, VideoKind] = {
 def write_video(path: Path, context: OutputContext, kind: VideoKind) -> Iterator[Take]:
     """The video drawn anew. A second decoder follows the masks, half a step behind."""
     info = context.reader.info
-    strip = timeline(context.reader) if kind.draw is None else None
+    rows = ROWS if context.labels and context.things else 0
+    strip = timeline(context.reader, rows) if kind.draw is None else None
     size = (info.height + (strip.height if strip else 0), info.width)
     with VideoWriter(
         path, size=size, rate=info.fps, audio_from=context.reader if kind.sound else None, overwrite=context.overwrite,
@@ -103,13 +105,19 @@ class Follower:
     def _draw_until(self, time: float) -> None:
         while (picture := self.source.before(time)) is not None:
             if self.strip is not None:
-                self.strip.mark(picture.time, self.now.area, self.now.presence)
+                self.strip.mark(picture.time, self.now.area, self.now.presence, self._names)
             labels = self.following.labels_at(picture)
             yuv = picture.yuv() if self._on_planes else None
             if yuv is None:
                 self.video.write(self._drawn(picture, labels), picture.time)
             else:
                 self.video.write_planes(partial(self._draw_planes, yuv, labels, picture.time), picture.time)
+
+    @property
+    def _names(self) -> list[str]:
+        """Of what is marked now, the largest first."""
+        largest = sorted(self.now.regions, key=lambda region: -region.area)
+        return list(dict.fromkeys(self.context.of(region)[1].replace("_", " ") for region in largest))
 
     @property
     def _on_planes(self) -> bool:
@@ -145,8 +153,13 @@ class Follower:
         return image if self.strip is None else np.concatenate([image, self.strip.draw(picture.time)])
 
 
-def timeline(reader: VideoReader) -> Timeline | None:
-    """None where the container does not tell how long the video is, as a live stream."""
+def timeline(reader: VideoReader, rows: int = 0) -> Timeline | None:
+    """None where the container does not tell how long the video is, as a live stream.
+
+    Args:
+        reader: Of the video.
+        rows: For the names of what sounds.
+    """
     info = reader.info
     if info.duration is None:
         return None
@@ -155,4 +168,4 @@ def timeline(reader: VideoReader) -> Timeline | None:
     sound = None
     if info.has_audio:
         sound = envelope(reader.waveform(), info.duration, info.width, SAMPLE_RATE)
-    return Timeline((height, info.width), info.duration, sound)
+    return Timeline((height, info.width), info.duration, sound, rows)

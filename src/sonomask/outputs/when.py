@@ -1,7 +1,7 @@
 """When something sounds: subtitles, labels of audio editors, diarisation and markers of video editors.
 
 A mask stands for the time from half way to the mask before to half way to the next, as in the overlay. Times are those of
-the source.
+the source. Each name has times of its own: of a class, of a thing where the model knows names, else "sounding".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Span:
     Attributes:
         start: Seconds of the source.
         end: Seconds of the source.
-        name: Of the class.
+        name: Of the class, or of the thing where the model knows names.
     """
 
     start: float
@@ -45,7 +45,7 @@ class _Spans:
 
     context: OutputContext
     done: list[Span] = field(default_factory=list)
-    open: dict[int, float] = field(default_factory=dict)
+    open: dict[str, float] = field(default_factory=dict)
     last: Moment | None = None
     begun: float = 0.0
 
@@ -58,17 +58,23 @@ class _Spans:
 
     def _close(self, moment: Moment, until: float) -> None:
         """What a mask says, up to a time."""
-        found = {int(label) for label in np.unique(moment.labels) if label}
-        for label in found - self.open.keys():
-            self.open[label] = self.begun
-        for label in self.open.keys() - found:
-            self._end(label, self.begun)
+        found = self._sounding(moment)
+        for name in found - self.open.keys():
+            self.open[name] = self.begun
+        for name in self.open.keys() - found:
+            self._end(name, self.begun)
         self.begun = until
 
-    def _end(self, label: int, until: float) -> None:
-        start = self.open.pop(label)
+    def _sounding(self, moment: Moment) -> set[str]:
+        """The names of what sounds in a mask: of its regions where the model knows names, else of its classes."""
+        if moment.heard is not None and self.context.things:
+            return {self.context.of(region)[1].replace("_", " ") for region in moment.regions}
+        return {self.context.category(int(label)) for label in np.unique(moment.labels) if label}
+
+    def _end(self, name: str, until: float) -> None:
+        start = self.open.pop(name)
         if until > start:
-            self.done.append(Span(start, until, self.context.category(label)))
+            self.done.append(Span(start, until, name))
 
     def finish(self) -> list[Span]:
         if self.last is not None:
@@ -77,8 +83,8 @@ class _Spans:
             if info.duration is not None and info.start + info.duration - end < 1.0:
                 end = info.start + info.duration
             self._close(self.last, max(end, self.begun))
-            for label in list(self.open):
-                self._end(label, self.begun)
+            for name in list(self.open):
+                self._end(name, self.begun)
         return sorted(self.done, key=lambda span: (span.start, span.end, span.name))
 
 

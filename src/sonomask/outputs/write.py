@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,12 +22,13 @@ from sonomask.outputs.folders import write_hf, write_masks
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.outputs.instances import write_coco, write_davis, write_jsonl, write_ytvis
 from sonomask.outputs.moment import Moment, OutputContext, Take
+from sonomask.outputs.naming import RegionNamer
 from sonomask.outputs.polygons import write_coco_polygons, write_yolo
 from sonomask.outputs.summaries import write_scores, write_sheet
-from sonomask.outputs.tracks import Region, Tracker
+from sonomask.outputs.tracks import Tracker
 from sonomask.outputs.videos import VIDEOS, write_video
 from sonomask.outputs.when import WHEN, write_when
-from sonomask.structures import Masks, Names
+from sonomask.structures import Masks
 
 __all__ = ["Write", "moments", "one_video", "open_outputs"]
 
@@ -88,7 +88,9 @@ def open_outputs(
             context = OutputContext(reader, stem, facts, classes, things, overwrite, labels, own)
             opened = write_video(path, context, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, context)
             takes.append(stack.enter_context(opened))
-        wanted = any(FORMATS[name].regions or (labels and name == "overlay") for name in paths)
+        wanted = any(
+            FORMATS[name].regions or (labels and name == "overlay") or (things and name in WHEN) for name in paths
+        )
         split = moments(Tracker() if wanted else None, reader.info.start)
 
         def write(masks: Masks) -> None:
@@ -113,7 +115,7 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
         tracker: Finds regions and follows them.
         start: Seconds of the source at which the times of the masks begin.
     """
-    index = -1
+    index, named = -1, RegionNamer()
 
     def split(masks: Masks) -> Iterator[Moment]:
         nonlocal index
@@ -129,13 +131,6 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
             if names is None:
                 yield Moment(index, time, own, p, presence, regions, None, start, picture)
             else:
-                regions = tuple(named(region, names) for region in regions)
-                yield Moment(index, time, own, p, presence, regions, names.heard, start, picture)
+                yield Moment(index, time, own, p, presence, named(time, regions, names), names.heard, start, picture)
 
     return split
-
-
-def named(region: Region, names: Names) -> Region:
-    """The region with the name of what most of its pixels show, and of the sound that this makes."""
-    most = int(np.bincount(names.seen[region.view][region.mask]).argmax())
-    return replace(region, name=names.things[most], sound=names.sounds[most])

@@ -11,6 +11,7 @@ Of the sources the largest few are shown by themselves, the rest together.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -41,12 +42,21 @@ class Footprint:
         cells: Cells that it ever covered.
         areas: Share of the picture, by number of the mask.
         tracks: Numbers of the tracks.
+        names: Area summed over the masks in which it went by each name.
+        sounds: Area summed over the masks in which it made each sound.
     """
 
     label: int
     cells: Bool[np.ndarray, "h w"]
     areas: dict[int, float] = field(default_factory=dict)
     tracks: list[int] = field(default_factory=list)
+    names: Counter[str] = field(default_factory=Counter)
+    sounds: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """What it was called most, "" where the model knows no names."""
+        return self.names.most_common(1)[0][0] if self.names else ""
 
     @property
     def weight(self) -> float:
@@ -57,12 +67,14 @@ class Footprint:
         """Take in another."""
         self.cells = self.cells | other.cells
         self.tracks += other.tracks
+        self.names += other.names
+        self.sounds += other.sounds
         for index, area in other.areas.items():
             self.areas[index] = self.areas.get(index, 0.0) + area
 
     def likeness(self, other: Footprint) -> float:
         """How much another looks like the same thing, 0 for not at all."""
-        if self.label != other.label:
+        if (self.label, self.name) != (other.label, other.name):
             return 0.0
         near, beside = (cv2.dilate(one.cells.view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for one in (self, other))
         place = float((near & beside).sum() / max(1, min(near.sum(), beside.sum())))
@@ -87,7 +99,15 @@ class Sources:
         self.tracks: dict[int, Footprint] = {}
 
     def add(
-        self, index: int, number: int, label: int, mask: Bool[np.ndarray, "h w"], at: tuple[int, int], area: float
+        self,
+        index: int,
+        number: int,
+        label: int,
+        mask: Bool[np.ndarray, "h w"],
+        at: tuple[int, int],
+        area: float,
+        name: str = "",
+        sound: str = "",
     ) -> None:
         """A region of a mask.
 
@@ -98,6 +118,8 @@ class Sources:
             mask: The region's pixels within its box.
             at: Top and left of the box.
             area: Share of the picture.
+            name: Of what it shows, where the model knows names.
+            sound: That it makes.
         """
         track = self.tracks.get(number)
         if track is None:
@@ -105,6 +127,10 @@ class Sources:
         rows, columns = np.nonzero(mask)
         track.cells[(rows + at[0]) // CELL, (columns + at[1]) // CELL] = True
         track.areas[index] = track.areas.get(index, 0.0) + area
+        if name:
+            track.names[name] += area
+        if sound:
+            track.sounds[sound] += area
 
     def merged(self) -> list[Footprint]:
         """The sources, the largest first."""
@@ -115,11 +141,13 @@ class Sources:
             if likeness and likeness[best] > 0:
                 found[best].add(track)
             else:
-                found.append(Footprint(track.label, track.cells.copy(), dict(track.areas), list(track.tracks)))
+                own = Footprint(track.label, track.cells.copy(), dict(track.areas), list(track.tracks))
+                own.names, own.sounds = track.names.copy(), track.sounds.copy()
+                found.append(own)
         return sorted(found, key=lambda one: -one.weight)
 
     def describe(self, times: list[float], end: float, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """What the player shows of each source: `tracks`, `name`, `colour`, `area` by mask, `spans` in seconds.
+        """What the player shows of each source: `tracks`, `name`, `sound`, `colour`, `area` by mask, `spans` in seconds.
 
         Args:
             times: Of the masks.
@@ -143,6 +171,7 @@ class Sources:
         return [
             {
                 "id": i, "name": name, "colour": colour, "tracks": sorted(source.tracks),
+                "sound": source.sounds.most_common(1)[0][0] if source.sounds else "",
                 "area": [round(source.areas.get(index, 0.0), 5) for index in range(len(times))],
                 "spans": spans(times, end, source.areas),
             }
@@ -151,9 +180,10 @@ class Sources:
 
     @staticmethod
     def _name(source: Footprint, all_of_them: list[Footprint], classes: tuple[str, ...]) -> str:
-        named = source.label < len(classes)
-        alike = [one for one in all_of_them if one.label == source.label]
-        name = classes[source.label].capitalize() if named else "Source"
+        named = bool(source.name) or source.label < len(classes)
+        alike = [one for one in all_of_them if (one.label, one.name) == (source.label, source.name)]
+        word = source.name.replace("_", " ") or (classes[source.label] if named else "Source")
+        name = word[:1].upper() + word[1:]
         return name if named and len(alike) == 1 else f"{name} {alike.index(source) + 1}"
 
 

@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.writer import VideoWriter
+from sonomask.outputs.naming import RegionNamer
 from sonomask.outputs.tracks import Tracker
 from sonomask.server.sources import Sources
 from sonomask.structures import Masks
@@ -112,7 +114,7 @@ class _View:
 
     def __init__(self, folder: Path, size: tuple[int, int], classes: tuple[str, ...]) -> None:
         self.folder, self.size, self.classes = folder, size, classes
-        self.tracker, self.sources = Tracker(memory=MEMORY), Sources(size)
+        self.tracker, self.sources, self.namer = Tracker(memory=MEMORY), Sources(size), RegionNamer()
         self.rows: list[UInt8[np.ndarray, "h w 3"]] = []
         self.latest: UInt8[np.ndarray, "h w 3"] | None = None
         self.strips, self.end = 0, 0.0
@@ -136,11 +138,17 @@ class _View:
         probability = _scale(masks.probability[i], self.size)
         labels = _labels(masks, i, probability, self.size)
         picture = np.zeros((*self.size, 3), np.uint8)
-        for region in self.tracker.update(time, labels, probability):
+        regions = self.tracker.update(time, labels, probability)
+        if masks.names is not None:
+            seen = cv2.resize(masks.names[i].seen, self.size[::-1], interpolation=cv2.INTER_NEAREST)
+            regions = self.namer(time, regions, masks.names[i], seen)
+        for region in regions:
             number = min(region.id, MANY)
             picture[region.view][region.mask, 0] = number
             share = region.area / labels.size
-            self.sources.add(len(self.times) - 1, number, region.label, region.mask, region.box[:2], share)
+            self.sources.add(
+                len(self.times) - 1, number, region.label, region.mask, region.box[:2], share, region.name, region.sound
+            )
         picture[..., 1] = np.minimum(255, np.round(probability * 255 / LEVELS) * LEVELS)
         if masks.attention is not None:
             self.attention = True

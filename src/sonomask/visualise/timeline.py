@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -51,22 +51,41 @@ class Timeline:
         size: (height, width) in pixels.
         duration: Seconds that the strip spans.
         sound: From `envelope` with `width` columns; None for a video without sound.
+        rows: How many rows for names there are below the curves; a name has the next free one when it is first marked.
     """
 
-    def __init__(self, size: tuple[int, int], duration: float, sound: Float[np.ndarray, "2 W"] | None = None) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        duration: float,
+        sound: Float[np.ndarray, "2 W"] | None = None,
+        rows: int = 0,
+    ) -> None:
         self.height, self.width = size
+        self.rows: dict[str, int] = {}
+        self.free = rows
+        self.row = max(12, round(self.height * 0.17) // 2 * 2) if rows else 0  # pixels of one, even as videos want it
+        self.height += rows * self.row
+        curves = size[0]
         self.duration = max(duration, 1e-3)
-        self.text = max(9, round(self.height * 0.17))
+        self.text = max(9, round(curves * 0.17))
         self.head = 2 * round(self.text * 0.75)  # rows of text
-        top, bottom = self.head, self.height - 2
+        top, bottom = self.head, curves - 2
         middle = round(top + (bottom - top) * 0.58)
         self.lane = (middle + 2, bottom)
         self.idle, self.played = self._draw_sound(sound, top, middle)
         self.column, self.share = 0, 0.0
         self.presence: float | None = None
 
-    def mark(self, time: float, share: float, presence: float | None = None) -> None:
-        """Note which share of the picture, 0 to 1, sounds from the last mark up to `time`, and the presence score."""
+    def mark(self, time: float, share: float, presence: float | None = None, names: Collection[str] = ()) -> None:
+        """Note what sounds from the last mark up to `time`.
+
+        Args:
+            time: In seconds.
+            share: Of the picture that sounds, 0 to 1.
+            presence: Presence score, where there is one.
+            names: Of what sounds; those beyond the rows that there are have none.
+        """
         low, high = self.lane
         column = min(self.width, self._column(time) + 1)
         top = high - round((high - low) * share**0.5)
@@ -76,11 +95,33 @@ class Timeline:
             if presence is not None:
                 level = low + round((high - low - line) * (1 - presence))
                 strip[level : level + line, self.column : column] = COLOURS[1]
+        self._mark_names(column, names)
         self.column, self.share, self.presence = max(self.column, column), share, presence
+
+    def _mark_names(self, column: int, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self.rows and len(self.rows) < self.free:
+                self.rows[name] = len(self.rows)
+        for name in self.rows.keys() & set(names):
+            place = self.rows[name]
+            top = self.lane[1] + 2 + place * self.row
+            for strip in (self.idle, self.played):
+                strip[top + 1 : top + self.row - 1, self.column : column] = COLOURS[place % len(COLOURS)]
+
+    def _write_names(self, strip: UInt8[np.ndarray, "h W 3"]) -> UInt8[np.ndarray, "h W 3"]:
+        """The rows' names at their left ends."""
+        if not self.rows:
+            return strip
+        canvas, letters = Image.fromarray(strip), font(self.row - 3)
+        draw = ImageDraw.Draw(canvas)
+        for name, place in self.rows.items():
+            at = (round(self.text * 0.5), self.lane[1] + 2 + place * self.row + self.row // 2)
+            draw.text(at, name, WHITE, letters, anchor="lm", stroke_width=2, stroke_fill=GROUND)
+        return np.asarray(canvas)
 
     def draw(self, time: float) -> UInt8[np.ndarray, "h W 3"]:
         """The strip at a moment."""
-        return np.concatenate([self.heading(time), self.lanes(time)])
+        return self._write_names(np.concatenate([self.heading(time), self.lanes(time)]))
 
     def columns(self, time: float) -> tuple[int, int]:
         """What the lanes at a moment depend on: columns of the playhead, and up to which the curves are drawn."""

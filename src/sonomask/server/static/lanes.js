@@ -26,16 +26,16 @@ export class Lanes {
   }
 
   sourceLane(source) {
-    const { name, id, spans } = source, when = spans.map(([from, to]) => `${clock(from)} to ${clock(to)}`);
+    const { name, id, spans, sound } = source, when = spans.map(([from, to]) => `${clock(from)} to ${clock(to)}`);
     const heard = spans.reduce((sum, [from, to]) => sum + to - from, 0);
     const box = element("input", { type: "checkbox", id: `source-${id}`, checked: true, onchange: () => this.actions.toggle(id) });
-    const label = element("label", { htmlFor: box.id }, element("i", { className: "dot", ariaHidden: "true" }), name, element("span", { className: "visually-hidden" }, `, heard ${when.slice(0, 20).join(", ")}`));
+    const label = element("label", { htmlFor: box.id }, element("i", { className: "dot", ariaHidden: "true" }), name, element("span", { className: "visually-hidden" }, `${sound ? `, ${sound}` : ""}, heard ${when.slice(0, 20).join(", ")}`));
     const only = element("button", { type: "button", className: "only", onclick: () => this.actions.only(id) }, "Only");
     only.setAttribute("aria-label", `Only ${name}`);
     only.setAttribute("aria-pressed", "false");
     const canvas = element("canvas", { ariaHidden: "true" });
     const lane = element("div", { className: "lane source" }, element("span", { className: "head" }, box, label, only), canvas);
-    lane.title = `${name}: heard for ${heard.toFixed(1)} s`;
+    lane.title = `${name}${sound ? ` (${sound})` : ""}: heard for ${heard.toFixed(1)} s`;
     lane.style.setProperty("--own", `rgb(${source.colour})`);
     this.place.append(lane);
     this.rows.push({ canvas, source, lane, box, only, draw: (...given) => this.drawSource(source, ...given) });
