@@ -11,7 +11,7 @@ Of the sources the largest few are shown by themselves, the rest together.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -50,13 +50,13 @@ class Footprint:
     cells: Bool[np.ndarray, "h w"]
     areas: dict[int, float] = field(default_factory=dict)
     tracks: list[int] = field(default_factory=list)
-    names: Counter[str] = field(default_factory=Counter)
-    sounds: Counter[str] = field(default_factory=Counter)
+    names: dict[str, float] = field(default_factory=dict)
+    sounds: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What it was called most, "" where the model knows no names."""
-        return self.names.most_common(1)[0][0] if self.names else ""
+        return _most(self.names)
 
     @property
     def weight(self) -> float:
@@ -67,8 +67,9 @@ class Footprint:
         """Take in another."""
         self.cells = self.cells | other.cells
         self.tracks += other.tracks
-        self.names += other.names
-        self.sounds += other.sounds
+        for own, its in ((self.names, other.names), (self.sounds, other.sounds)):
+            for word, area in its.items():
+                own[word] = own.get(word, 0.0) + area
         for index, area in other.areas.items():
             self.areas[index] = self.areas.get(index, 0.0) + area
 
@@ -127,10 +128,9 @@ class Sources:
         rows, columns = np.nonzero(mask)
         track.cells[(rows + at[0]) // CELL, (columns + at[1]) // CELL] = True
         track.areas[index] = track.areas.get(index, 0.0) + area
-        if name:
-            track.names[name] += area
-        if sound:
-            track.sounds[sound] += area
+        for words, word in ((track.names, name), (track.sounds, sound)):
+            if word:
+                words[word] = words.get(word, 0.0) + area
 
     def merged(self) -> list[Footprint]:
         """The sources, the largest first."""
@@ -142,7 +142,7 @@ class Sources:
                 found[best].add(track)
             else:
                 own = Footprint(track.label, track.cells.copy(), dict(track.areas), list(track.tracks))
-                own.names, own.sounds = track.names.copy(), track.sounds.copy()
+                own.names, own.sounds = dict(track.names), dict(track.sounds)
                 found.append(own)
         return sorted(found, key=lambda one: -one.weight)
 
@@ -171,7 +171,7 @@ class Sources:
         return [
             {
                 "id": i, "name": name, "colour": colour, "tracks": sorted(source.tracks),
-                "sound": source.sounds.most_common(1)[0][0] if source.sounds else "",
+                "sound": _most(source.sounds),
                 "area": [round(source.areas.get(index, 0.0), 5) for index in range(len(times))],
                 "spans": spans(times, end, source.areas),
             }
@@ -185,6 +185,11 @@ class Sources:
         word = source.name.replace("_", " ") or (classes[source.label] if named else "Source")
         name = word[:1].upper() + word[1:]
         return name if named and len(alike) == 1 else f"{name} {alike.index(source) + 1}"
+
+
+def _most(words: Mapping[str, float]) -> str:
+    """The word with the largest sum, the first of equal ones; "" of none."""
+    return max(words, key=lambda word: words[word], default="")
 
 
 def spans(times: list[float], end: float, areas: dict[int, float]) -> list[tuple[float, float]]:
