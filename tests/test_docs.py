@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from sonomask.cli import main as cli
+from sonomask.cli.options import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md"))
@@ -95,7 +96,7 @@ def test_the_commands_that_are_not_run_have_options_that_exist(page):
             assert words[0] == "sonomask", f"{command}: leave out the mark"
             assert words[1] in {**cli.VERBS, **cli.RECIPES}, command
             if words[1] in cli.VERBS:
-                cli._parser(words[1]).parse_args(words[1:])
+                parse(cli.parser_for(words[1]), words[2:])
 
 
 @pytest.mark.slow

@@ -66,10 +66,11 @@ class Request:
         default=None, metadata={"help": "second picture for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"}
     )
     only: tuple[str, ...] = field(
-        default=(), metadata={"help": "mark only things or sounds of these names, such as dog or speech"}
+        default=(),
+        metadata={"help": "mark only things or sounds of these names, such as dog or speech", "metavar": "NAME"},
     )
     without: tuple[str, ...] = field(
-        default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not"}
+        default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not", "metavar": "NAME"}
     )
     attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
     start: float | str = field(default=0.0, metadata={"help": "where to begin in the video: seconds or h:mm:ss"})

@@ -14,7 +14,7 @@ from PIL import Image
 from sonomask.cli import inputs as module
 from sonomask.cli.inputs import inputs, opened
 from sonomask.cli.main import main
-from sonomask.cli.shared import lines
+from sonomask.cli.shared import lines, logger, set_verbosity
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
 from sonomask.errors import MediaError
@@ -23,7 +23,7 @@ from sonomask.media.suffixes import VIDEOS, skipped, videos_in
 from sonomask.media.writer import write_wav
 from sonomask.outputs.names import output_paths, output_stem, output_stems, shortened
 
-QUICK = ["--model", "avs_mini.synthetic", "--device", "cpu", "--rate", "1"]
+QUICK = ["-q", "--model", "avs_mini.synthetic", "--device", "cpu", "--rate", "1"]
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_name_with_no_room_for_a_suffix_is_shortened(tmp_path, name):
 def test_a_video_with_a_long_name_is_done_and_the_name_told(clip, tmp_path, capsys):
     long = tmp_path / f"{'n' * 248}.mp4"
     clip.rename(long)
-    assert main(["segment", str(long), *QUICK, "--format", "overlay", "masks"]) == 0
+    assert main(["segment", str(long), *QUICK[1:], "--format", "overlay", "masks"]) == 0
     assert "results are called" in capsys.readouterr().err
 
 
@@ -177,8 +177,10 @@ def test_batch_and_prepare_say_what_they_skip(tree, caplog):
     assert "skipped" in caplog.text
 
 
-def test_a_line_of_progress_comes_every_30_seconds(capsys):
+def test_a_line_of_progress_comes_every_30_seconds(capsys, monkeypatch):
+    monkeypatch.setattr(logger, "level", logger.level)
     clock = iter([0.0, 10.0, 31.0, 31.0, 40.0, 62.0, 62.0]).__next__
+    set_verbosity(quiet=False, verbose=False)
     tell = lines("v.mp4", clock)
     for done in (5.0, 15.0, 20.0, 40.0):
         tell(done, 80.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from sonomask.errors import MissingExtraError, WeightsError
@@ -17,6 +18,7 @@ __all__ = [
     "WEIGHTS",
     "built_in",
     "find",
+    "meant",
     "read_graph",
     "weights_of",
 ]
@@ -32,6 +34,14 @@ PART_OF = {"world.real": ("world_duo.real", ("gate.", "readers.1."))}
 def built_in() -> list[str]:
     """Names of the models whose weights came with the package."""
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
+
+
+def meant(source: str) -> str:
+    """The built-in model whose name is nearly that, or ""."""
+    names = built_in()
+    stems = {name.partition(".")[0]: name for name in names}
+    near = get_close_matches(source.lower(), [*names, *stems], n=1, cutoff=0.7)
+    return stems.get(near[0], near[0]) if near and source not in names else ""
 
 
 def find(source: str) -> Path:
@@ -53,9 +63,11 @@ def find(source: str) -> Path:
             "checkpoint or of a run's last.ckpt."
         )
     if folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        near = meant(source)
+        advice = f"Did you mean {near}?" if near else "`sonomask convert` makes a folder of a published checkpoint."
         raise WeightsError(
-            f"{source!r}: expected a folder with {CONFIG}, a built-in model ({', '.join(built_in())}) or a hub "
-            "repository 'owner/name'. A reference checkpoint becomes a folder by `sonomask convert`."
+            f"{source!r}: expected a built-in model ({', '.join(built_in())}), a folder with {CONFIG} or a hub "
+            f"repository 'owner/name'. {advice}"
         )
     try:
         from huggingface_hub import snapshot_download

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from sonomask.cli.shared import bar, needs
+from sonomask.cli.shared import bar, needs, quiet
 from sonomask.request import FOR_CORPORA, Request
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def batch(
         from sonomask.batch.run import run
 
     options = Options(model or _built_in(), request, max_seconds, max_bytes, timeout=timeout, trusted=trusted)
-    counts = room.Counts(room.say if not sys.stderr.isatty() else lambda _: None)
+    counts = room.Counts(room.say if not (quiet() or sys.stderr.isatty()) else lambda _: None)
 
     def collected(video: str, ending: Ending) -> None:
         counts.ending(ending)

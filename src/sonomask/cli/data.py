@@ -71,7 +71,7 @@ def prepare(
     shards: Annotated[int, "make WebDataset shards of so many clips from the tree VIDEOS"] = 0,
     subset: Annotated[Literal["s4", "ms3", "avss"], "which of the tree's, for shards"] = "s4",
 ) -> int:
-    """Make a data set in the layout of AVSBench from raw videos, or shards of one; a stopped run goes on where it was."""
+    """Make a data set in AVSBench's layout from raw videos, or shards of one. A stopped run resumes."""
     if shards:
         return _shards(videos, out, subset, size, shards)
     from sonomask.data.prepare import prepare as run

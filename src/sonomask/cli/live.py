@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Annotated, Any, Literal
 
-from sonomask.cli.shared import needs
+from sonomask.cli.shared import logger, needs
 from sonomask.request import FOR_STREAMS, Request
 
 
@@ -109,7 +108,7 @@ def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
 
 
 def _say(text: str) -> None:
-    print("sonomask:", text, file=sys.stderr, flush=True)
+    logger.info(text)
 
 
 VERBS = (live,)

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from textwrap import fill
+from typing import TYPE_CHECKING
 
-from sonomask.cli import corpus, data, exchange, live, pictures, research, video, web
-from sonomask.cli.shared import KNOWN, complain, request_options, with_request
+from sonomask.cli import corpus, data, exchange, live, pictures, research, shell, video, web
+from sonomask.cli.shared import KNOWN, complain, logger, set_verbosity, unexpected, with_request
 from sonomask.errors import MissingExtraError
-from sonomask.request import Request
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from sonomask.cli.options import Parser
 
 ABOUT = "Watch videos, listen to them, and mark the pixels of what makes the sound."
 EXIT_CODES = (
@@ -39,12 +39,14 @@ def version() -> int:
 
 _ALL = (
     *video.VERBS, *pictures.VERBS, *live.VERBS, *exchange.VERBS, *web.VERBS, *corpus.VERBS, *data.VERBS,
-    *research.VERBS, version,
+    *research.VERBS, *shell.VERBS, version,
 )  # fmt: skip
 OF_TORCH = {"huggingface_hub", "lightning", "onnx", "onnxscript", "safetensors", "scipy", "timm", "torch", "torchmetrics",
             "torchvision"}  # fmt: skip
 """Packages that the extra `torch` brings, by the names under which they are imported."""
 VERBS: dict[str, Callable[..., int]] = {f.__name__.replace("_", "-"): f for f in _ALL}
+TABLES = {"segment": video.FORMAT_TABLE}
+"""What the help of a verb ends with."""
 RECIPES: dict[str, Callable[[Sequence[str]], int]] = {f.__name__: f for f in research.RECIPES}
 """Verbs that parse their own words."""
 
@@ -56,13 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a console that lacks a letter shows a question mark
             stream.reconfigure(errors="replace")
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that we start import nothing from the current folder
+    level = logger.level
+    set_verbosity(quiet=False, verbose=False)
+    try:
+        return _main(words)
+    finally:
+        logger.setLevel(level)
+
+
+def _main(words: list[str]) -> int:
     if words[:1] in (["--version"], ["-V"]):
         return version()
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     try:
         _check_verb(words)
-        if words and words[0] in RECIPES:
-            return RECIPES[words[0]](words[1:])
-        return _run(words)
+        return _recipe(words) if words and words[0] in RECIPES else _run(words)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OF_TORCH:
             raise
@@ -77,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print("sonomask: stopped.", file=sys.stderr)
         return 128 + error.number if isinstance(error, _Terminated) else 130
+    except Exception as error:
+        complain(unexpected(error))
+        return 1
 
 
 def _run(words: list[str]) -> int:
@@ -87,11 +101,43 @@ def _run(words: list[str]) -> int:
         return 2
     verb, values = VERBS[words[0]], {}
     if words[1:] or any(p.default is Parameter.empty for p in signature(verb).parameters.values()):
-        values = with_request(verb, vars(_parser(words[0]).parse_args(words)[words[0]]))
+        from sonomask.cli.options import parse
+
+        values = parse(parser_for(words[0]), words[1:])
+        set_verbosity(quiet=values.pop("quiet"), verbose=values.pop("verbose"))
+        values = with_request(verb, values)
     with _ends_like_ctrl_c():
         code = verb(**values)
         sys.stdout.flush()  # where the one who reads it may have gone
     return code
+
+
+def _recipe(words: list[str]) -> int:
+    """Run a verb that parses its own words, except for those that all verbs share."""
+    quiet, verbose = ("-q", "--quiet"), ("-v", "--verbose")
+    set_verbosity(quiet=any(word in quiet for word in words), verbose=any(word in verbose for word in words))
+    return RECIPES[words[0]]([word for word in words[1:] if word not in quiet + verbose])
+
+
+def parser_for(name: str) -> Parser:
+    """The parser of a verb's words."""
+    from sonomask.cli.options import parser_of
+
+    return parser_of(name, VERBS[name], TABLES.get(name, "") + fill(EXIT_CODES, 100))
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """A parser of all commands with all their options, for what needs to see them together."""
+    whole = argparse.ArgumentParser(prog="sonomask", description=ABOUT)
+    verbs = whole.add_subparsers(metavar="COMMAND")
+    for name in VERBS:
+        own = parser_for(name)
+        for action in own._actions:
+            action.choices = action.choices or getattr(action, "values", None) or None
+        verbs.add_parser(name, parents=[own], add_help=False, help=own.description)
+    for name, verb in RECIPES.items():
+        verbs.add_parser(name, help=verb.__doc__)
+    return whole
 
 
 def _check_verb(words: Sequence[str]) -> None:
@@ -140,59 +186,11 @@ def _ends_like_ctrl_c() -> Iterator[None]:
 def _overview() -> argparse.ArgumentParser:
     """What `--help` prints, by Python's own parser: that is quick."""
     parser = argparse.ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", description="COMMAND --help tells more of each.")
     for name, verb in (VERBS | RECIPES).items():
-        verbs.add_parser(name, help=verb.__doc__)
+        verbs.add_parser(name, help=(verb.__doc__ or "").partition("\n")[0])
     return parser
-
-
-def _parser(asked: str) -> ArgumentParser:
-    """The parser of all commands, which knows the options of the one that is asked for only: that is quick."""
-    from jsonargparse import ArgumentParser  # a third of a second, which `--version` need not wait for
-
-    parser = ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
-    verbs = parser.add_subcommands(dest="verb")
-    for name, verb in (VERBS | RECIPES).items():
-        own = ArgumentParser(description=verb.__doc__, epilog=EXIT_CODES)
-        if name == asked and name in VERBS:
-            _add_options(own, verb)
-        verbs.add_subcommand(name, own, help=verb.__doc__)
-    return parser
-
-
-def _add_options(parser: ArgumentParser, verb: Callable[..., int]) -> None:
-    """An argument for each parameter: positional without a default, several words for a sequence, a flag for a bool.
-
-    One without a default that can be given by name only is an option that must be there. A `Request` becomes an option for
-    each of the fields that its annotation names.
-    """
-    hints = get_type_hints(verb, include_extras=True)
-    for name, parameter in signature(verb).parameters.items():
-        kind, text = get_args(hints[name])
-        if kind is Request:
-            for field, own in request_options(parameter.default, text):
-                _add(parser, field, own)
-            continue
-        required = parameter.default is Parameter.empty
-        positional = required and parameter.kind is not Parameter.KEYWORD_ONLY
-        options: dict[str, Any] = {"help": text} if required else {"help": text, "default": parameter.default}
-        if required and not positional:
-            options["required"] = True
-        if kind is bool:
-            options["action"] = "store_true"
-        elif get_origin(kind) is Sequence:
-            options |= {"nargs": "+", "type": get_args(kind)[0]}
-            if not required:
-                options["default"] = list(parameter.default)  # jsonargparse writes into it
-        else:
-            options["type"] = kind
-        _add(parser, name, options, positional=positional)
-
-
-def _add(parser: ArgumentParser, name: str, options: dict[str, Any], *, positional: bool = False) -> None:
-    names = [name] if positional else list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
-    parser.add_argument(*names, **options)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Literal
@@ -117,6 +118,10 @@ def models(
 
 def train(argv: Sequence[str]) -> int:
     """Train by a recipe: `sonomask train RECIPE… [--option value …]`."""
+    from sonomask.training.rows import config_of
+
+    for word in takewhile(lambda word: not word.startswith("-"), argv):
+        config_of(word)  # a recipe that is not there is told before torch is loaded
     with needs("Training", "torch"):
         from sonomask.training import recipes as cli
 

@@ -1,7 +1,8 @@
-"""What the verbs share: how an error is told, how progress is shown."""
+"""What the verbs share: how errors and progress are shown."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
@@ -10,13 +11,35 @@ from contextlib import contextmanager
 from dataclasses import Field, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from sonomask.errors import MissingExtraError, SonomaskError
+from sonomask.errors import REPOSITORY, MissingExtraError, SonomaskError
 from sonomask.request import Request
 
 EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
+
+logger = logging.getLogger("sonomask")
+
+
+class _ToStderr(logging.Handler):
+    """A handler for the standard error of the moment, which tests replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        print("sonomask:", self.format(record), file=sys.stderr, flush=True)
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Choose what is told besides results and errors: nothing, the usual, or details too."""
+    if not any(isinstance(handler, _ToStderr) for handler in logger.handlers):
+        logger.addHandler(_ToStderr())
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+def quiet() -> bool:
+    """Whether only results and errors are to be told."""
+    return not logger.isEnabledFor(logging.INFO)
 
 
 @contextmanager
@@ -31,18 +54,13 @@ def needs(feature: str, extra: str) -> Iterator[None]:
 
 
 def request_options(default: Request, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, arguments of `add_argument`) for each of these fields of a request."""
+    """Name, and default, help and type, of the option for each of these fields of a request."""
     kinds = get_type_hints(Request)
-    for field in fields(Request):
-        if field.name in names:
-            own: dict[str, Any] = {"default": getattr(default, field.name), "help": field.metadata["help"]}
-            if kinds[field.name] is bool:
-                own["action"] = "store_true"
-            elif get_origin(kinds[field.name]) is tuple:
-                own |= {"nargs": "+", "type": get_args(kinds[field.name])[0], "default": list(own["default"])}
-            else:
-                own["type"] = kinds[field.name]
-            yield flag(field), own
+    found = {field.name: field for field in fields(Request)}
+    for name in names:
+        field = found[name]
+        own = {"default": getattr(default, name), "help": field.metadata["help"], "kind": kinds[name]}
+        yield flag(field), own | {"metavar": field.metadata.get("metavar")}
 
 
 def flag(field: Field[Any]) -> str:
@@ -67,19 +85,21 @@ def with_request(verb: Callable[..., int], values: dict[str, Any]) -> dict[str, 
 
 @contextmanager
 def reporting(video: str) -> Iterator[None]:
-    """Tells what went wrong with a video and lets the next one have its turn."""
+    """Report what went wrong with a video, and let the next one have its turn."""
     try:
         yield
     except KNOWN as error:
         complain(error)
-    except Exception:
-        print(f"sonomask: {video}: an error that is not foreseen; please report it.", file=sys.stderr)
-        traceback.print_exc()
+    except Exception as error:
+        complain(unexpected(error, f"{video}: "))
 
 
 @contextmanager
 def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
-    """A progress bar on the terminal, over the seconds of a video; elsewhere a line every 30 s."""
+    """A progress bar on the terminal, over the seconds of a video; elsewhere a line every 30 s; nothing with `--quiet`."""
+    if quiet():
+        yield lambda _done, _total: None
+        return
     if not sys.stderr.isatty():
         yield lines(video)
         return
@@ -104,13 +124,19 @@ def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[fl
         if now() - last >= EVERY:
             last = now()
             whole = "" if not total else f" of {total:.0f} s ({min(done / total, 1.0):.0%})"
-            print(
-                f"sonomask: {video}: {done:.0f}{whole or ' s'} done after {last - began:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            logger.info("%s: %.0f%s done after %.0f s", video, done, whole or " s", last - began)
 
     return update
+
+
+def unexpected(error: Exception, place: str = "") -> str:
+    """One line about an error that nobody foresaw; with `--verbose` its traceback is printed first."""
+    if logger.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+        hint = f"Please report it at {REPOSITORY}/issues."
+    else:
+        hint = f"Run it again with --verbose to see where, and please report it at {REPOSITORY}/issues."
+    return f"{place}unexpected error ({type(error).__name__}: {str(error)[:300]}). {hint}"
 
 
 def complain(error: BaseException | str) -> None:

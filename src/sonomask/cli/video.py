@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from sonomask.cli.inputs import inputs, opened
-from sonomask.cli.shared import bar, complain, reporting
+from sonomask.cli.inputs import Input, inputs, opened
+from sonomask.cli.shared import bar, logger, reporting
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.request import DEFAULT, Request
 
 if TYPE_CHECKING:
     from sonomask.api import Result
 
-FORMAT_HELP = "what to write, any number of: " + "; ".join(f"{name}: {info.what}" for name, info in FORMATS.items())
+FORMAT_TABLE = "formats:\n" + "".join(f"  {name:<14} {info.what}\n" for name, info in FORMATS.items()) + "\n"
 
 
 def segment(
@@ -23,46 +22,57 @@ def segment(
         Sequence[str],
         "paths, addresses, folders, globs, lists (.txt), '-' for standard input, or a folder of pictures with a sound",
     ],
-    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    format: Annotated[Sequence[Format], "what to write, one or several of the formats below"] = ("overlay",),  # noqa: A002
     out: Annotated[
-        str | None, "folder for the results, or the file of one video's one format; beside each video unless given"
+        str | None, "folder for the results, or a file name for one format of one video; beside each video unless given"
+    ] = None,
+    overwrite: Annotated[bool, "replace existing results"] = False,
+    labels: Annotated[bool, "write the names of what sounds on the overlay"] = False,
+    model: Annotated[
+        str | None, "built-in name (`sonomask models`), folder or hub repository; world_duo.real unless given"
     ] = None,
     request: Annotated[
         Request,
         (
             "rate",
-            "threshold",
-            "min_presence",
-            "smooth",
             "only",
             "without",
-            "maskige",
-            "device",
             "start",
             "end",
             "audio_track",
+            "threshold",
+            "min_presence",
+            "smooth",
+            "maskige",
+            "device",
         ),
     ] = DEFAULT,
     backend: Annotated[
-        Literal["auto", "torch", "onnx"], "what runs the model; auto takes ONNX Runtime on a CPU where there is a graph"
+        Literal["auto", "torch", "onnx"],
+        "what runs the model; auto takes ONNX Runtime on a CPU if the model has a graph",
     ] = "auto",
-    format: Annotated[Sequence[Format], FORMAT_HELP] = ("overlay",),  # noqa: A002
-    labels: Annotated[bool, "write the names of what sounds on the overlay"] = False,
     picture_rate: Annotated[
-        float | None, "pictures a second of a folder of pictures; by its sound, or 25, unless given"
+        float | None, "frames per second of a folder of pictures; fitted to its sound, else 25, unless given"
     ] = None,
-    overwrite: Annotated[bool, "replace existing results"] = False,
     sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,
 ) -> int:
-    """Mark the pixels of what sounds in videos."""
+    """Mark the pixels of what sounds in videos.
+
+    Examples:
+      sonomask segment talk.mp4
+      sonomask segment talk.mp4 street.mkv --format overlay masks --out results
+      sonomask segment dogs.mp4 --only dog --start 0:10 --end 0:20
+      sonomask segment concert.mov --rate native --format alpha-mov matte
+    """
     from sonomask import api
 
     items, notes = inputs(videos)
     for note in notes:
-        complain(note)
+        logger.warning(note)
     if len(items) > 1 and out is not None and api.names_a_file(out):
         raise ValueError(f"`out`: {out} names a file, and there are {len(items)} videos. Give a folder.")
     stems = api.output_stems([item.place for item in items], out)
+    logger.info("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)
     done = 0
     for item, stem in zip(items, stems, strict=True):
@@ -77,14 +87,20 @@ def segment(
     return 0 if done == len(items) else 1 if done else 2
 
 
+def _called(items: Sequence[Input]) -> str:
+    return items[0].name if len(items) == 1 else f"{len(items)} videos"
+
+
 def _report(result: Result, place: str, stem: Path) -> None:
     whole = Path(place).stem
     if "://" not in place and stem.name != whole:
-        complain(f"{place}: its results are called {stem.name}, since the name is too long or another video has it.")
+        logger.warning(
+            "%s: its results are called %s, since the name is too long or another video has it.", place, stem.name
+        )
     for warning in result.warnings:
-        print(f"sonomask: {warning}", file=sys.stderr)
+        logger.warning(warning)
     if result.maskige is not None:
-        print(f"sonomask: the second picture was made by {result.maskige}.", file=sys.stderr)
+        logger.info("the second picture was made by %s.", result.maskige)
     for path in result.files.values():
         print(f"{path}  ({result.frames} masks, {result.area:.1%} of the picture sounds)")
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sonomask.checkpoints.places import CONFIG, DEFAULT_MODEL, GRAPH, find, read_graph, weights_of
+from sonomask.checkpoints.places import CONFIG, DEFAULT_MODEL, GRAPH, find, meant, read_graph, weights_of
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.onnx_scorer import OnnxScorer
 from sonomask.inference.scorer import Scorer
@@ -49,6 +49,8 @@ def load_fast(
         if graph is None:
             raise WeightsError(f"{source}: comes without {GRAPH}. `sonomask export` writes one.")
         return load_onnx(graph, threads)
+    if meant(source) and not Path(source).exists() and "/" not in source:
+        find(source)  # a mistyped name is told before torch is loaded
     try:
         from sonomask.checkpoints.folder import load
         from sonomask.inference.torch_scorer import TorchScorer, choose_device

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["PICTURES", "SOUNDS", "VIDEOS", "skipped", "videos_in"]
+__all__ = ["PICTURES", "SOUNDS", "VIDEOS", "looks_like_a_video", "skipped", "videos_in"]
 
 _COMMON = "avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv"
 _OTHERS = (
@@ -16,6 +16,11 @@ _OLD = "tts vob wtv y4m"
 VIDEOS = frozenset(f".{kind}" for kind in f"{_COMMON} {_OTHERS} {_OLD}".split())
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 SOUNDS = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+
+
+def looks_like_a_video(word: str) -> bool:
+    """Whether a word of a command line is an address, a path or the name of a video, rather than a value of an option."""
+    return "://" in word or "/" in word or Path(word).suffix.lower() in VIDEOS or Path(word).exists()
 
 
 def videos_in(folder: str | Path) -> list[Path]:

@@ -27,6 +27,7 @@ from sonomask.training.evaluate import evaluate as score
 from sonomask.training.module import EPOCHS, AVSModule
 from sonomask.training.robust import SOUNDS
 from sonomask.training.rows import config_of
+from sonomask.training.words import RecipeParser
 
 LAST = "last.ckpt"
 
@@ -139,6 +140,23 @@ def _plain(value: Any) -> str:
 class _Training(LightningCLI):
     """LightningCLI with our folder, loggers and checkpoints; the resolved recipe and the versions lie beside them."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Training only, so that the parser is made once."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser whose errors are one line."""
+        parser = RecipeParser(prog="sonomask train", **kwargs)
+        parser.add_argument("-c", "--config", action="config", help="recipe: YAML file with options")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse under the name that the user called."""
+        for own in self._subcommand_parsers.values():
+            own.prog = parser.prog
+        super().parse_arguments(parser, args)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", default="runs/latest", help="folder of logs, checkpoints and the best model")
         flag: dict[str, Any] = {"default": False, "type": bool, "nargs": "?", "const": True}
@@ -193,7 +211,7 @@ def evaluate(argv: Sequence[str]) -> Report:
     Args:
         argv: Options; `--config FILE` or a leading recipe file may hold them too (its training options are ignored).
     """
-    parser = LightningArgumentParser(prog="sonomask evaluate", description="Score a model on a data set.")
+    parser = RecipeParser(prog="sonomask evaluate", description="Score a model on a data set.")
     parser.add_argument("--config", action="config", help="YAML file with options")
     parser.add_argument("--model", required=True, help="built-in name, folder or hub repository")
     parser.add_argument(
