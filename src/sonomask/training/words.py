@@ -28,9 +28,8 @@ class RecipeParser(LightningArgumentParser):
 
     def _options(self) -> list[str]:
         found = [name for action in self._actions for name in action.option_strings]
-        for parser in (
-            vars(self).get("_subcommands_action") and self._subcommands_action._name_parser_map.values()
-        ) or ():
+        subcommands = vars(self).get("_subcommands_action")
+        for parser in () if subcommands is None else subcommands._name_parser_map.values():
             found += [name for action in parser._actions for name in action.option_strings]
         return found
 
