@@ -51,7 +51,7 @@ def clip(tmp_path_factory):
 @pytest.mark.parametrize("pairing", ["end", "centre"])
 def test_each_picture_is_given_the_sound_of_the_whole_track(clip, clock, stub, pairing):
     model = stub(pairing=pairing)
-    play(LiveSegmenter(model, device="cpu"), clip, clock)
+    play(LiveSegmenter(model, device="cpu", pairing="model"), clip, clock)
     with VideoReader(clip) as reader:
         track = torch.from_numpy(np.concatenate(list(reader.waveform())))
     expected = examples_at(track, model.times, align=pairing)
@@ -93,17 +93,54 @@ def test_a_model_that_does_not_listen_needs_no_sound(clip, clock, stub):
 
 
 def test_pairing_end_waits_for_no_sound_after_the_picture(stub):
-    waits = [LiveSegmenter(stub(pairing="centre"), device="cpu", pairing=p).ahead for p in ("model", "end")]
-    assert waits == [0.5, 0.02]
+    assert LiveSegmenter(stub(pairing="centre"), device="cpu", pairing="model").ahead == 0.5
+    assert LiveSegmenter(stub(pairing="centre"), device="cpu").ahead <= 0
+
+
+@pytest.mark.parametrize(("came_to", "heard_to"), [(5.5, 5.0), (5.0, 4.98), (4.95, 4.93), (4.7, 5.0)])
+def test_the_past_that_is_heard_ends_where_sound_has_come_to_or_else_is_silence(clock, stub, came_to, heard_to):
+    model = stub()
+    feed = Feed(clock.now, listens=True)
+    wave = np.random.default_rng(0).normal(0, 0.1, round(came_to * 16_000)).astype(np.float32)
+    feed.sound(LiveSound(0.0, wave))
+    feed.picture(still(5.0), captured=5.0)
+    feed.end()
+    list(LiveSegmenter(model, device="cpu")(feed))
+    expected = examples_at(torch.from_numpy(wave), [heard_to], align="end")
+    torch.testing.assert_close(model.heard[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_recurrent_model_heard_fades(clock, stub):
+    class Counter(stub):
+        def start(self, streams=1):
+            return torch.zeros(streams, 2)
+
+        def step(self, images, logmel, past, time):
+            output, _ = super().step(images, logmel, 0, time)
+            return output, past + 1
+
+    model = Counter(recurrent=True, listens=False)
+    feed = Feed(clock.now, listens=False)
+    segmenter = LiveSegmenter(model, device="cpu", rate=25.0)
+    pasts = []
+    step = segmenter.scorer.step
+    segmenter.scorer.step = lambda image, patch, past, time: (pasts.append(past), step(image, patch, past, time))[1]
+    stream = segmenter(feed)
+    for time in (0.0, 1.0, 61.0):
+        feed.picture(still(time), captured=time)
+        next(stream)
+    torch.testing.assert_close(pasts[1], torch.full((1, 2), float(np.exp(-1 / 30))))
+    torch.testing.assert_close(pasts[2], (pasts[1] + 1) * float(np.exp(-2)))
+
+
+def still(time):
+    image = np.zeros((24, 32, 3), np.uint8)
+    return SimpleNamespace(time=time, size=(4, 4), frame=SimpleNamespace(), bytes=24, image=lambda _: image)
 
 
 def test_the_delay_is_from_capture_to_mask(clock, stub):
     feed = Feed(clock.now, listens=False)
-    frame = SimpleNamespace(width=4, height=4)
-    picture = SimpleNamespace(
-        time=5.0, size=(4, 4), frame=frame, bytes=24, image=lambda _: np.zeros((24, 32, 3), np.uint8)
-    )
-    feed.picture(picture, captured=5.0)
+    feed.picture(still(5.0), captured=5.0)
     feed.end()
     clock.time = 5.75
     (result,) = LiveSegmenter(stub(listens=False), device="cpu")(feed)

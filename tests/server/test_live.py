@@ -15,7 +15,11 @@ from sonomask.server.live import VIEWERS, LivePage, parse_address
 
 
 def result(value=200, time=1.5):
-    return SimpleNamespace(drawn=np.full((24, 32, 3), value, np.uint8), time=time, share=0.25, delay=0.125)
+    image = np.full((24, 32, 3), value, np.uint8)
+    labels = np.zeros((24, 32), np.uint8)
+    labels[:, :16] = 1
+    picture = SimpleNamespace(image=lambda _: image)
+    return SimpleNamespace(drawn=image, time=time, share=0.25, delay=0.125, labels=labels, picture=picture)
 
 
 @pytest.fixture
@@ -139,3 +143,48 @@ def test_those_who_watch_are_sent_events_as_they_come(page):
         assert json.loads(answer.readline().removeprefix(b"data: ")) == {"event": "onset", "id": number}
         answer.readline()
     connection.close()
+
+
+@pytest.mark.parametrize(("shows", "opaque"), [("mask", 102), ("cutout", 255)])
+def test_the_mask_alone_is_clear_where_nothing_sounds(page, shows, opaque):
+    page.write(result(200))
+    answer = ask(page, f"/v1/live/mask?shows={shows}")
+    image = np.asarray(Image.open(io.BytesIO(answer.read())))
+    assert image.shape == (24, 32, 4)
+    assert (image[:, :14, 3] == opaque).all()
+    assert not image[:, 18:, 3].any()
+    if shows == "cutout":
+        assert abs(image[:, :14, :3].astype(int) - 200).max() < 4
+
+
+def test_one_who_has_the_newest_mask_waits_for_the_next(page):
+    page.write(result())
+    number = int(ask(page, "/v1/live/mask").headers["Picture-Number"])
+    connection = http.client.HTTPConnection(page.host, page.port, timeout=10)
+    connection.request("GET", f"/v1/live/mask?after={number}")
+    page.write(result())
+    assert int(connection.getresponse().headers["Picture-Number"]) > number
+
+
+def test_a_source_that_is_silent_gives_no_mask_again(page, monkeypatch):
+    monkeypatch.setattr("sonomask.server.live.WAIT", 0.05)
+    page.write(result())
+    answer = ask(page, "/v1/live/mask?after=1")
+    assert (answer.status, answer.read(), answer.headers["Picture-Number"]) == (204, b"", "1")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_source_shows_the_mask_on_a_clear_ground(page, browser, dark):
+    page.write(result())
+    with browser.themed(width=320, height=240, dark=dark):
+        browser.chrome.execute_cdp_cmd(
+            "Emulation.setDefaultBackgroundColorOverride", {"color": {"r": 0, "g": 0, "b": 0, "a": 0}}
+        )
+        browser.go(f"{page.url}?mask=1")
+        browser.wait(lambda: page.write(result()) or browser.script("document.getElementById('mask').width") == 32)
+        browser.frame()
+        shot = np.asarray(Image.open(io.BytesIO(browser.chrome.get_screenshot_as_png())).convert("RGBA"))
+        browser.chrome.execute_cdp_cmd("Emulation.setDefaultBackgroundColorOverride", {})
+    assert shot.shape[:2] == (240, 320)
+    assert (shot[:, :140, 3] > 50).all()
+    assert not shot[:, 180:, 3].any()

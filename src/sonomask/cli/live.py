@@ -37,8 +37,9 @@ def live(
         Request, ("rate", "threshold", "min_presence", "smooth", "only", "without", "device", "audio_track")
     ] = FOR_STREAMS,
     pairing: Annotated[
-        Literal["model", "end"], "'end' waits for no sound after the picture, for models trained to hear it"
-    ] = "model",
+        Literal["end", "model"],
+        "'end' hears the past second at once, 'model' what the model was trained with, up to half a second later",
+    ] = "end",
     height: Annotated[int, "of the masks and pictures at most, in pixels"] = 720,
     seconds: Annotated[float | None, "stop after so long"] = None,
     timeout: Annotated[float, "seconds that the source may be silent before it counts as lost"] = 10.0,

@@ -25,6 +25,8 @@ from sonomask.structures import Masks
 from sonomask.visualise.overlay import overlay
 
 AHEAD = {"end": 0.02, "centre": 0.5}  # seconds of sound after a picture's moment that its patch needs
+LAG = 0.1  # seconds by which the past that is heard may end before the picture, where later sound has not come yet
+MEMORY = 30.0  # seconds after which what a recurrent model heard counts for 1/e of what it did
 BEAT = 0.2  # seconds after which one hears that nothing came
 
 
@@ -79,8 +81,8 @@ class LiveSegmenter:
     Args:
         model: A network with `start` and `step` (the `avs_…` and `avss_…` models), or a `scorer.StreamScorer`.
         request: What is asked; its rate is that of masks at most, and that of `FOR_STREAMS` without a request.
-        pairing: "model" takes the sound that the model was trained with, which may lie half a second ahead of the picture;
-            "end" the 0.96 s that end with the picture, with no wait.
+        pairing: "end" takes the 0.96 s that end with the picture, or up to `LAG` before it, with no wait; "model" the sound
+            that the model was trained with, which may lie half a second ahead of the picture.
         height: Of the masks at most, in pixels; a larger picture is scaled down.
         **options: Fields of `Request` in place of those of `request`.
 
@@ -93,7 +95,7 @@ class LiveSegmenter:
         model: Any,
         request: Request | None = None,
         *,
-        pairing: Literal["model", "end"] = "model",
+        pairing: Literal["end", "model"] = "end",
         height: int = 720,
         **options: Any,
     ) -> None:
@@ -112,9 +114,12 @@ class LiveSegmenter:
         scorer.start()  # tells now what the model can't do
         self.rate, self.height = request.rate, height
         self.align: Align = "centre" if pairing == "model" and self.config.pairing == "centre" else "end"
-        self.ahead = AHEAD[self.align] if self.config.listens else 0.0
+        self.ahead = 0.0
+        if self.config.listens:
+            self.ahead = AHEAD[self.align] - (LAG if self.align == "end" else 0.0)
         self.delays, self.onsets = Histogram(), OnsetMeter()
         self.heard_to: float | None = None
+        self.before: float | None = None  # time of the last step
         self.smoother = Smoother(request.smooth)
 
     def __call__(self, feed: Feed) -> Iterator[LiveMasks | None]:
@@ -125,6 +130,7 @@ class LiveSegmenter:
             WeightsError: The model gives something that isn't a number.
         """
         past, last, self.smoother = self.scorer.start(), -math.inf, Smoother(self.request.smooth)
+        self.before = None
         while True:
             waiting = feed.take(last + 1 / self.rate - 1e-3, timeout=BEAT)
             if waiting is None:
@@ -140,9 +146,13 @@ class LiveSegmenter:
     def _step(self, picture: LivePicture, feed: Feed, past: Any) -> tuple[Maps, Any]:
         patch = None
         if self.config.listens:
-            start = round(picture.time * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
+            moment = self._moment(picture.time, feed.ring.end)
+            start = round(moment * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
             track, count = feed.ring.between(start, start + 3), self.config.patches
-            patch = patches_at(track, [picture.time], count, start=start, align=self.align)[0]
+            patch = patches_at(track, [moment], count, start=start, align=self.align)[0]
+        if self.config.recurrent and self.before is not None:  # it is linear in what was heard
+            past = past * math.exp((self.before - picture.time) / MEMORY)
+        self.before = picture.time
         image = picture.image(self.config.size_of(*picture.size))
         scored, past = self.scorer.step(image, patch, past, picture.time)
         if not np.isfinite(scored.logits).all():
@@ -151,6 +161,12 @@ class LiveSegmenter:
                 "too large for its precision."
             )
         return self.smoother(picture.time, image, reduce(scored)), past
+
+    def _moment(self, time: float, end: float) -> float:
+        """Of the sound that goes with a picture: its own, or a little before where sound has come up to `end` only."""
+        if self.align == "end" and time - LAG <= end - AHEAD["end"] < time:
+            return end - AHEAD["end"]
+        return time
 
     def _finish(self, waiting: PendingPicture, maps: Maps, feed: Feed) -> LiveMasks:
         picture = waiting.picture

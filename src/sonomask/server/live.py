@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import uvicorn
@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 
 from sonomask import __version__
 from sonomask.live.event_sinks import EventHub
+from sonomask.live.program_sinks import shown
 from sonomask.server.answers import RESPONSES, install, known_options
 from sonomask.server.guard import Guard
 from sonomask.server.limits import ServerLimits
@@ -31,22 +32,31 @@ from sonomask.server.patience import patient
 from sonomask.server.problems import BusyError, NotReadyError
 from sonomask.server.serve import ListenOptions, bind, is_loopback, link
 from sonomask.server.site import STATIC, add_static, send_file
+from sonomask.visualise.overlay import layer
 
 __all__ = ["LivePage", "parse_address"]
 
 VIEWERS = 8  # streams at a time
 LIMITS = ServerLimits(connections=64, connections_client=16, taking=10.0)
-QUALITY = 80  # of JPEG
+QUALITY = 80  # of JPEG and WebP
 FRAME = "frame"
 WAIT = 10.0  # seconds without a picture after which a viewer is looked after
+Kind = Literal["picture", "mask", "cutout"]
+TYPES: dict[Kind, str] = {"picture": "image/jpeg", "mask": "image/png", "cutout": "image/webp"}
 
 
 class Shown(Protocol):
     """What a picture of the stream tells (`sonomask.live.segmenter.LiveMasks`)."""
 
+    picture: Any
+
     @property
     def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
         """The picture with its masks."""
+
+    @property
+    def labels(self) -> UInt8[np.ndarray, "H W"]:
+        """The class of each pixel, 0 where nothing sounds."""
 
     @property
     def time(self) -> float:
@@ -99,7 +109,8 @@ class LivePage:
         self.options = ListenOptions(*parse_address(address))
         self.newest: Shown | None = None
         self.hub = EventHub()
-        self.number, self.jpeg, self.jpeg_number = 0, b"", -1
+        self.number = 0
+        self.files: dict[Kind, tuple[int, bytes]] = {}  # the newest that was asked for, and which picture it is of
         self.viewers = 0
         self.encoding = threading.Lock()
         self.changed = asyncio.Event()
@@ -150,15 +161,26 @@ class LivePage:
             time=round(newest.time, 4), share=round(newest.share, 4), delay=round(newest.delay, 4), pictures=self.number
         )
 
-    def picture(self) -> tuple[int, bytes]:
-        """The newest picture's number and its JPEG, made once for all who watch."""
+    def picture(self, kind: Kind = "picture") -> tuple[int, bytes]:
+        """The newest picture's number and its file, made once for all who watch.
+
+        Args:
+            kind: "picture" with its masks (JPEG), the "mask" alone to lay over it (PNG), or the "cutout" of what sounds
+                (WebP), the last two clear elsewhere.
+        """
         with self.encoding:
             number, newest = self.number, self.newest
-            if newest is not None and self.jpeg_number < number:
+            made = self.files.get(kind, (-1, b""))
+            if newest is not None and made[0] < number:
                 store = io.BytesIO()
-                Image.fromarray(newest.drawn).save(store, "JPEG", quality=QUALITY)
-                self.jpeg, self.jpeg_number = store.getvalue(), number
-            return self.jpeg_number, self.jpeg
+                if kind == "picture":
+                    Image.fromarray(newest.drawn).save(store, "JPEG", quality=QUALITY)
+                elif kind == "mask":
+                    Image.fromarray(layer(newest.labels)).save(store, "PNG", compress_level=1)
+                else:
+                    Image.fromarray(shown(newest, "alpha")).save(store, "WEBP", quality=QUALITY, method=0)
+                made = self.files[kind] = number, store.getvalue()
+            return made
 
     def _run(self) -> None:
         async def serve() -> None:
@@ -195,6 +217,18 @@ class LivePage:
                 raise NotReadyError("There is no picture yet.")
             return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
+        @router.get(
+            "/v1/live/mask", response_class=Response, responses={204: {"description": "No newer one came for a while."}}
+        )
+        async def mask(shows: Literal["mask", "cutout"] = "mask", after: int = -1) -> Response:
+            """The newest mask alone as PNG, or what sounds cut out as WebP, clear elsewhere; `Picture-Number` counts them.
+
+            With `after` it waits for one with a higher number.
+            """
+            number, data = await self._newer(shows, after)
+            head = {"Cache-Control": "no-store", "Picture-Number": str(number)}
+            return Response(data, 200 if data else 204, media_type=TYPES[shows], headers=head)
+
         @router.get("/v1/live/stream", response_class=StreamingResponse)
         async def stream() -> StreamingResponse:
             """One picture after the other, as MJPEG."""
@@ -213,10 +247,32 @@ class LivePage:
             )
 
         app.include_router(router)
-        app.get("/", include_in_schema=False)(lambda: send_file(STATIC / "live.html"))
+
+        @app.get("/", include_in_schema=False)
+        async def home(mask: str = "") -> Response:
+            return send_file(STATIC / ("mask.html" if mask else "live.html"))
+
         add_static(app)
         install(app)
         return app
+
+    async def _newer(self, kind: Kind, after: int) -> tuple[int, bytes]:
+        """The newest file of that kind and its number, once it is higher; no bytes if none came for a while."""
+        if self.viewers >= VIEWERS:
+            raise BusyError(f"{VIEWERS} are watching, as many as can. Try again in a minute.")
+        self.viewers += 1
+        try:
+            async with asyncio.timeout(WAIT):
+                while not self.guard.ending.is_set():
+                    changed = self.changed
+                    if self.number > max(after, 0):
+                        return await asyncio.to_thread(self.picture, kind)
+                    await changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.viewers -= 1
+        return after, b""
 
     async def _events(self) -> AsyncIterator[bytes]:
         self.viewers += 1

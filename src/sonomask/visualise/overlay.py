@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from sonomask.visualise.style import GROUND, WHITE, class_colours, font
 
-__all__ = ["captions", "overlay"]
+__all__ = ["captions", "layer", "overlay"]
 
 OPACITY = 0.4  # of the fill: the thing below stays recognisable
 SHADE = 0.65  # brightness of all that does not sound, so that the rest stands out for any eye
@@ -53,6 +53,16 @@ def overlay(
     view[edge & inside] = (255 + colours[part[edge & inside]].astype(np.uint16)) // 2
     view[edge & ~inside] //= 6
     return _named(result, labels, names) if names else result
+
+
+def layer(labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
+    """What sounds, filled and outlined as by `overlay`, to be laid over the picture: RGBA, clear elsewhere."""
+    edge = _edges(labels, max(1, round(min(labels.shape) / LINE)))
+    inside = labels > 0
+    table = np.zeros((int(labels.max(initial=0)) + 3, 4), np.uint8)
+    table[1:-2, :3], table[1:-2, 3] = class_colours(len(table) - 2)[1:], round(255 * OPACITY)
+    table[-2], table[-1] = (255, 255, 255, 255), (0, 0, 0, 210)
+    return table[np.where(edge, np.where(inside, np.uint8(len(table) - 2), np.uint8(len(table) - 1)), labels)]
 
 
 def captions(

@@ -1,0 +1,147 @@
+"""What it costs a stream to hear the past second alone, and what that gains: mean IoU by pairing, and delays over loopback.
+
+    python benchmarks/pairing.py accuracy CLIPS [--model world_duo.real] [--rate 1]
+    python benchmarks/pairing.py delay CLIPS [--model world_duo.real] [--pairing end] [--onsets 60]
+
+CLIPS is a folder with `labels.csv` (clip, time, mask, sounding, quality), `videos/CLIP.mp4` and `masks`.
+
+*accuracy*: mean IoU of the frames in which something sounds, a clip's mean first, with the sound around each frame (centre) and
+with the second before it (end).
+
+*delay*: a stream of 1280×720 at 25 pictures a second, H.264 and AAC, which FFmpeg sends over TCP on loopback in real time. Each
+labelled moment gives 3.5 s: its picture stands in silence for 1.5 s, then the clip goes on with its sound for 2 s. Told are the
+medians of capture to mask and of onset to mask, as `sonomask live` measures them.
+"""
+# ruff: noqa: S603, S607 - FFmpeg from the path
+
+import argparse
+import csv
+import os
+import platform
+import socket
+import subprocess
+import tempfile
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sonomask.inference.loading import load_fast
+from sonomask.inference.segmenter import Segmenter
+from sonomask.live.run import LiveRun, Outputs
+from sonomask.live.segmenter import LiveSegmenter
+from sonomask.media.live.source import parse_source
+
+SILENT, HEARD = 1.5, 2.0  # seconds
+
+
+def labelled(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """The good and fair labels of moments in which something sounds, by clip."""
+    clips = defaultdict(list)
+    with (folder / "labels.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["quality"] in ("good", "fair") and row["sounding"] == "1":
+                clips[row["clip"]].append(row)
+    return clips
+
+
+def accuracy(folder: Path, model: str, rate: float, pairings: list[str]) -> None:
+    """Print the mean IoU of each pairing."""
+    for pairing in pairings:
+        scorer = load_fast(model, "cpu")
+        scorer.config = replace(scorer.config, pairing=pairing)
+        segmenter, means = Segmenter(scorer, rate=rate), []
+        for clip, rows in labelled(folder).items():
+            best: dict[float, tuple[float, float]] = {}
+            truths = {float(row["time"]): cv2.imread(str(folder / row["mask"]), 0) > 127 for row in rows}
+            for masks in segmenter(folder / "videos" / f"{clip}.mp4"):
+                for time, mask in zip(masks.times, np.asarray(masks.mask), strict=True):
+                    for moment, truth in truths.items():
+                        if abs(time - moment) < best.get(moment, (np.inf, 0))[0]:
+                            grown = cv2.resize(mask.astype(np.uint8) * 255, truth.shape[::-1]) > 127
+                            union = (grown | truth).sum()
+                            best[moment] = abs(time - moment), (grown & truth).sum() / union if union else 1.0
+            means.append(np.mean([iou for _, iou in best.values()]))
+        print(f"{pairing:>7} {np.mean(means):.3f} mean IoU of {len(means)} clips, {rate:g} masks a second", flush=True)
+
+
+def make(folder: Path, onsets: int, out: Path) -> int:
+    """Write the stream; the number of its onsets."""
+    parts = [(row["clip"], float(row["time"])) for rows in labelled(folder).values() for row in rows][:onsets]
+    for index, (clip, time) in enumerate(parts):
+        picture = (
+            f"scale=1280:720:force_original_aspect_ratio=decrease,pad=1280:720:-1:-1,setsar=1,fps=25,"
+            f"tpad=start_duration={SILENT}:start_mode=clone:stop_duration={HEARD}:stop_mode=clone,format=yuv420p"
+        )
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-y", "-ss", str(time), "-t", str(HEARD), "-i", folder / "videos" / f"{clip}.mp4",
+             "-vf", picture, "-af", f"aresample=44100,adelay={round(1000 * SILENT)}:all=1,apad", "-ac", "2",
+             "-t", str(SILENT + HEARD), "-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-g", "25",
+             "-c:a", "aac", out.with_name(f"{index}.ts")], check=True,
+        )  # fmt: skip
+    names = "".join(f"file '{index}.ts'\n" for index in range(len(parts)))
+    out.with_suffix(".txt").write_text(names)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-f", "concat", "-i", out.with_suffix(".txt"), "-c", "copy", out], check=True
+    )
+    return len(parts)
+
+
+def delay(folder: Path, model: str, onsets: int, pairing: str, kept: Path | None) -> None:
+    """Print the report of a run over loopback."""
+    with tempfile.TemporaryDirectory() as place, socket.socket() as free:
+        stream = kept or Path(place) / "stream.ts"
+        if not stream.exists():
+            print(f"{make(folder, onsets, stream)} onsets", flush=True)
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+        segmenter = LiveSegmenter(load_fast(model, "cpu"), pairing=pairing)
+        with subprocess.Popen(
+            ["ffmpeg", "-v", "error", "-re", "-i", stream, "-c", "copy", "-f", "mpegts", "-muxdelay", "0",
+             "-muxpreload", "0", "-pes_payload_size", "0", "-flush_packets", "1", f"{address}?listen=1"]
+        ) as sender:  # fmt: skip
+            try:
+                while not listening(int(address.rpartition(":")[2])):
+                    pass
+                run = LiveRun(
+                    segmenter, parse_source(address), outputs=Outputs(json=os.devnull, overwrite=True), patience=0.1
+                )
+                try:
+                    run.run()
+                except Exception as error:  # the stream is over
+                    print(error)
+            finally:
+                sender.kill()
+        onsets_seen = segmenter.onsets
+        print(f"{pairing}: {run.report()}; {onsets_seen.missed} onsets never seen")
+
+
+def listening(port: int) -> bool:
+    """Whether something listens at a port of this machine, told without a connection."""
+    wanted = f":{port:04X} "
+    return any(wanted in line and " 0A " in line for line in Path("/proc/net/tcp").read_text().splitlines())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["accuracy", "delay"])
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--model", default="world_duo.real")
+    parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument("--onsets", type=int, default=60)
+    parser.add_argument("--pairing", default="end", choices=["end", "model"])
+    parser.add_argument("--pairings", nargs="+", default=["centre", "end"])
+    parser.add_argument("--stream", type=Path, help="keep the stream in this .ts, or take it from there")
+    args = parser.parse_args()
+    print(platform.machine(), os.cpu_count(), "cores; load", os.getloadavg()[0])
+    if args.what == "accuracy":
+        accuracy(args.clips, args.model, args.rate, args.pairings)
+    else:
+        delay(args.clips, args.model, args.onsets, args.pairing, args.stream)
+
+
+if __name__ == "__main__":
+    main()
