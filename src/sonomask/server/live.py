@@ -12,19 +12,18 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import StreamingResponse
-from jaxtyping import UInt8
 from PIL import Image
 from pydantic import BaseModel, Field
 
 from sonomask import __version__
 from sonomask.live.event_sinks import EventHub
 from sonomask.live.program_sinks import shown
+from sonomask.live.segmenter import LiveMasks
 from sonomask.server.answers import RESPONSES, install, known_options
 from sonomask.server.guard import Guard
 from sonomask.server.limits import ServerLimits
@@ -45,39 +44,13 @@ Kind = Literal["picture", "mask", "cutout"]
 TYPES: dict[Kind, str] = {"picture": "image/jpeg", "mask": "image/png", "cutout": "image/webp"}
 
 
-class Shown(Protocol):
-    """What a picture of the stream tells (`sonomask.live.segmenter.LiveMasks`)."""
-
-    picture: Any
-
-    @property
-    def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture with its masks."""
-
-    @property
-    def labels(self) -> UInt8[np.ndarray, "H W"]:
-        """The class of each pixel, 0 where nothing sounds."""
-
-    @property
-    def time(self) -> float:
-        """Seconds since the run began."""
-
-    @property
-    def share(self) -> float:
-        """Of the picture that is masked."""
-
-    @property
-    def delay(self) -> float:
-        """Seconds from capture to mask."""
-
-
 class LiveState(BaseModel):
     """Of the newest picture."""
 
     time: float = Field(description="Seconds since the run began.")
     share: float = Field(description="Of the picture that sounds, 0 to 1.")
     delay: float = Field(description="Seconds from capture to mask.")
-    pictures: int = Field(description="Shown so far.")
+    pictures: int = Field(description="LiveMasks so far.")
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -107,7 +80,7 @@ class LivePage:
 
     def __init__(self, address: str) -> None:
         self.options = ListenOptions(*parse_address(address))
-        self.newest: Shown | None = None
+        self.newest: LiveMasks | None = None
         self.hub = EventHub()
         self.number = 0
         self.files: dict[Kind, tuple[int, bytes]] = {}  # the newest that was asked for, and which picture it is of
@@ -147,7 +120,7 @@ class LivePage:
         self.thread.join(10)
         self.socket.close()
 
-    def write(self, result: Shown) -> None:
+    def write(self, result: LiveMasks) -> None:
         """Show a picture."""
         self.newest, self.number = result, self.number + 1
         self._call(self._ring)
