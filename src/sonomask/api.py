@@ -194,6 +194,8 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "threshold": segmenter.threshold,
         "smooth": segmenter.request.smooth,
     }
+    asked = {"only": segmenter.request.only, "not": segmenter.request.without}
+    facts |= {name: list(words) for name, words in asked.items() if words}
     return facts if segmenter.maker is None else {**facts, "maskige": segmenter.maker.name}
 
 

@@ -40,7 +40,7 @@ def test_a_generated_client_submits_waits_and_fetches(generated, connection, cli
     video = types.File(payload=BytesIO(clip.read_bytes()), file_name="clip.mp4")
     upload = generated(".api.uploads.upload").sync(client=connection, body=video, name="clip.mp4")
     assert upload.duration == pytest.approx(3.0, abs=0.1)
-    options = models.JobRequest(upload=upload.id, rate=1.0, start=1.0, end=2.0)
+    options = models.JobRequest(upload=upload.id, rate=1.0, start=1.0, end=2.0, smooth=0.0, audio_track=1)
     job = generated(".api.jobs.submit").sync(client=connection, body=options)
     end = time.monotonic() + 100
     while job.state in ("queued", "running") and time.monotonic() < end:
@@ -68,7 +68,7 @@ def test_every_door_is_described(client):
         ("/v1/uploads/{upload_id}", "delete"), ("/v1/jobs", "get"), ("/v1/jobs", "post"), ("/v1/jobs/{job_id}", "get"),
         ("/v1/jobs/{job_id}", "delete"), ("/v1/jobs/{job_id}/cancel", "post"), ("/v1/jobs/{job_id}/events", "get"),
         ("/v1/jobs/{job_id}/preview", "get"), ("/v1/jobs/{job_id}/files/{format}", "get"),
-        ("/v1/jobs/{job_id}/archive", "get"),
+        ("/v1/jobs/{job_id}/archive", "get"), ("/v1/jobs/{job_id}/sources", "get"), ("/v1/jobs/{job_id}/sources", "post"),
     }  # fmt: skip
     for verbs in described["paths"].values():
         for operation in verbs.values():

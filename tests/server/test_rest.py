@@ -95,7 +95,7 @@ def test_the_player_gets_its_parts_and_nothing_else(client, done):
 
 def test_what_is_offered_is_told_with_a_line_on_each(client):
     about = client.get("/v1/about").json()
-    assert about["models"] == [{"name": MODEL, "about": "Drawn things."}]
+    assert about["models"] == [{"name": MODEL, "about": "Drawn things.", "names": []}]
     assert all(row["about"] for row in about["formats"])
     assert about["max_bytes"] == 2**20
     assert client.get("/v1/health").json() == {"status": "ok", "busy": 0, "queue": 6}
@@ -114,6 +114,13 @@ def test_what_is_offered_is_told_with_a_line_on_each(client):
         ({"threshold": 2}, "threshold", "expected 0 to 1"),
         ({"threshold": float("nan")}, "threshold", ""),
         ({"min_presence": -1}, "min_presence", "expected 0 to 1"),
+        ({"smooth": 11}, "smooth", "expected 0 to 10"),
+        ({"only": ["dog"]}, "only", "knows no names"),
+        ({"not": ["dog"]}, "not", "knows no names"),
+        ({"only": [""]}, "only", "at least 1"),
+        ({"audio_track": 2}, "audio_track", "1: aac"),
+        ({"audio_track": "deu"}, "audio_track", "1: aac"),
+        ({"audio_track": 0}, "audio_track", "greater than or equal to 1"),
         ({"start": -1}, "start", "from 0 on"),
         ({"start": 2, "end": 1}, "end", "more than `start`"),
         ({"start": 0, "end": 21}, "end", "the limit is 20 s"),

@@ -1,6 +1,8 @@
 """A newcomer's five tasks, each in at most four clicks; and a server that is restarted meanwhile."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from sonomask.server.serve import application
 
 MODEL = "avs_mini.synthetic"
 MOST = 4
+THREE = Path(__file__).parents[2] / "examples" / "three_things.mp4"
 
 
 class Newcomer:
@@ -78,6 +81,24 @@ def test_take_only_one_source(newcomer, clip):
     assert checked == 1
 
 
+def test_take_home_only_one_source(newcomer):
+    browser = newcomer.browser
+    mark(newcomer, THREE)
+    whole = browser.chrome.current_url
+    name = browser.text("#each button")
+    newcomer.click("#each button")
+    browser.until(f"location.pathname.startsWith('/job/') && location.href !== '{whole}'")
+    browser.ready()
+    assert name in browser.text("#name")
+    assert len(browser.all(".lane.source")) == 1
+    newcomer.clicks += 1
+    kind = browser.chrome.execute_async_script(
+        "fetch(arguments[0]).then((a) => arguments[1](a.headers.get('content-disposition')))",
+        browser.seen("#files a").get_attribute("href"),
+    )
+    assert ".overlay.mp4" in kind
+
+
 def test_download_for_an_editor(newcomer, clip):
     newcomer.click("#format-alpha-mov")
     mark(newcomer, clip)
@@ -106,6 +127,42 @@ def endless(job):
     while True:
         job.report(1, 10)
         time.sleep(0.02)
+
+
+def quick(job):
+    """Gives what the job's page and its player ask for."""
+    view = job.folder / "view"
+    view.mkdir()
+    strips = {"width": 8, "height": 8, "rows": 25, "strips": 0}
+    about = {"width": 8, "height": 8, "fps": 1, "threshold": 0.5, "duration": 1, "times": [], "presence": None, "heard": None,
+             "sound": None, "attention": False, "sources": [], "map": strips}  # fmt: skip
+    (view / "view.json").write_text(json.dumps(about))
+    job.files["overlay"] = job.folder / "result.overlay.mp4"
+    job.files["overlay"].write_bytes(b"a video")
+
+
+def test_results_that_are_kept_are_there_after_a_restart(browser, clip, serve_app, tmp_path):
+    access = Access(("127.0.0.1",))
+    with Runner(quick, tmp_path, keeps=True) as before, serve_app(application(before, {MODEL: ""}, access)) as address:
+        browser.go(address)
+        browser.ready()
+        assert "after the server was restarted" in browser.text("#none")
+        Newcomer(browser).choose(clip)
+        browser.click("#run")
+        browser.ready()
+        browser.until("document.body.dataset.state === 'done'")
+        here = browser.chrome.current_url
+        browser.go(address)
+        browser.until("document.querySelector('#list .job[data-state=done] a')")
+        port = int(address.rsplit(":", 1)[1].strip("/"))
+    with Runner(quick, tmp_path, keeps=True) as after, serve_app(application(after, {MODEL: ""}, access), port=port):
+        browser.until(f"document.body.dataset.boot === '{after.boot}'")  # the open page finds the new server by itself
+        assert browser.text("#lost") == ""
+        assert browser.script("document.querySelectorAll('#list .job[data-state=done]').length") == 1
+        browser.click("#list .job a")
+        browser.until(f"location.href === '{here}'")
+        browser.until("document.body.dataset.state === 'done'")
+        assert len(browser.all("#files a")) == 1
 
 
 def test_a_restart_is_said(browser, clip, serve_app, tmp_path):

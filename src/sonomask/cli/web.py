@@ -26,6 +26,10 @@ def serve(
     unsafe_decoding: Annotated[
         bool, "serve other addresses than loopback even where the decoder's sandbox is missing"
     ] = False,
+    folder: Annotated[
+        Path | None,
+        "where results are kept when the server is stopped, until their time is over; nothing is kept unless given",
+    ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     max_mb: Annotated[int, "largest upload, in MB"] = 200,
     max_seconds: Annotated[float, "longest part of a video that a job reads"] = 300.0,
@@ -52,7 +56,7 @@ def serve(
         uploads_client=round(client_gib * GIB), uploads=round(total_gib * GIB), keep=3600 * keep_hours,
         connections=connections, connections_client=connections_client,
     )  # fmt: skip
-    options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding)
+    options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding, folder)
     names = list(models) or sorted(built_in(), key=lambda name: name != DEFAULT_MODEL)
     run({Path(name).name: name for name in names}, options, device=device, limits=limits, announce=_announce)
     return 0

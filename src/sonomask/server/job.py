@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sonomask.request import DEFAULT, Rate
 from sonomask.server.limits import ServerLimits
 from sonomask.server.store import Upload
 
@@ -31,15 +32,23 @@ class JobOptions:
         formats: Files to make.
         start: Second at which the part of the video begins.
         end: Second at which it ends; that of the video if None.
+        smooth: Seconds over which masks are steadied against flicker.
+        only: Names of things or sounds; what has another name is not marked.
+        without: Names of things or sounds that are not marked.
+        audio_track: Sound track to hear: a number from 1, a language or title, or "mix"; the default one if None.
     """
 
     model: str
-    rate: float | Literal["native", "avsbench"] = 5.0
+    rate: Rate = 5.0
     threshold: float | None = None
     min_presence: float = 0.0
     formats: tuple[str, ...] = ("overlay",)
     start: float = 0.0
     end: float | None = None
+    smooth: float = DEFAULT.smooth
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    audio_track: int | str | None = None
 
 
 class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end
@@ -54,7 +63,7 @@ class Job:
         id: Opaque and not to be guessed; whoever has it has the job.
         folder: Its files; removed with it.
         name: For people to read; never part of a path.
-        wish: What to do.
+        options: What to do.
         limits: What it may cost.
         source: The upload.
         session: Whose it is; None for a program without cookies.
@@ -64,6 +73,9 @@ class Job:
         error: Why it failed.
         warnings: What could not be read.
         files: What it made, by format.
+        heard: Which sound track was heard, of how many.
+        parent: Folder of a finished job's `view`, of which `sources` alone are wanted; None for all that sounds.
+        sources: Numbers of those.
         size: Bytes of its files.
         preview: JPEG of the newest picture with its masks, and how many there were.
         halted: When it was told to end.
@@ -84,6 +96,9 @@ class Job:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
+    heard: str | None = None
+    parent: Path | None = None
+    sources: tuple[int, ...] = ()
     size: int = 0
     preview: tuple[int, bytes] = (0, b"")
     submitted: float = field(default_factory=time.time)

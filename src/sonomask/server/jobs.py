@@ -23,6 +23,7 @@ from pathlib import Path
 
 from sonomask.errors import SonomaskError
 from sonomask.server.job import Job, JobOptions, State, Stopped
+from sonomask.server.kept import note, recall
 from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, UnknownError
 from sonomask.server.store import Upload, UploadStore, clean_name
@@ -42,20 +43,29 @@ class Runner:
 
     Args:
         work: What a job does: reads `job.source`, fills `job.files`, calls `job.report`.
-        folder: Exists, and belongs to this server alone; uploads and results go there, and it is removed at the end.
+        folder: Exists, and belongs to this server alone; uploads and results go there, and are removed at the end.
         limits: What jobs may cost.
         workers: Jobs at once.
+        keeps: Whether finished jobs stay in the folder at the end, and those that lie there are taken up.
     """
 
     def __init__(
-        self, work: Callable[[Job], None], folder: Path, limits: ServerLimits | None = None, *, workers: int = 1
+        self,
+        work: Callable[[Job], None],
+        folder: Path,
+        limits: ServerLimits | None = None,
+        *,
+        workers: int = 1,
+        keeps: bool = False,
     ) -> None:
-        self.work, self.folder, self.limits = work, folder, limits or ServerLimits()
+        self.work, self.folder, self.limits, self.keeps = work, folder, limits or ServerLimits(), keeps
+        if keeps:
+            shutil.rmtree(folder / "uploads", ignore_errors=True)
         for name in ("uploads", "jobs"):
-            (folder / name).mkdir(mode=0o700)
+            (folder / name).mkdir(mode=0o700, exist_ok=keeps)
         self.store = UploadStore(folder / "uploads", self.limits)
         self.boot = secrets.token_hex(4)  # begins each id, so that an id of a server before this one is known as such
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {job.id: job for job in recall(folder / "jobs", self.limits)} if keeps else {}
         self.rubbish: deque[Path] = deque()  # folders to remove
         self.turns: list[str] = []  # clients, the one served longest ago first
         self.changed = threading.Condition(threading.RLock())
@@ -74,7 +84,7 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Cancel everything, wait a little for running jobs to end, remove all files."""
+        """Cancel everything, wait a little for running jobs to end, remove all files but those that are to be kept."""
         with self.changed:
             if self.closed:
                 return
@@ -86,10 +96,26 @@ class Runner:
         for thread in list(self.threads):
             thread.join(max(0.0, end - time.monotonic()))
         self.watchdog.join(3 * BEAT)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._tidy()
+        shutil.rmtree(self.folder / "uploads" if self.keeps else self.folder, ignore_errors=True)
 
-    def submit(self, upload: Upload, options: JobOptions, *, name: str | None = None) -> Job:
+    def submit(
+        self,
+        upload: Upload,
+        options: JobOptions,
+        *,
+        name: str | None = None,
+        parent: Job | None = None,
+        sources: tuple[int, ...] = (),
+    ) -> Job:
         """A job that reads an upload, in the queue.
+
+        Args:
+            upload: The video.
+            options: What to do with it.
+            name: What to call it.
+            parent: A finished job on the same video, some of whose `sources` are wanted alone.
+            sources: Their numbers.
 
         Raises:
             BusyError: The queue is full, or the client has its share of it.
@@ -107,10 +133,14 @@ class Runner:
             source = self.store.take(upload)
             job_id = f"{self.boot}-{secrets.token_urlsafe(16)}"
             job = Job(job_id, self.folder / "jobs" / job_id, clean_name(name or upload.name), options, self.limits, source,
-                      session=upload.session, client=upload.client, upload=upload)  # fmt: skip
+                      session=upload.session, client=upload.client, upload=upload, sources=sources)  # fmt: skip
             try:
                 job.folder.mkdir(mode=0o700)
-            except OSError as error:
+                if parent is not None:  # which may be removed before the turn of this one comes
+                    job.parent = job.folder / "parent"
+                    shutil.copytree(parent.folder / "view", job.parent, ignore=shutil.ignore_patterns("*.mp4"))
+            except (OSError, shutil.Error) as error:
+                shutil.rmtree(job.folder, ignore_errors=True)
                 self.store.give_back(upload)
                 raise BusyError("The server's disk is full. Try again later.") from error
             self.jobs[job_id] = job
@@ -261,6 +291,8 @@ class Runner:
         failed = job.stop.is_set() or state != "done"
         if failed and not job.over:
             shutil.rmtree(job.folder, ignore_errors=True)
+        elif self.keeps and not job.over:
+            note(job)
         with self.changed:
             if job.over:
                 return

@@ -29,6 +29,7 @@ class UploadReader(SandboxedReader):
         start: Second at which the part begins.
         end: Second at which it ends; that of the video if None.
         most: Frames per second of the video itself; None for any number.
+        audio_track: Sound track to hear, as for `VideoReader`.
 
     Raises:
         MediaError: It is no video, or beyond a limit.
@@ -43,11 +44,12 @@ class UploadReader(SandboxedReader):
         start: float = 0.0,
         end: float | None = None,
         most: float | None = None,
+        audio_track: int | str | None = None,
     ) -> None:
         self.most, self.longest = most, limits.seconds
         allowed = Limits(pixels=limits.pixels, seconds=LONGEST)
         child_limits = ChildLimits(cpu=math.ceil(min(limits.work, 1e6)))
-        super().__init__(path, allowed, child_limits, start=start, end=end)
+        super().__init__(path, allowed, child_limits, start=start, end=end, audio_track=audio_track)
         try:
             self._check_part()
         except (MediaError, ValueError):
@@ -101,8 +103,10 @@ def open_upload(path: Path, limits: ServerLimits, options: JobOptions | None = N
     if options is None:
         return UploadReader(path, replace(limits, seconds=LONGEST))
     most = limits.rate if options.rate == "native" else None
-    reader = UploadReader(path, limits, start=options.start, end=options.end, most=most)
-    rate = float(reader.info.fps) if options.rate == "native" else 1.0 if options.rate == "avsbench" else options.rate
+    reader = UploadReader(
+        path, limits, start=options.start, end=options.end, most=most, audio_track=options.audio_track
+    )
+    rate = {"native": float(reader.info.fps), "avsbench": 1.0}.get(str(options.rate)) or float(options.rate)
     count = rate * (reader.info.duration or 0.0)
     if count > limits.masks:
         reader.kill()

@@ -7,9 +7,10 @@ POST /v1/jobs      which upload, what to do   → a job; then poll it, or listen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +24,22 @@ from sonomask.outputs.formats import FORMATS
 from sonomask.server import results
 from sonomask.server.answers import RESPONSES, install, known_options, state_of
 from sonomask.server.guard import client_of, cookies_of
-from sonomask.server.jobs import Runner
+from sonomask.server.jobs import Job, Runner
 from sonomask.server.limits import ServerLimits
-from sonomask.server.problems import BusyError, InvalidError, Problem, TooLargeError
-from sonomask.server.schemas import About, FormatAbout, Health, JobRequest, JobState, ModelAbout, UploadState
+from sonomask.server.problems import BusyError, InvalidError, Problem, TooLargeError, UnknownError
+from sonomask.server.schemas import (
+    About,
+    FormatAbout,
+    Health,
+    JobRequest,
+    JobState,
+    ModelAbout,
+    SourceRequest,
+    SourceState,
+    UploadState,
+)
 from sonomask.server.store import Upload
-from sonomask.server.work import check_options, probe
+from sonomask.server.work import check_names, check_options, check_track, probe
 
 __all__ = ["Service", "build"]
 
@@ -63,12 +74,14 @@ class Service:
     Attributes:
         runner: Does the jobs; closed with the service.
         models: What each model that is offered is, in a line; the first is taken where a job names none.
+        things: What each model can name; none where it is not told.
         probe: Function that describes a video.
         warnings: What whoever runs the server should know.
     """
 
     runner: Runner
     models: Mapping[str, str]
+    things: Mapping[str, Sequence[str]] = field(default_factory=dict)
     probe: Callable[[Path, ServerLimits], dict[str, Any]] = probe
     warnings: tuple[str, ...] = ()
     receiving: int = 0
@@ -109,7 +122,7 @@ def build(service: Service) -> FastAPI:
         openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan,
         generate_unique_id_function=_operation,
     )  # fmt: skip
-    for router in (_about(service), _uploads(service), _jobs(service), results.router(service)):
+    for router in (_about(service), _uploads(service), _jobs(service), _sources(service), results.router(service)):
         app.include_router(router, prefix="/v1", dependencies=[Depends(known_options)])
     install(app)
     return app
@@ -120,9 +133,9 @@ def _operation(route: APIRoute) -> str:
 
 
 def session_of(request: Request) -> str | None:
-    """Whose a request is, by its cookie; None for a program without."""
+    """Whose a request is: a sum of its cookie, so that no cookie lies on a disk; None for a program without."""
     given = cookies_of(request.headers.get("cookie", "")).get(SESSION, "")
-    return given if 16 <= len(given) <= 100 else None
+    return hashlib.sha256(given.encode()).hexdigest() if 16 <= len(given) <= 100 else None
 
 
 Session = Annotated[str | None, Depends(session_of)]
@@ -141,10 +154,14 @@ def _about(service: Service) -> APIRouter:
         """What is offered and allowed."""
         return About(
             version=__version__, boot=service.runner.boot,
-            models=[ModelAbout(name=name, about=text) for name, text in service.models.items()],
+            models=[
+                ModelAbout(name=name, about=text, names=list(service.things.get(name, ())))
+                for name, text in service.models.items()
+            ],
             formats=[FormatAbout(name=name, suffix=row.suffix, about=row.what) for name, row in FORMATS.items()],
             max_bytes=limits.bytes, max_seconds=limits.seconds, max_rate=limits.rate, max_masks=limits.masks,
-            queue=limits.queue, keep_seconds=limits.keep, warnings=list(service.warnings),
+            queue=limits.queue, keep_seconds=limits.keep, keeps_results=service.runner.keeps,
+            warnings=list(service.warnings),
         )  # fmt: skip
 
     return router
@@ -198,10 +215,9 @@ def _jobs(service: Service) -> APIRouter:
         check_options(options, list(service.models), service.limits)
         upload = runner.store.find(job_request.upload, session)
         _check_part(options.start, upload)
-        job = runner.submit(upload, options, name=job_request.name)
-        state = state_of(runner, job, request)
-        response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
-        return state
+        check_names(options, options.model, service.things.get(options.model, ()))
+        check_track(options, upload.facts["audio_tracks"])
+        return _accepted(service, runner.submit(upload, options, name=job_request.name), request, response)
 
     @router.get("/jobs")
     async def list_jobs(request: Request, session: Session) -> list[JobState]:
@@ -226,6 +242,53 @@ def _jobs(service: Service) -> APIRouter:
         await asyncio.to_thread(runner.remove, runner.job(job_id))
 
     return router
+
+
+def _sources(service: Service) -> APIRouter:
+    router, runner = APIRouter(tags=["jobs"], responses=RESPONSES), service.runner
+
+    @router.get("/jobs/{job_id}/sources")
+    def sources(job_id: str) -> list[SourceState]:
+        """What sounds in the video of a finished job, and when."""
+        return [
+            SourceState(**{key: row[key] for key in SourceState.model_fields})
+            for row in results.view_of(runner.job(job_id))["sources"]
+        ]
+
+    @router.post("/jobs/{job_id}/sources", status_code=202)
+    def take_sources(
+        job_id: str, source_request: SourceRequest, request: Request, response: Response, session: Session
+    ) -> JobState:
+        """Make files in which some sources of a finished job are marked and nothing else: a new job on the same video."""
+        parent = runner.job(job_id)
+        names = {row["id"]: str(row["name"]) for row in results.view_of(parent)["sources"]}
+        wrong = [number for number in source_request.sources if number not in names]
+        if wrong:
+            known = ", ".join(map(str, names)) or "none"
+            raise InvalidError(f"`sources`: this job has {known}, got {wrong[0]}.", "sources")
+        if parent.upload is None:
+            raise UnknownError("The video is no longer here. Send it again.", "upload")
+        upload = runner.store.find(parent.upload.id, session)
+        options = (
+            parent.options
+            if source_request.formats is None
+            else replace(parent.options, formats=tuple(source_request.formats))
+        )
+        name, wanted = Path(parent.name), ", ".join(names[number] for number in source_request.sources)
+        called = f"{name.stem[:40]} – {wanted[:30]}{name.suffix[:8]}"
+        return _accepted(
+            service,
+            runner.submit(upload, options, name=called, parent=parent, sources=tuple(source_request.sources)),
+            request,
+            response,
+        )
+
+    return router
+
+
+def _accepted(service: Service, job: Job, request: Request, response: Response) -> JobState:
+    response.headers["Location"] = f"{request.scope['root_path']}/v1/jobs/{job.id}"
+    return state_of(service.runner, job, request)
 
 
 def _check_part(start: float, upload: Upload) -> None:

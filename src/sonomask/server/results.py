@@ -22,7 +22,7 @@ from sonomask.server.problems import NotReadyError, UnknownError
 if TYPE_CHECKING:
     from sonomask.server.rest import Service
 
-__all__ = ["router"]
+__all__ = ["router", "view_of"]
 
 VIEW = re.compile(r"view\.json|preview\.mp4|maps\d{1,5}\.png")
 POLL, SIGN = 0.4, 15.0  # seconds between two looks at a job, and after which a silent stream gives a sign of life
@@ -103,6 +103,16 @@ def _add_files(routes: APIRouter, service: Service) -> None:
         if not VIEW.fullmatch(part) or not (job.folder / "view" / part).is_file():
             raise UnknownError("There is no such part.")
         return FileResponse(job.folder / "view" / part, headers={"Cache-Control": "private, max-age=3600"})
+
+
+def view_of(job: Job) -> dict[str, Any]:
+    """What the player shows of a finished job.
+
+    Raises:
+        NotReadyError: It is not finished.
+    """
+    about: dict[str, Any] = json.loads((_done(job).folder / "view" / "view.json").read_text(encoding="utf-8"))
+    return about
 
 
 def _done(job: Job) -> Job:

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sonomask.outputs.formats import Format
+from sonomask.request import DEFAULT
 from sonomask.server.job import JobOptions, State
 
 __all__ = [
     "About",
+    "AudioTrackState",
     "FieldError",
     "FormatAbout",
     "Health",
@@ -18,8 +20,12 @@ __all__ = [
     "JobState",
     "ModelAbout",
     "ProblemBody",
+    "SourceRequest",
+    "SourceState",
     "UploadState",
 ]
+
+Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class FieldError(BaseModel):
@@ -39,6 +45,17 @@ class ProblemBody(BaseModel):
     errors: list[FieldError] = Field(description="What is wrong with each option, where options are wrong.")
 
 
+class AudioTrackState(BaseModel):
+    """A sound track of a video."""
+
+    number: int = Field(description="For `audio_track` of a job.")
+    codec: str
+    language: str = Field(description='As the file has it, such as "eng"; empty for none.')
+    title: str
+    default: bool = Field(description="Whether the file marks it as the one to play.")
+    problem: str = Field(description="Why it can't be heard; empty if it can.")
+
+
 class UploadState(BaseModel):
     """A video that was sent, and what it is."""
 
@@ -50,6 +67,8 @@ class UploadState(BaseModel):
     fps: float = Field(description="Frames per second.")
     duration: float | None = Field(description="Seconds, where the file tells.")
     has_audio: bool
+    audio_tracks: list[AudioTrackState] = Field(description="The sound tracks of the file, in its order.")
+    heard: list[int] = Field(description="Numbers of the tracks that are heard where a job chooses none.")
 
 
 class JobRequest(BaseModel):
@@ -60,8 +79,11 @@ class JobRequest(BaseModel):
     upload: Annotated[str, Field(max_length=100, description="`id` of an upload.")]
     model: Annotated[str | None, Field(max_length=200, description="One of `/v1/about`; the first if left out.")] = None
     rate: Annotated[
-        float | Literal["native", "avsbench"],
-        Field(description="Masks per second; `native` for every frame; `avsbench` for that data set's choice."),
+        float | Literal["native", "avsbench", "auto"],
+        Field(
+            description="Masks per second; `native` for every frame; `auto` for as many as the server makes in real time; "
+            "`avsbench` for that data set's choice."
+        ),
     ] = 5.0
     threshold: Annotated[
         float | None, Field(description="Probability above which a pixel is masked; the model's own if left out.")
@@ -70,12 +92,56 @@ class JobRequest(BaseModel):
     formats: Annotated[list[Format], Field(min_length=1, max_length=40, description="Files to make.")] = ["overlay"]
     start: Annotated[float, Field(description="Second at which the part of the video begins.")] = 0.0
     end: Annotated[float | None, Field(description="Second at which it ends; that of the video if left out.")] = None
+    smooth: Annotated[
+        float, Field(description="Seconds over which masks are steadied against flicker; 0 for none.")
+    ] = DEFAULT.smooth
+    only: Annotated[
+        list[Word],
+        Field(max_length=40, description="Mark only things or sounds of these names, such as dog or speech."),
+    ] = []
+    without: Annotated[
+        list[Word], Field(alias="not", max_length=40, description="Don't mark things or sounds of these names.")
+    ] = []
+    audio_track: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | Annotated[str, Field(min_length=1, max_length=100)] | None,
+        Field(
+            description='Sound track to hear: its number, language or title, or "mix" for all; the default one if left out.'
+        ),
+    ] = None
     name: Annotated[str | None, Field(max_length=200, description="What to call the results.")] = None
 
     def options(self, default: str) -> JobOptions:
         """As the work takes it."""
-        return JobOptions(self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start,
-                    self.end)  # fmt: skip
+        return JobOptions(
+            self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start, self.end,
+            self.smooth, tuple(self.only), tuple(self.without), self.audio_track,
+        )  # fmt: skip
+
+
+class SourceRequest(BaseModel):
+    """What to make of some sources alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sources: Annotated[
+        list[Annotated[int, Field(ge=1, le=1000)]],
+        Field(
+            min_length=1, max_length=40, description="Numbers of the sources, as `/v1/jobs/{id}/sources` gives them."
+        ),
+    ]
+    formats: Annotated[
+        list[Format] | None,
+        Field(min_length=1, max_length=40, description="Files to make; those of the job if left out."),
+    ] = None
+
+
+class SourceState(BaseModel):
+    """Something that sounds in a video, as the player shows it."""
+
+    id: int = Field(description="Its number.")
+    name: str = Field(description="What it is, as far as the model knows names.")
+    sound: str = Field(description="What it is mostly heard to do, by AudioSet's names; empty where that is not known.")
+    spans: list[tuple[float, float]] = Field(description="Seconds at which it begins and stops to sound.")
 
 
 class JobState(BaseModel):
@@ -91,6 +157,7 @@ class JobState(BaseModel):
     model: str
     error: str | None = Field(description="Why it failed, in one line.")
     warnings: list[str] = Field(description="What could not be read.")
+    audio_track: str | None = Field(description='Which sound track was heard: "2 of 3 (aac, eng)".')
     files: dict[str, str] = Field(description="Address of each result, by format; a folder comes as a zip.")
     archive: str | None = Field(description="Address of all results in one zip.")
     page: str = Field(description="Address of the job's page, with the player.")
@@ -102,6 +169,7 @@ class ModelAbout(BaseModel):
 
     name: str
     about: str = Field(description="One line.")
+    names: list[str] = Field(description="What it can name, for `only` and `not`; empty where it knows no names.")
 
 
 class FormatAbout(BaseModel):
@@ -125,6 +193,7 @@ class About(BaseModel):
     max_masks: int = Field(description="Masks of a job.")
     queue: int = Field(description="Jobs that wait or run at once.")
     keep_seconds: float = Field(description="Uploads and results are removed after it.")
+    keeps_results: bool = Field(description="Whether results are still there after the server was restarted.")
     warnings: list[str] = Field(description="What whoever runs the server should know.")
 
 

@@ -10,7 +10,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,8 @@ from sonomask.server.limits import ServerLimits
 from sonomask.server.patience import patient
 from sonomask.server.site import add_pages
 from sonomask.server.work import Segment
-from sonomask.workspace import workspace
+from sonomask.structures import ModelConfig
+from sonomask.workspace import lock, workspace
 
 __all__ = ["ListenOptions", "application", "bind", "is_loopback", "link", "serve"]
 
@@ -52,6 +53,7 @@ class ListenOptions:
         root_path: Path under which a proxy shows it.
         proxies: Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         unsafe_decoding: Whether to serve other addresses than loopback where the decoder's sandbox is missing.
+        folder: Where results are kept over a restart; None to remove them at the end.
     """
 
     host: str = LOCAL[1]
@@ -61,6 +63,7 @@ class ListenOptions:
     root_path: str = ""
     proxies: tuple[str, ...] = ()
     unsafe_decoding: bool = False
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -106,15 +109,22 @@ def sandboxed() -> bool:
     return not sandbox_strength().missing
 
 
-def application(runner: Runner, models: Mapping[str, str], access: Access | None = None) -> Guard:
+def application(
+    runner: Runner,
+    models: Mapping[str, str],
+    access: Access | None = None,
+    *,
+    things: Mapping[str, Sequence[str]] | None = None,
+) -> Guard:
     """The whole as an ASGI application.
 
     Args:
         runner: Does the jobs.
         models: What each model that is offered is, in a line.
         access: Who may come in; whoever is on this machine unless given.
+        things: What each model can name.
     """
-    service = rest.Service(runner, models, warnings=() if sandboxed() else (UNSAFE,))
+    service = rest.Service(runner, models, things or {}, warnings=() if sandboxed() else (UNSAFE,))
     app = rest.build(service)
     add_pages(app)
     return Guard(app, access, runner.limits, ending=service.ending)
@@ -180,9 +190,14 @@ def serve(
     with bind(options.host, options.port) as listening:
         work = Segment(models, device)
         work.model(next(iter(models)))  # the first visitor need not wait
-        abouts = {name: about(work, name) for name in models}  # a wrong name is told now
-        with _folder() as folder, Runner(work, folder, limits) as runner:
-            app = application(runner, abouts, access)
+        configs = {name: config_of(work, name) for name in models}  # a wrong name is told now
+        abouts = {name: about(config) for name, config in configs.items()}
+        things = {name: config.things for name, config in configs.items()}
+        with (
+            _folder(options.folder) as folder,
+            Runner(work, folder, limits, keeps=options.folder is not None) as runner,
+        ):
+            app = application(runner, abouts, access, things=things)
             announce(link(options, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
                 app, http=patient(limits, options.proxies), ws="none", log_level="critical", server_header=False,
@@ -192,15 +207,20 @@ def serve(
             _Server(config).run(sockets=[listening])
 
 
-def about(work: Segment, name: str) -> str:
-    """What a model is, in a line; its weights are not read for that where it is a folder."""
+def config_of(work: Segment, name: str) -> ModelConfig:
+    """A model's config; its weights are not read for that where it is a folder."""
     from sonomask.checkpoints.places import CONFIG, find
     from sonomask.safe_reading.config import read_config
 
     try:
-        config = read_config(find(work.models[name]) / CONFIG)
+        return read_config(find(work.models[name]) / CONFIG)
     except WeightsError:  # a network without weights, an ONNX file; or a wrong name, which loading tells
-        config = work.model(name).config
+        config: ModelConfig = work.model(name).config
+        return config
+
+
+def about(config: ModelConfig) -> str:
+    """What a model is, in a line."""
     text, most = " ".join(config.about.split()), 160
     while len(text) > most and ". " in text:
         text = text.rpartition(". ")[0]
@@ -215,8 +235,19 @@ def link(options: ListenOptions, port: int, token: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder of this server alone, in one of this user's; what servers left that were killed is swept."""
+def _folder(kept: Path | None = None) -> Iterator[Path]:
+    """A folder of this server alone, in one of this user's; what servers left that were killed is swept.
+
+    Args:
+        kept: The folder to take instead; it stays.
+
+    Raises:
+        ValueError: Another server has that one, or it can't be written to.
+    """
+    if kept is not None:
+        with _kept_folder(kept) as folder:
+            yield folder
+        return
     parent = _own_folder()
     try:
         with workspace(parent / "server") as folder:
@@ -226,6 +257,22 @@ def _folder() -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             parent.rmdir()
+
+
+@contextlib.contextmanager
+def _kept_folder(folder: Path) -> Iterator[Path]:
+    """A folder with a lock in it, so that two servers don't share it."""
+    inner = folder / "sonomask-server"
+    try:
+        inner.mkdir(mode=0o700, parents=True, exist_ok=True)
+        inner.chmod(0o700)
+        file = (inner / "lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"`folder`: {folder} can't be used ({error.strerror}). Give another one.") from error
+    with file:
+        if lock(file) is False:
+            raise ValueError(f"`folder`: another server uses {folder}. Stop that one, or give another folder.")
+        yield inner
 
 
 def _own_folder() -> Path:

@@ -44,6 +44,7 @@ COLUMNS = 1200
 MANY = 255  # the number that all later tracks share
 MEMORY = 60.0  # seconds: what falls silent and sounds again at its place keeps its colour
 LEVELS = 8  # step of the probability's grey values: fewer compress better
+HEARD = 3  # names of what is heard at a moment
 GLANCE = 0.7  # seconds between two previews
 
 
@@ -83,7 +84,7 @@ def write_view(
             while pending is not None and pending.time < time:
                 check()
                 video.write(pending.image, pending.time)
-                view.end = pending.time + float(1 / info.fps)
+                view.end = max(view.end, pending.gone)
                 pending = next(frames, None)
             return pending
 
@@ -120,6 +121,7 @@ class _View:
         self.strips, self.end = 0, 0.0
         self.times: list[float] = []
         self.presence: list[float] = []
+        self.heard: list[list[str]] = []
         self.attention = False
 
     def add(self, masks: Masks) -> None:
@@ -129,6 +131,8 @@ class _View:
             self.times.append(round(time, 4))
             if masks.presence is not None:
                 self.presence.append(round(masks.presence[i], 4))
+            if masks.names is not None:
+                self.heard.append([name for name, _ in masks.names[i].heard[:HEARD]])
             self.latest = self._map(masks, i, time)
             self.rows.append(self.latest)
             if len(self.rows) == ROWS:
@@ -179,6 +183,7 @@ class _View:
             "map": {"width": self.size[1], "height": self.size[0], "rows": ROWS, "strips": self.strips},
             "times": self.times,
             "presence": self.presence or None,
+            "heard": self.heard or None,
             "attention": self.attention,
             "sources": self.sources.describe(self.times, end, self.classes),
         }

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from sonomask.errors import MediaError
+from sonomask.inference.naming import check_words
+from sonomask.inference.pace import real_time_rate
+from sonomask.inference.scorer import as_scorer
+from sonomask.inference.segmenter import Segmenter
+from sonomask.media.sound import AudioTrack, choose_tracks
 from sonomask.outputs.formats import FORMATS, paths_of
-from sonomask.request import Request, check_rate
+from sonomask.request import Rate, Request, check_rate
 from sonomask.server.job import Job, JobOptions
 from sonomask.server.limits import ServerLimits
+from sonomask.server.one_source import SelectingSegmenter, selecting
 from sonomask.server.problems import InvalidError
 from sonomask.server.reading import open_upload
 from sonomask.server.view import write_view
-from sonomask.structures import Masks
+from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Segment", "check_options", "probe"]
+__all__ = ["Segment", "check_names", "check_options", "check_track", "probe"]
 
 
 def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimits) -> None:
@@ -32,8 +41,9 @@ def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimi
         given = ", ".join(options.formats)[:80] or "none"
         raise InvalidError(f"`formats`: expected some of {', '.join(FORMATS)}, got {given}.", "formats")
     try:
-        check_rate(options.rate, most=limits.rate)
-        Request(options.rate, options.threshold, options.min_presence)
+        if options.rate != "auto":
+            check_rate(options.rate, most=limits.rate)
+        Request(options.rate, options.threshold, options.min_presence, options.smooth)
     except ValueError as error:
         name = re.match(r"`(\w+)`", str(error))
         raise InvalidError(str(error), name and name[1]) from error
@@ -49,6 +59,38 @@ def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimi
         )
 
 
+def check_names(options: JobOptions, model: str, things: Sequence[str]) -> None:
+    """Make sure that the names that are asked for are known.
+
+    Args:
+        options: What is asked for.
+        model: Its name, for messages.
+        things: What it can name.
+
+    Raises:
+        InvalidError: It knows no names, or not that one.
+    """
+    for field, words in (("only", options.only), ("not", options.without)):
+        try:
+            check_words(words, ModelConfig(model, things=tuple(things)))
+        except ValueError as error:
+            raise InvalidError(str(error), field) from error
+
+
+def check_track(options: JobOptions, tracks: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that the sound track that is asked for is there.
+
+    Raises:
+        InvalidError: It is not; the message lists the tracks.
+    """
+    if options.audio_track is None:
+        return
+    try:
+        choose_tracks([AudioTrack(**track) for track in tracks], options.audio_track, lambda _: None, "the video")
+    except MediaError as error:
+        raise InvalidError(str(error), "audio_track") from error
+
+
 def probe(path: Path, limits: ServerLimits) -> dict[str, Any]:
     """What a video is, read by the guarded child.
 
@@ -60,6 +102,7 @@ def probe(path: Path, limits: ServerLimits) -> dict[str, Any]:
         return {
             "width": info.width, "height": info.height, "fps": round(float(info.fps), 3),
             "duration": None if info.duration is None else round(info.duration, 3), "has_audio": info.has_audio,
+            "audio_tracks": [asdict(track) for track in info.audio_tracks], "heard": list(info.heard),
         }  # fmt: skip
 
 
@@ -74,6 +117,7 @@ class Segment:
     def __init__(self, models: Mapping[str, str], device: str = "auto") -> None:
         self.models, self.device = dict(models), device
         self.loaded: dict[str, Any] = {}
+        self.paces: dict[str, float] = {}
         self.lock = threading.Lock()
 
     def model(self, name: str) -> Any:
@@ -85,6 +129,16 @@ class Segment:
                 self.loaded[name] = load_fast(self.models[name], self.device)
             return self.loaded[name]
 
+    def rate(self, options: JobOptions, limits: ServerLimits) -> Rate:
+        """Masks per second of a job; "auto" becomes a number, found out once for each model."""
+        if options.rate != "auto":
+            return options.rate
+        model = self.model(options.model)
+        with self.lock:
+            if options.model not in self.paces:
+                self.paces[options.model] = real_time_rate(as_scorer(model, self.device))
+        return min(self.paces[options.model], limits.rate)
+
     def __call__(self, job: Job) -> None:
         """Write the files of a job.
 
@@ -93,13 +147,19 @@ class Segment:
             ValueError: What was asked for is beyond a limit or not in the video.
         """
         from sonomask.api import write_masks
-        from sonomask.inference.segmenter import Segmenter
 
         options = job.options
-        request = Request(options.rate, options.threshold, options.min_presence, device=self.device, attention=True)
-        segmenter = Segmenter(self.model(options.model), request)
+        request = Request(
+            self.rate(options, job.limits), options.threshold, options.min_presence, options.smooth, device=self.device,
+            attention=True, only=options.only, without=options.without,
+        )  # fmt: skip
+        model = self.model(options.model)
+        if job.parent is None:
+            segmenter = Segmenter(model, request)
+        else:
+            segmenter = SelectingSegmenter(selecting(job.parent, job.sources), model, request)
         paths = paths_of(job.folder / "result", options.formats)  # type: ignore[arg-type]
-        reader = open_upload(job.source, job.limits, options)
+        reader = open_upload(job.source, job.limits, replace(options, rate=request.rate))
         with reader:
             job.on_stop(reader.kill)
             total = reader.info.duration
@@ -111,7 +171,9 @@ class Segment:
                     segmenter, reader, paths, source=job.name, sinks=[show, _counter(job.limits.masks)],
                     progress=lambda seconds, _: job.report(0.97 * seconds, total),
                 )  # fmt: skip
-        job.warnings = result.warnings
+        if job.parent is not None:
+            shutil.rmtree(job.parent, ignore_errors=True)
+        job.warnings, job.heard = result.warnings, result.audio_track
         job.files = dict(paths)  # type: ignore[arg-type]
 
 

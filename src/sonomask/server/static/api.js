@@ -59,9 +59,11 @@ export function upload(file, name, onProgress) {
   return promise;
 }
 
-// Listens to server-sent events until `onEvent` gives true; `onLost` is told when the line breaks, and it is tried again.
-export function listen(path, onEvent, onLost) {
+// Listens to server-sent events until `onEvent` gives true; `onLost` is told when the line breaks, and it is tried again;
+// `onOpen` whenever it stands.
+export function listen(path, onEvent, onLost, onOpen = null) {
   const source = new EventSource(new URL(path, root));
+  source.onopen = onOpen;
   source.onmessage = (event) => { if (onEvent(JSON.parse(event.data))) source.close(); };
   source.onerror = () => onLost(source);
   return source;
@@ -84,6 +86,9 @@ export function duration(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${Math.round(seconds / 3600)} h`;
 }
+
+// Text in which `names` stand between backticks, as elements.
+export const marked = (text) => text.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part));
 
 // What a job is doing, in words.
 export function progress(job) {

@@ -55,6 +55,7 @@ export class Chosen {
       item.text.textContent = [bytes(item.file.size), `${width}×${height}`, duration === null ? "" : clock(duration)].filter(Boolean).join(", ");
       if (!heard) item.error.textContent = "This video has no sound, so nothing can be found that makes it.";
       this.offerTrim(item);
+      this.offerTracks(item);
     } catch (error) {
       item.error.textContent = error.message;
       item.text.textContent = bytes(item.file.size);
@@ -84,9 +85,23 @@ export class Chosen {
     item.trim.replaceChildren(details);
   }
 
+  // A file with several sound tracks may be heard by another one than the usual.
+  offerTracks(item) {
+    const { audio_tracks: tracks, heard } = item.upload;
+    if (tracks.length < 2) return;
+    const name = (track) => [`${track.number}`, track.language, track.title, track.codec].filter(Boolean).join(", ");
+    const usual = heard.length ? `the usual one (${name(tracks[heard[0] - 1])})` : "the usual one";
+    const select = element("select", { id: `${item.id}-track` }, element("option", { value: "" }, usual),
+      ...tracks.map((track) => element("option", { value: String(track.number), disabled: Boolean(track.problem) }, name(track))), element("option", { value: "mix" }, "all of them mixed"));
+    select.setAttribute("aria-describedby", item.error.id);
+    item.audio_track = select;
+    item.trim.append(element("p", { className: "edge" }, element("label", { htmlFor: select.id }, "Sound track"), select));
+  }
+
   part(item) {
-    const start = Number(item.start.value), end = Number(item.end.value);
-    return end === item.whole ? { start } : { start, end };
+    const start = Number(item.start.value), end = Number(item.end.value), track = item.audio_track?.value;
+    const part = end === item.whole ? { start } : { start, end };
+    return track ? { ...part, audio_track: Number(track) || track } : part;
   }
 
   remove(item) {

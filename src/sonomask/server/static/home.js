@@ -1,10 +1,10 @@
 // The first page: choose videos, choose what to make, see all jobs.
-import { $, ask, begin, bytes, duration, element, listen, post, progress } from "./api.js";
+import { $, ask, begin, bytes, duration, element, listen, marked, post, progress } from "./api.js";
 import { Chosen } from "./chosen.js";
 import { offerRecording } from "./record.js";
 
 const COMMON = { overlay: "Video with marks", cutout: "Only what sounds", "alpha-mov": "For a video editor", masks: "Masks as PNG" };
-const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence"];
+const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence", "smooth", "only", "not"];
 let about, chosen;
 
 async function start() {
@@ -12,15 +12,21 @@ async function start() {
   for (const text of about.warnings) $("warnings").append(element("p", { className: "card warning" }, text));
   $("limits").textContent = `Up to ${bytes(about.max_bytes)} each and ${duration(about.max_seconds)} of it; removed after ${duration(about.keep_seconds)}.`;
   for (const model of about.models) $("model").append(element("option", { value: model.name }, model.name));
-  $("model").onchange = () => { $("about-model").textContent = about.models[$("model").selectedIndex].about; };
+  $("model").onchange = () => {
+    const model = about.models[$("model").selectedIndex];
+    $("about-model").textContent = model.about;
+    $("names").hidden = !model.names.length;
+    $("known").textContent = `${model.names.map((name) => name.replaceAll("_", " ")).join(", ")}; and AudioSet's names of sounds, such as speech, bark or siren.`;
+  };
   $("model").onchange();
   for (const format of about.formats) offerFormat(format);
   chosen = new Chosen($("chosen"), about, (text) => say("upload", text));
   takeFiles();
   $("own").onchange = () => { $("threshold-field").hidden = $("own").checked; };
-  for (const name of ["threshold", "presence"]) {
-    $(name).oninput = () => { $(`${name}-shown`).textContent = Number($(name).value).toFixed(2); };
+  for (const [name, digits] of [["threshold", 2], ["presence", 2], ["smooth", 1]]) {
+    $(name).oninput = () => { $(`${name}-shown`).textContent = Number($(name).value).toFixed(digits); };
   }
+  if (about.keeps_results) $("restart").textContent = ", and after the server was restarted";
   $("form").onsubmit = (event) => { event.preventDefault(); run(); };
   follow();
   document.body.dataset.ready = "true";
@@ -30,7 +36,7 @@ function offerFormat({ name, suffix, about: text }) {
   const id = `format-${name}`;
   const box = element("input", { type: "checkbox", id, value: name, name: "formats", checked: name === "overlay", "aria-describedby": `${id}-about` });
   const label = element("label", { htmlFor: id }, COMMON[name] || name, " ", element("small", {}, suffix));
-  const hint = element("span", { id: `${id}-about`, className: "hint" }, text);
+  const hint = element("span", { id: `${id}-about`, className: "hint" }, ...marked(text));
   $(name in COMMON ? "formats" : "formats-more").append(element("div", { className: "format" }, box, label, hint));
 }
 
@@ -58,6 +64,8 @@ function takeFiles() {
 function say(field, text) {
   const place = $(`error-${FIELDS.includes(field) ? field : "form"}`);
   place.textContent = text;
+  const details = place.closest("details");
+  if (text && details) details.open = true;
 }
 
 function clear() {
@@ -79,9 +87,11 @@ async function run() {
   }
   const rate = $("rate").value;
   const options = {
-    model: $("model").value, rate: rate === "native" ? rate : Number(rate), formats,
+    model: $("model").value, rate: Number(rate) || rate, formats,
     threshold: $("own").checked ? null : Number($("threshold").value), min_presence: Number($("presence").value),
+    smooth: Number($("smooth").value),
   };
+  if (!$("names").hidden) Object.assign(options, { only: words("only"), not: words("not") });
   $("run").disabled = true;
   $("status").textContent = "Sending …";
   try {
@@ -94,6 +104,8 @@ async function run() {
   }
 }
 
+const words = (id) => $(id).value.split(",").map((word) => word.trim()).filter(Boolean);
+
 // What is wrong goes beside the option that it is about; of one video, beside that video.
 function tell(error) {
   for (const { field, detail } of error.errors) if (FIELDS.includes(field) && field !== "upload") say(field, detail);
@@ -105,13 +117,15 @@ const rows = new Map();
 
 function follow() {
   let boot = about.boot;
-  listen("v1/events", (jobs) => show(jobs), async () => {
-    const now = await ask("v1/about").catch(() => null);
+  listen("v1/events", (jobs) => show(jobs), () => {}, async () => {
+    const before = rows.size, now = await ask("v1/about").catch(() => null);
     if (now && now.boot !== boot) {
-      boot = now.boot;
-      const lost = rows.size;
-      show([]);
-      if (lost) $("none").textContent = "The server was restarted, and the videos that were here are gone. Give them again.";
+      boot = document.body.dataset.boot = now.boot;
+      const here = await ask("v1/jobs");
+      show(here);
+      if (here.length < before) {
+        $("lost").textContent = `The server was restarted, and ${here.length ? "some" : "all"} of the videos that were here are gone. Give them again.`;
+      }
     }
   });
 }

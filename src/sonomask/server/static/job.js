@@ -1,5 +1,5 @@
 // The page of one job: how far it is, then what came out.
-import { $, ask, begin, duration, element, listen, post, progress } from "./api.js";
+import { $, ask, begin, duration, element, listen, marked, post, progress } from "./api.js";
 import { Player } from "./player.js";
 
 const id = decodeURIComponent(location.pathname.split("/").pop());
@@ -59,13 +59,35 @@ function finish(job) {
   $("kept").textContent = `It is removed after ${duration(about.keep_seconds)}.`;
   const texts = new Map(about.formats.map((format) => [format.name, format.about]));
   const items = Object.entries(job.files).map(([name, address]) =>
-    element("li", {}, element("a", { href: address, className: "button", download: "" }, name), element("span", { className: "hint" }, texts.get(name) || "")));
+    element("li", {}, element("a", { href: address, className: "button", download: "" }, name), element("span", { className: "hint" }, ...marked(texts.get(name) || ""))));
   if (items.length > 1) {
     items.push(element("li", {}, element("a", { href: job.archive, className: "button", download: "" }, "everything"), element("span", { className: "hint" }, "all of these in one zip")));
   }
   $("files").replaceChildren(...items);
   player = new Player(new URL(`v1/jobs/${id}/view/`, new URL("..", location.href)));
-  player.start().then(() => { document.body.dataset.ready = "true"; }, (error) => { $("fault").textContent = error.message; });
+  player.start().then(() => { offerAlone(); document.body.dataset.ready = "true"; }, (error) => { $("fault").textContent = error.message; });
+}
+
+// Each source can be had alone: another job on the same video, with a page of its own.
+function offerAlone() {
+  const { sources } = player.about;
+  $("alone").hidden = sources.length < 2;
+  $("each").replaceChildren(...sources.map((source) => {
+    const dot = element("i", { className: "dot", ariaHidden: "true" });
+    dot.style.setProperty("--own", `rgb(${source.colour})`);
+    const button = element("button", { type: "button" }, dot, source.name);
+    button.setAttribute("aria-label", `Make files of ${source.name} alone`);
+    button.onclick = async () => {
+      button.disabled = true;
+      try {
+        location.href = (await post(`v1/jobs/${id}/sources`, { sources: [source.id] })).page;
+      } catch (error) {
+        $("error-alone").textContent = error.message;
+        button.disabled = false;
+      }
+    };
+    return element("li", {}, button);
+  }));
 }
 
 function trouble(error) {

@@ -11,6 +11,8 @@ export class Lanes {
     this.ruler.setAttribute("aria-valuemax", about.duration.toFixed(1));
     this.needle = element("i", { className: "needle", ariaHidden: "true" });
     if (about.sound) this.canvasLane("Sound", (...given) => this.drawSound(...given));
+    this.heard = this.rows[0]?.value;
+    this.heard?.classList.add("heard");
     if (about.presence) this.canvasLane("Presence", (...given) => this.drawPresence(...given));
     for (const source of about.sources) this.sourceLane(source);
     if (!about.sources.length) place.append(element("p", { className: "hint nothing" }, "Nothing in sight sounds here."));
@@ -29,7 +31,7 @@ export class Lanes {
     const { name, id, spans, sound } = source, when = spans.map(([from, to]) => `${clock(from)} to ${clock(to)}`);
     const heard = spans.reduce((sum, [from, to]) => sum + to - from, 0);
     const box = element("input", { type: "checkbox", id: `source-${id}`, checked: true, onchange: () => this.actions.toggle(id) });
-    const label = element("label", { htmlFor: box.id }, element("i", { className: "dot", ariaHidden: "true" }), name, element("span", { className: "visually-hidden" }, `${sound ? `, ${sound}` : ""}, heard ${when.slice(0, 20).join(", ")}`));
+    const label = element("label", { htmlFor: box.id }, element("i", { className: "dot", ariaHidden: "true" }), element("span", {}, name, source.sound ? element("small", { className: "does" }, source.sound) : ""), element("span", { className: "visually-hidden" }, `, heard ${when.slice(0, 20).join(", ")}`));
     const only = element("button", { type: "button", className: "only", onclick: () => this.actions.only(id) }, "Only");
     only.setAttribute("aria-label", `Only ${name}`);
     only.setAttribute("aria-pressed", "false");
@@ -70,6 +72,7 @@ export class Lanes {
     this.needle.style.left = `${100 * time / Math.max(this.about.duration, 1e-9)}%`;
     this.ruler.setAttribute("aria-valuenow", time.toFixed(1));
     this.ruler.setAttribute("aria-valuetext", clock(time));
+    if (this.heard && this.about.heard) this.heard.textContent = this.about.heard[frame]?.join(", ") ?? "";
     for (const { value, source, lane } of this.rows) {
       if (value?.dataset.presence) value.textContent = this.about.presence[frame]?.toFixed(2) ?? "";
       if (source) lane.classList.toggle("now", source.spans.some(([from, to]) => from <= time && time < to));
