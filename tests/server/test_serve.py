@@ -167,6 +167,29 @@ def test_what_a_killed_server_left_is_swept_by_the_next(start, tmp_path, clip):
     assert not any(path.exists() for path in left)
 
 
+def test_results_under_a_folder_outlive_the_server(start, clip, tmp_path):
+    words = ("--folder", str(tmp_path / "kept"))
+    process, line = start(*words)
+    _, upload = ask(port_of(line), "POST", "/v1/uploads?name=a.mp4", clip.read_bytes(), **{"Content-Type": "video/mp4"})
+    body = json.dumps({"upload": upload["id"], "rate": 1})
+    _, job = ask(port_of(line), "POST", "/v1/jobs", body, **{"Content-Type": "application/json"})
+    end = time.monotonic() + PATIENCE
+    while job["state"] in ("queued", "running") and time.monotonic() < end:
+        time.sleep(0.2)
+        _, job = ask(port_of(line), "GET", f"/v1/jobs/{job['id']}")
+    second, _ = start(*words, ready=False)
+    assert "another server uses" in second.communicate(timeout=PATIENCE)[1]
+    assert second.returncode == 2
+    process.kill()
+    process.wait()
+    _, line = start(*words)
+    _, again = ask(port_of(line), "GET", f"/v1/jobs/{job['id']}")
+    assert again == job
+    assert job["state"] == "done"
+    assert ask(port_of(line), "GET", f"/v1/uploads/{upload['id']}")[0] == 404
+    assert list((tmp_path / "kept" / "sonomask-server" / "uploads").iterdir()) == []
+
+
 def test_two_servers_do_not_sweep_one_another(start, clip):
     _, line = start()
     _, upload = ask(port_of(line), "POST", "/v1/uploads", clip.read_bytes(), **{"Content-Type": "video/mp4"})

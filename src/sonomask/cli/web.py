@@ -27,7 +27,7 @@ def serve(
         bool, "serve other addresses than loopback even where the decoder's sandbox is missing"
     ] = False,
     folder: Annotated[
-        Path | None,
+        str | None,
         "where results are kept when the server is stopped, until their time is over; nothing is kept unless given",
     ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
@@ -56,7 +56,8 @@ def serve(
         uploads_client=round(client_gib * GIB), uploads=round(total_gib * GIB), keep=3600 * keep_hours,
         connections=connections, connections_client=connections_client,
     )  # fmt: skip
-    options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding, folder)
+    options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding,
+                            None if folder is None else Path(folder))  # fmt: skip
     names = list(models) or sorted(built_in(), key=lambda name: name != DEFAULT_MODEL)
     run({Path(name).name: name for name in names}, options, device=device, limits=limits, announce=_announce)
     return 0
