@@ -14,6 +14,7 @@ from typing import Any, Literal
 import av
 
 from sonomask.errors import MediaError
+from sonomask.media.live.relay import Receiver
 from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, file_formats, limited
 
 Kind = Literal["address", "file", "device", "pipe"]
@@ -114,7 +115,18 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
         if not address:
             options["format_whitelist"] = file_formats()
         timeout = limits.timeout if address else None
-        return limited(av.open(source.address, options=options, timeout=timeout, metadata_errors="replace"), limits)
+        try:
+            container = av.open(source.address, options=options, timeout=timeout, metadata_errors="replace")
+        except av.error.ProtocolNotFoundError:
+            if not source.address.lower().startswith("srt:"):
+                raise
+            relayed: Any = Receiver(source.address, limits.timeout)
+            try:
+                container = av.open(relayed, format="mpegts", options=PROBE, metadata_errors="replace")
+            except BaseException:
+                relayed.close()
+                raise
+        return limited(container, limits)
     except Exception as error:  # FFmpeg's errors, and Python's where texts or numbers are beyond them
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"{source.text}: can't be opened ({reason}). Is it there, and is it media?") from error

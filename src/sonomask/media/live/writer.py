@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
 from sonomask.media.colour import guessed, tag, to_stored
+from sonomask.media.live.relay import Sender
 from sonomask.media.reader import SAMPLE_RATE
 from sonomask.media.writer import CLOCK
 
@@ -68,14 +69,22 @@ class LiveWriter:
         self.target, self.size = target, size
         options = AT_ONCE | (FRAGMENTS if form == "mp4" else {})
         try:
-            self.container = av.open(target if address else f"file:{target}", "w", format=form, options=options)
-            self.video = self._video_stream()
-            self.sound: Any = self.container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound else None
-            self.container.start_encoding()
+            try:
+                self._open(target if address else f"file:{target}", form, options, sound=sound)
+            except av.error.ProtocolNotFoundError:
+                if not target.lower().startswith("srt:"):
+                    raise
+                self._open(Sender(target), form, options, sound=sound)
         except (av.FFmpegError, OSError) as error:
             raise MediaError(f"{target}: can't be written to ({error}).") from error
         self.first: float | None = None
         self.samples, self.last, self.key = 0, -1, -1e9
+
+    def _open(self, target: Any, form: str, options: dict[str, str], *, sound: bool) -> None:
+        self.container = av.open(target, "w", format=form, options=options)
+        self.video = self._video_stream()
+        self.sound: Any = self.container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound else None
+        self.container.start_encoding()
 
     def _video_stream(self) -> Any:
         height, width = (n + n % 2 for n in self.size)
