@@ -59,6 +59,8 @@ class Masks:
         names: What is heard and seen in each frame; None of a model that knows no names.
         pictures: The brightness of each frame at the model's size, by which a mask can follow what moves
             (`sonomask.media.motion`); None where the frames were not at hand.
+        colours: Each frame in small, RGB, by which things are known again (`sonomask.outputs.tracks`); None where the
+            frames were not at hand.
     """
 
     times: tuple[float, ...]
@@ -69,6 +71,7 @@ class Masks:
     attention: Float32[np.ndarray, "N _h _w"] | None = None
     names: tuple[Names, ...] | None = None
     pictures: UInt8[np.ndarray, "N _height _width"] | None = None
+    colours: UInt8[np.ndarray, "N _rows _columns 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

@@ -105,3 +105,77 @@ def test_regions_are_those_of_scipy_in_its_order():
         found = Tracker(min_area=0).update(0.0, labels)
         assert [region.box for region in found] == truth
         assert [region.area for region in found] == np.bincount(numbered.ravel())[1:].tolist()
+
+
+RED, BLUE, GREEN = (200, 30, 30), (30, 30, 200), (30, 180, 30)
+
+
+def picture(*things, ground=(90, 90, 90)):
+    """A small colour picture at half the size, and the mask: squares of 10 pixels as (top, left, colour)."""
+    colours = np.full((SIZE[0] // 2, SIZE[1] // 2, 3), ground, np.uint8)
+    for top, left, colour in things:
+        colours[top // 2 : top // 2 + 5, left // 2 : left // 2 + 5] = colour
+    return frame(*((top, left) for top, left, _ in things)), colours
+
+
+def watched(frames, tracker=None, step=0.2):
+    tracker = tracker or Tracker()
+    return [
+        {r.box[:2]: r.id for r in tracker.update(step * t, mask, None, colours)}
+        for t, (mask, colours) in enumerate(frames)
+    ]
+
+
+def test_what_falls_silent_is_itself_when_it_sounds_again_elsewhere():
+    silent = [picture()] * 20
+    ids = watched([picture((5, 5, RED)), *silent, picture((20, 30, RED)), *silent, picture((5, 60, BLUE))])
+    assert ids[21] == {(20, 30): 1}
+    assert ids[-1] == {(5, 60): 2}
+
+
+def test_another_thing_at_the_place_of_one_that_fell_silent_is_another():
+    ids = watched([picture((5, 5, RED)), *[picture()] * 10, picture((5, 5, BLUE)), picture((5, 5, BLUE))])
+    assert ids[-1] == {(5, 5): 2}
+
+
+def test_things_that_cross_are_told_by_their_looks():
+    """They meet, turn back and part, which motion alone takes for a crossing."""
+    way = [4 * min(t, 14 - t) for t in range(15)]
+    ids = watched([picture((10, x, RED), (14, 60 - x, BLUE)) for x in way])
+    assert any(len(now) == 1 for now in ids)
+    assert ids[-1] == ids[0]
+
+
+def test_a_cut_ends_all_tracks():
+    shots = [picture((5, 5, RED)), picture((5, 5, RED)), picture((5, 5, RED), ground=(250, 240, 20))]
+    assert [list(now.values()) for now in watched(shots)] == [[1], [1], [2]]
+
+
+def test_a_moving_camera_is_no_cut():
+    draw = np.random.default_rng(0)
+    wide = np.repeat(np.repeat(draw.integers(0, 255, (5, 20, 3), np.uint8), 4, 0), 4, 1)
+    frames = [(frame((5, 5)), wide[:, x : x + 40]) for x in range(0, 24, 4)]
+    assert {number for now in watched(frames) for number in now.values()} == {1}
+
+
+def test_ten_minutes_of_flicker_leave_no_more_tracks_than_are_waited_for():
+    draw, tracker = np.random.default_rng(0), Tracker()
+    most = 0
+    for t in range(600):
+        labels = (draw.random((6, 10)) < 0.3).astype(np.uint8).repeat(5, 0).repeat(5, 1)
+        tracker.update(float(t), labels)
+        most = max(most, len(tracker.lost) + len(tracker.seen))
+    assert most < 300
+
+
+def test_the_ids_of_synthetic_things_hold():
+    """By the figure that `benchmarks/tracks.py` gives."""
+    tracks = pytest.importorskip("tracks")
+    pytest.importorskip("trackeval")
+    from sonomask.data.drawn.world import scene
+
+    rows = [tracks.follow(scene((seed, 5), size=(96, 96), seconds=6), 5.0) for seed in range(4)]
+    assert np.mean([tracks.hota(one)["HOTA"].mean() for one in rows]) > 0.8
+    kept = [tracks.kept(tracks.follow(tracks.crossing(seed, (96, 96)), 5.0)) for seed in range(6)]
+    assert kept.count(False) == 0
+    assert kept.count(True) >= 4

@@ -11,10 +11,13 @@ from jaxtyping import Float32, UInt8
 from sonomask.inference.naming import allowed, names_of
 from sonomask.inference.presence import likelihood, named_evidence, presence
 from sonomask.inference.scorer import Scored
+from sonomask.media.motion import grey
 from sonomask.request import Request
 from sonomask.structures import Masks, ModelConfig
 
 __all__ = ["Maps", "finish", "reduce"]
+
+SMALL = 96  # pixels of the longer side of `Masks.colours`
 
 
 class Maps(NamedTuple):
@@ -56,7 +59,7 @@ def finish(
     size: tuple[int, int],
     config: ModelConfig,
     request: Request,
-    picture: UInt8[np.ndarray, "height width"] | None = None,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
 ) -> Masks:
     """The masks of one frame.
 
@@ -69,9 +72,9 @@ def finish(
         size: Height and width of the masks.
         config: Of the model.
         request: What is asked.
-        picture: Brightness of the frame at the model's size, handed on.
+        image: The frame at the model's size, RGB, from which `pictures` and `colours` come.
     """
-    pictures = None if picture is None else picture[None]
+    pictures, colours = (None, None) if image is None else (grey(image)[None], small(image)[None])
     attention = None if maps.attention is None else maps.attention[None]
     given = request.threshold
     grown = [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps.scores]
@@ -92,12 +95,22 @@ def finish(
             probability = np.zeros_like(probability)
         scores = None if score is None else (score,)
         told = None if names is None else (names,)
-        return Masks((time,), probability, threshold, None, scores, attention, told, pictures)
+        return Masks((time,), probability, threshold, None, scores, attention, told, pictures, colours)
     probability = 1 - np.exp(full[:1])
     labels = maps.classes[full.argmax(0)][None]
     if given is not None:
         labels = labels * (probability > given)
-    return Masks((time,), probability, 0.5 if given is None else given, labels, None, attention, None, pictures)
+    return Masks(
+        (time,), probability, 0.5 if given is None else given, labels, None, attention, None, pictures, colours
+    )
+
+
+def small(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture with a longer side of `SMALL` pixels at most."""
+    scale = min(1.0, SMALL / max(image.shape[:2]))
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    reduced: UInt8[np.ndarray, "h w 3"] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return reduced
 
 
 def _sigmoid(logits: Float32[np.ndarray, "1 H W"]) -> Float32[np.ndarray, "1 H W"]:

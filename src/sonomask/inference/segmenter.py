@@ -27,7 +27,6 @@ from sonomask.inference.pace import real_time_rate
 from sonomask.inference.scorer import Scored, as_scorer
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
-from sonomask.media.motion import grey
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
 from sonomask.request import Request
@@ -266,14 +265,15 @@ def finished(
         final = window.final and second == len(window.frames) - window.repeated - 1
         if wanted(window.first + second, request.rate, final=final):
             for phase, frame in enumerate(window.frames[second]):
-                picture = grey(frame.image) if frame.image.size else None
-                yield finish(frame.time, maps[phase][second], size, config, request, picture)
+                image = frame.image if frame.image.size else None
+                yield finish(frame.time, maps[phase][second], size, config, request, image)
 
 
 def _join(pieces: Sequence[Masks]) -> Masks:
     labels = [piece.labels for piece in pieces if piece.labels is not None]
     attention = [piece.attention for piece in pieces if piece.attention is not None]
     pictures = [piece.pictures for piece in pieces if piece.pictures is not None]
+    colours = [piece.colours for piece in pieces if piece.colours is not None]
     return Masks(
         tuple(time for piece in pieces for time in piece.times),
         np.concatenate([piece.probability for piece in pieces]),
@@ -283,4 +283,5 @@ def _join(pieces: Sequence[Masks]) -> Masks:
         np.concatenate(attention) if attention else None,
         tuple(names for piece in pieces for names in piece.names or ()) or None,
         np.concatenate(pictures) if pictures else None,
+        np.concatenate(colours) if colours else None,
     )

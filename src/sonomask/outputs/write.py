@@ -123,11 +123,12 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
         scores = masks.presence or (None,) * len(masks)
         named_regions = masks.names or (None,) * len(masks)
         pictures = (None,) * len(masks) if masks.pictures is None else masks.pictures
-        for time, own, p, presence, names, picture in zip(
-            masks.times, labels, masks.probability, scores, named_regions, pictures, strict=True
+        colours = (None,) * len(masks) if masks.colours is None else masks.colours
+        for time, own, p, presence, names, picture, small in zip(
+            masks.times, labels, masks.probability, scores, named_regions, pictures, colours, strict=True
         ):
             index += 1
-            regions = () if tracker is None else tracker.update(time, own, p)
+            regions = () if tracker is None else tracker.update(time, own, p, small)
             if names is None:
                 yield Moment(index, time, own, p, presence, regions, None, start, picture)
             else:

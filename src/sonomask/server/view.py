@@ -142,7 +142,8 @@ class _View:
         probability = _scale(masks.probability[i], self.size)
         labels = _labels(masks, i, probability, self.size)
         picture = np.zeros((*self.size, 3), np.uint8)
-        regions = self.tracker.update(time, labels, probability)
+        small = None if masks.colours is None else masks.colours[i]
+        regions = self.tracker.update(time, labels, probability, small)
         if masks.names is not None:
             seen = cv2.resize(masks.names[i].seen, self.size[::-1], interpolation=cv2.INTER_NEAREST)
             regions = self.namer(time, regions, masks.names[i], seen)

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int8, UInt8
 from torch.utils.data import Dataset
 
 from sonomask.audio.logmel import SAMPLE_RATE, examples, fit
@@ -111,14 +111,28 @@ class Scene:
         Returns:
             The RGB picture; the mask, 1 where something that sounds is seen; the classes, 1 + kind there and else 0.
         """
+        picture, owner = self._painted(time)
+        heard = self._heard(time)
+        classes = np.array([*(h * (1 + t.kind) for h, t in zip(heard, self.things, strict=True)), 0], dtype=np.uint8)
+        labels = classes[owner]  # owner -1 reads the last entry, background
+        return (picture * 255 + 0.5).astype(np.uint8), (labels > 0).astype(np.uint8), labels
+
+    def instances(self, time: float) -> UInt8[np.ndarray, "H W"]:
+        """1 + the place in `things` of what is seen and sounds at a time, else 0."""
+        _, owner = self._painted(time)
+        numbers = np.array([*((i + 1) * h for i, h in enumerate(self._heard(time))), 0], dtype=np.uint8)
+        return numbers[owner]
+
+    def _painted(self, time: float) -> tuple[Float32[np.ndarray, "H W 3"], Int8[np.ndarray, "H W"]]:
+        """The picture, 0 to 1, and which thing is seen at each place, -1 for none."""
         picture, owner = self._background.copy(), np.full(self.size, -1, dtype=np.int8)
         for index, thing in enumerate(self.things):
             if thing.visible:
                 paint(picture, owner, index, thing, time)
-        heard = self.sounding[min(max(int(time), 0), self.seconds - 1)]
-        classes = np.array([*(h * (1 + t.kind) for h, t in zip(heard, self.things, strict=True)), 0], dtype=np.uint8)
-        labels = classes[owner]  # owner -1 reads the last entry, background
-        return (picture * 255 + 0.5).astype(np.uint8), (labels > 0).astype(np.uint8), labels
+        return picture, owner
+
+    def _heard(self, time: float) -> Bool[np.ndarray, " M"]:
+        return self.sounding[min(max(int(time), 0), self.seconds - 1)]
 
     def waveform(self) -> Float32[np.ndarray, " S"]:
         """What is heard, at 16 kHz, -1 to 1."""
