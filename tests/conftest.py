@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import csv
+import json
 import math
 import os
 import tarfile
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,17 @@ def _environment() -> Iterator[None]:
     """Undo what a test does to the environment: a command run in this process sets variables for its own children."""
     with mock.patch.dict(os.environ):
         yield
+
+
+@pytest.fixture(scope="session")
+def conforms() -> Callable[[str, object], None]:
+    """A function that validates a value against a schema of docs/schemas."""
+
+    def validate(name: str, value: object) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+        jsonschema.validate(value, json.loads(text), jsonschema.Draft202012Validator)
+
+    return validate
 
 
 @pytest.fixture(scope="session")

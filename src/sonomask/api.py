@@ -189,7 +189,7 @@ def write_masks(
 def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
     """What a manifest tells of how the masks were made."""
     facts: dict[str, Any] = {
-        "model": segmenter.config.name,
+        **segmenter.origin.facts,
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
         "smooth": segmenter.request.smooth,

@@ -18,7 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-__all__ = ["Masks", "ModelConfig", "Names", "Pairing"]
+from sonomask import __version__
+
+__all__ = ["Masks", "ModelConfig", "ModelOrigin", "Names", "Pairing"]
 
 Pairing = Literal["avsbench", "end", "centre"]
 """Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
@@ -80,6 +82,24 @@ class Masks:
     def mask(self) -> Bool[np.ndarray, "N H W"]:
         """The pixels that sound."""
         return self.probability > self.threshold if self.labels is None else self.labels > 0
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Which model made a result.
+
+    Attributes:
+        name: Name of the built-in model, folder or hub repository, or that of the network in the catalogue.
+        weights: Twelve hexadecimal digits that change when any weight or the engine does; "" where they are not known.
+    """
+
+    name: str
+    weights: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What results tell of it, with the version of this package."""
+        return {"model": self.name, "weights": self.weights, "sonomask": __version__}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def whole(corpus, tmp_path_factory):
     return out
 
 
-def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(corpus, whole, capsys):
+def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(corpus, whole, capsys, conforms):
     table = pq.read_table(whole / "manifest").to_pylist()
     assert sorted(row["video"] for row in table) == sorted(str(p) for p in corpus.iterdir())
     assert {row["status"] for row in table if "nonsense" not in row["video"]} == {"done"}
@@ -46,7 +46,9 @@ def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(co
     assert main(["batch", str(corpus), "--out", str(whole), *MODEL]) == 1
     assert "0 videos done, 0 failed, 5 were there (1 of them failed)" in capsys.readouterr().out
     assert files(whole) == before
-    assert json.loads(before["run.json"])["model"] == "avs_mini"
+    about = json.loads(before["run.json"])
+    conforms("corpus", about)
+    assert about["model"] == "avs_mini.synthetic"
 
 
 @pytest.mark.parametrize(

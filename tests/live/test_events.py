@@ -33,11 +33,13 @@ def result(time, *boxes, classes=("ground", "dog", "cat"), names=None):
 DOG = (1, 10, 20, 20, 45)
 
 
-def test_a_thing_begins_and_ends_once_with_where_and_how_sure():
+def test_a_thing_begins_and_ends_once_with_where_and_how_sure(conforms):
     finder, found = EventFinder(), []
     for i in range(20):
         found += finder.see(result(i / 10, *([DOG] if 3 <= i < 10 else [])))
     onset, end = (event.to_dict() for event in found)
+    conforms("event", onset)
+    conforms("event", end)
     assert onset == {
         "schema": SCHEMA, "event": "onset", "id": 1, "label": "dog", "sound": "", "time": 0.3,
         "box": [0.4, 0.25, 0.9, 0.5], "share": 0.125, "score": 0.9, "delay": 0.1,

@@ -35,13 +35,14 @@ def test_each_class_that_sounds_is_an_area_of_its_line(tmp_path):
     assert (first["time"], first["size"], first["presence"], second["areas"]) == (0.5, [4, 4], 0.75, [])
 
 
-def test_a_line_tells_the_names_of_what_is_heard_and_marked(tmp_path):
+def test_a_line_tells_the_names_of_what_is_heard_and_marked(tmp_path, conforms):
     labels = np.zeros((4, 4), np.uint8)
     labels[:, :2] = 1
     names = Names((("Bark", 0.9),), np.eye(4, dtype=np.uint8), ("person", "dog"), ("", "Bark"), (0.0, 0.9))
     with JsonLines(str(tmp_path / "a.jsonl")) as lines:
         lines.write(result(0.5, labels, names=(names,)))
     (line,) = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
+    conforms("live", line)
     assert line["heard"] == {"Bark": 0.9}
     assert line["things"] == {"person": 0.375, "dog": 0.125}
 

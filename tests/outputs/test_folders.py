@@ -12,7 +12,7 @@ def test_pictures_are_named_by_time_and_listed(written, masks):
     folder = written(["masks"], masks(0.0, 0.9375), masks(123.5), facts={"model": "stub"})["masks"]
     manifest = json.loads((folder / "manifest.json").read_text())
     names = ["00000.000000.png", "00000.937500.png", "00123.500000.png"]
-    assert manifest["about"] == {"model": "stub", "classes": []}
+    assert manifest["about"] == {"schema": schema("manifest"), "model": "stub", "classes": []}
     assert [row["file"] for row in manifest["frames"]] == names
     assert sorted(path.name for path in folder.iterdir()) == [*names, "manifest.json"]
     assert manifest["frames"][0]["area"] == pytest.approx((48 * 24 + 400) / (48 * 64))

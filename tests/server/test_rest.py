@@ -5,16 +5,19 @@ import json
 import zipfile
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from fastapi.testclient import TestClient
 
+from sonomask.schemas import schema
 from sonomask.server import rest
 from sonomask.server.jobs import Runner
 from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import MEDIA_TYPE
+from sonomask.server.schemas import About, Health, JobState, ProblemBody, UploadState
 
 VIDEO = {"Content-Type": "video/mp4"}
 MODEL = "avs_mini.synthetic"
@@ -35,7 +38,7 @@ def problem(answer, status):
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     body = answer.json()
-    assert set(body) == {"type", "title", "status", "detail", "errors"}
+    assert set(body) == {"schema", "type", "title", "status", "detail", "errors"}
     assert body["status"] == status
     assert "\n" not in body["detail"]
     return body
@@ -98,7 +101,27 @@ def test_what_is_offered_is_told_with_a_line_on_each(client):
     assert about["models"] == [{"name": MODEL, "about": "Drawn things.", "names": []}]
     assert all(row["about"] for row in about["formats"])
     assert about["max_bytes"] == 2**20
-    assert client.get("/v1/health").json() == {"status": "ok", "busy": 0, "queue": 6}
+    assert client.get("/v1/health").json() == {"schema": schema("health"), "status": "ok", "busy": 0, "queue": 6}
+
+
+def test_answers_are_of_the_schemas_in_the_docs(client, done, conforms):
+    conforms("about", client.get("/v1/about").json())
+    conforms("health", client.get("/v1/health").json())
+    conforms("job", done)
+    conforms("job", client.get(f"/v1/jobs/{done['id']}").json())
+    conforms("upload", send(client, (Path(__file__).parents[2] / "examples" / "three_things.mp4").read_bytes()).json())
+    conforms("problem", client.get("/v1/jobs/none").json())
+    conforms("view", client.get(f"/v1/jobs/{done['id']}/view/view.json").json())
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("about", About), ("health", Health), ("job", JobState), ("problem", ProblemBody), ("upload", UploadState)],
+)
+def test_the_docs_schemas_of_answers_are_those_of_the_code(name, form):
+    kept = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+    made = form.model_json_schema(mode="serialization")
+    assert {key: value for key, value in kept.items() if not key.startswith("$s") and key != "$id"} == made
 
 
 @pytest.mark.parametrize(

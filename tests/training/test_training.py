@@ -207,7 +207,7 @@ def test_training_starts_from_other_weights(tmp_path):
     assert weights.fingerprint(module.model) == weights.fingerprint(model)
 
 
-def test_a_report_tells_all_that_is_needed_to_believe_it(tmp_path):
+def test_a_report_tells_all_that_is_needed_to_believe_it(tmp_path, conforms):
     model = create_model("avs_mini").eval()
     report = evaluate(
         model, data(test=3).eval_dataloader("test"), protocols=["avsbench", "video"], sounds=["own", "silence"],
@@ -215,6 +215,7 @@ def test_a_report_tells_all_that_is_needed_to_believe_it(tmp_path):
     )  # fmt: skip
     report.save(tmp_path)
     saved = json.loads((tmp_path / "scores.json").read_text())
+    conforms("scores", saved)
     assert {"command", "weights", "hardware", "seed", "torch"} <= set(saved["facts"])
     assert {row["protocol"] for row in saved["rows"]} >= {"avsbench", "video", "frames"}
     assert any(row["metric"].startswith("silence: ") for row in saved["rows"])

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from sonomask.request import FOR_CORPORA, Request
+from sonomask.schemas import SCHEMAS
 
 __all__ = ["FORMAT", "Ending", "Options", "Piece", "VideoJob", "digest"]
 
-FORMAT = 1  # of the tables; part of every name, so that another format is another output
+FORMAT = SCHEMAS["corpus"]  # of the tables; part of every name, so that another format is another output
 
 Status: TypeAlias = Literal["done", "failed"]
 

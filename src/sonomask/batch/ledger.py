@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sonomask.batch.job import FORMAT, Ending, Options, VideoJob, digest
+from sonomask.batch.job import Ending, Options, VideoJob, digest
 from sonomask.batch.store import OutputStore
 from sonomask.batch.tables import MANIFEST, MASKS, parquet, read, webdataset
 from sonomask.errors import DatasetError
+from sonomask.schemas import schema
 
 __all__ = ["Extra", "Ledger", "Shard", "in_slice"]
 
@@ -88,7 +89,7 @@ class Ledger:
         self.store, self.formats, self.shard_size = store, formats, shard_size
         self.model, self.settings_id = fingerprint, options.fingerprint()
         about = {
-            "format": FORMAT,
+            "schema": schema("corpus"),
             "model": name,
             "weights": fingerprint,
             "options": options.mask_settings(),

@@ -15,7 +15,7 @@ from sonomask.batch.local import run_local
 from sonomask.batch.sources import expand
 from sonomask.batch.store import OutputStore
 from sonomask.inference.loading import fingerprint, load_fast
-from sonomask.inference.scorer import Scorer
+from sonomask.inference.scorer import Scorer, origin_of
 from sonomask.inference.segmenter import check_request
 
 __all__ = ["Summary", "run"]
@@ -68,7 +68,7 @@ def run(
     check_request(options.request, scorer.config)
     jobs = in_slice(expand(sources), *part)
     weights = fingerprint(options.model, scorer)
-    ledger = Ledger(OutputStore(out), options, scorer.config.name, weights, formats=formats, shard_size=shard_size)
+    ledger = Ledger(OutputStore(out), options, origin_of(scorer).name, weights, formats=formats, shard_size=shard_size)
     with claimed(ledger.store, part):
         if retry_failed:
             ledger.forget_failed()

@@ -14,6 +14,7 @@ from typing import Any
 
 from sonomask.batch.job import digest
 from sonomask.errors import DatasetError, MissingExtraError
+from sonomask.schemas import schema
 
 try:
     import pyarrow as pa
@@ -86,7 +87,10 @@ def webdataset(rows: Sequence[Mapping[str, Any]], masks: Mapping[str, Sequence[M
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for row in rows:
             if row["status"] == "done":
-                text = json.dumps({**row, "masks": [_coco(m) for m in masks[row["video"]]]}, ensure_ascii=False)
+                text = json.dumps(
+                    {"schema": schema("video"), **row, "masks": [_coco(m) for m in masks[row["video"]]]},
+                    ensure_ascii=False,
+                )
                 entry = tarfile.TarInfo(f"{digest(row['video'])}.json")
                 entry.size = len(data := text.encode())
                 archive.addfile(entry, io.BytesIO(data))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sonomask.checkpoints.places import CONFIG, DEFAULT_MODEL, GRAPH, find, meant, read_graph, weights_of
+from sonomask.checkpoints.places import CONFIG, DEFAULT_MODEL, GRAPH, find, meant, weights_of
 from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.onnx_scorer import OnnxScorer
-from sonomask.inference.scorer import Scorer
+from sonomask.inference.scorer import Scorer, origin_of
 from sonomask.safe_reading.config import read_config
+from sonomask.structures import ModelOrigin
 
 __all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "load_fast", "load_onnx"]
 
@@ -59,7 +61,9 @@ def load_fast(
         raise MissingExtraError(
             f"The model {source} on {device}" if graph else f"The model {source}", "torch"
         ) from error
-    return TorchScorer(optimize(load(source, choose_device(device)), in_place=True), device, threads)
+    scorer = TorchScorer(optimize(load(source, choose_device(device)), in_place=True), device, threads)
+    scorer.origin = ModelOrigin(_name(source), _hash_of_file(source))
+    return scorer
 
 
 def load_onnx(file: str | Path, threads: int = 0) -> OnnxScorer:
@@ -71,16 +75,26 @@ def load_onnx(file: str | Path, threads: int = 0) -> OnnxScorer:
     file = Path(file)
     if not file.is_file() or not file.with_name(CONFIG).is_file():
         raise WeightsError(f"{file}: expected a graph with config.json beside it. `sonomask export` writes both.")
-    return OnnxScorer(file, read_config(file.with_name(CONFIG)), threads)
+    scorer = OnnxScorer(file, read_config(file.with_name(CONFIG)), threads)
+    scorer.origin = replace(scorer.origin, name=file.absolute().parent.name)
+    return scorer
 
 
 def fingerprint(model: str, scorer: Scorer) -> str:
     """Twelve hexadecimal digits that change when any weight or the engine does."""
+    return origin_of(scorer).weights or hashlib.sha256(model.encode()).hexdigest()[:12]  # one that needs no weights
+
+
+def _name(source: str) -> str:
+    """What results call a model: the last part of a path, else its name as it was given."""
+    return Path(source).absolute().name if Path(source).exists() else source
+
+
+def _hash_of_file(source: str) -> str:
     try:
-        data = read_graph(scorer.file) if isinstance(scorer, OnnxScorer) else weights_of(find(model)).read_bytes()
-        return hashlib.sha256(data).hexdigest()[:12]
-    except WeightsError:  # a model that needs no weights
-        return hashlib.sha256(model.encode()).hexdigest()[:12]
+        return hashlib.sha256(weights_of(find(source)).read_bytes()).hexdigest()[:12]
+    except (WeightsError, OSError):  # a model that needs no weights
+        return ""
 
 
 def graph_of(source: str) -> Path | None:

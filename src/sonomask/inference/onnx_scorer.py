@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from sonomask.errors import WeightsError
 from sonomask.inference.inputs import normalised
 from sonomask.inference.scorer import Scored
 from sonomask.safe_reading.onnx_graphs import open_session
-from sonomask.structures import ModelConfig
+from sonomask.structures import ModelConfig, ModelOrigin
 
 __all__ = ["ALONE", "OnnxScorer"]
 
@@ -46,12 +47,10 @@ class OnnxScorer:
     device = "cpu"
 
     def __init__(self, file: Path, config: ModelConfig, threads: int = 0) -> None:
-        self.file, self.config, self.threads, self.session = (
-            file,
-            config,
-            threads,
-            open_session(file, threads, read_graph(file)),
-        )
+        graph = read_graph(file)
+        self.file, self.config, self.threads = file, config, threads
+        self.origin = ModelOrigin(config.name, hashlib.sha256(graph).hexdigest()[:12])
+        self.session = open_session(file, threads, graph)
         names = [entry.name for entry in self.session.get_inputs()]
         wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige, *["past"] * config.recurrent]
         if names != wanted:

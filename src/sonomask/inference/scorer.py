@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from sonomask.structures import ModelConfig
+from sonomask.structures import ModelConfig, ModelOrigin
 
-__all__ = ["Scored", "Scorer", "StreamScorer", "as_scorer"]
+__all__ = ["Scored", "Scorer", "StreamScorer", "as_scorer", "origin_of"]
 
 
 class Scored(NamedTuple):
@@ -102,6 +102,12 @@ class StreamScorer(Scorer, Protocol):
             time: Seconds, later than the step before.
         """
         ...
+
+
+def origin_of(scorer: Scorer) -> ModelOrigin:
+    """Which model a scorer runs: what `load_fast` noted, or the network's name for one that was handed in."""
+    noted: ModelOrigin | None = getattr(scorer, "origin", None)
+    return noted or ModelOrigin(scorer.config.name)
 
 
 def as_scorer(model: Any, device: str = "auto") -> Scorer:

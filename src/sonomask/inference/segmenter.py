@@ -24,13 +24,13 @@ from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
-from sonomask.inference.scorer import Scored, as_scorer
+from sonomask.inference.scorer import Scored, as_scorer, origin_of
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
 from sonomask.media.windows import Window
 from sonomask.request import Request
-from sonomask.structures import Masks, ModelConfig
+from sonomask.structures import Masks, ModelConfig, ModelOrigin
 from sonomask.threads import ahead
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class Segmenter:
 
             maker = make(self.request.maskige or "superpixels", self.scorer.device)
         self.maker = maker
+
+    @property
+    def origin(self) -> ModelOrigin:
+        """Which model it runs."""
+        return origin_of(self.scorer)
 
     @property
     def threshold(self) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sonomask.batches import Output
 from sonomask.inference.attention import Watch
 from sonomask.inference.scorer import Scored
-from sonomask.structures import ModelConfig
+from sonomask.structures import ModelConfig, ModelOrigin
 
 __all__ = ["PRECISIONS", "Precision", "TorchScorer", "choose_device", "computing"]
 
@@ -68,6 +68,7 @@ class TorchScorer:
         self.model = network
         self.config: ModelConfig = network.config
         self.device = str(self.place)
+        self.origin = ModelOrigin(self.config.name)
 
     @torch.inference_mode()
     def __call__(
@@ -93,7 +94,9 @@ class TorchScorer:
 
     def to(self, device: str) -> TorchScorer:
         """The same network on another device."""
-        return TorchScorer(self.model, device, self.threads)
+        moved = TorchScorer(self.model, device, self.threads)
+        moved.origin = self.origin
+        return moved
 
     def start(self) -> Any:
         """The empty past of a stream.

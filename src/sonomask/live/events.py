@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from sonomask.live.segmenter import LiveMasks
+from sonomask.schemas import schema
 
 __all__ = ["SCHEMA", "Event", "EventFinder"]
 
-SCHEMA = "sonomask.event/1"
+SCHEMA = schema("event")
 BEGINS, ENDS = 0.002, 0.0005  # shares of the picture: what is begun is held until it is much smaller than what began it
 HOLD = 0.5  # seconds for which a thing must be gone until it has ended
 

@@ -24,6 +24,7 @@ from sonomask.live.segmenter import LiveMasks
 from sonomask.media.live.remote_writer import RemoteWriter
 from sonomask.media.live.writer import LiveWriter, format_of
 from sonomask.outputs.moment import counts
+from sonomask.schemas import schema
 
 QUEUE = 8  # results that wait for the encoder
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds until a server is tried again
@@ -70,7 +71,7 @@ class JsonLines:
         """Add a line."""
         labels = result.labels
         row: dict[str, Any] = {
-            "time": round(result.time, 4), "delay": round(result.delay, 4), "size": list(labels.shape)
+            "schema": schema("live"), "time": round(result.time, 4), "delay": round(result.delay, 4), "size": list(labels.shape)
         }  # fmt: skip
         if result.masks.presence is not None:
             row["presence"] = round(result.masks.presence[0], 4)

@@ -17,6 +17,10 @@ from sonomask.media.sound import SAMPLE_RATE, AudioTrack
 __all__ = ["Decoder", "Selection", "VideoInfo"]
 
 
+ADVICE = "Add a sound that can be read: ffmpeg -i VIDEO -i SOUND.wav -map 0:v -map 1:a -c:v copy WITH_SOUND.mkv."
+"""What to do about a video without sound."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """What of a source is wanted.
@@ -90,9 +94,9 @@ class VideoInfo:
     def sound_missing(self) -> str:
         """Why there is no sound, and what to do, as the end of a sentence about the source."""
         if not self.audio_tracks:
-            return "has no sound stream. Add one, or use a model that does not listen."
+            return f"has no sound stream, so nothing in it can be heard. {ADVICE}"
         why = self.audio_tracks[0].problem or "nothing in it can be decoded"
-        return f"has sound that can't be decoded ({why}). Convert the sound, or use a model that does not listen."
+        return f"has sound that can't be decoded ({why}). {ADVICE}"
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from sonomask.media.skipping import LATE
 from sonomask.media.writer import write_wav
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg
+from sonomask.schemas import schema
 
 __all__ = ["write_avsbench"]
 
@@ -50,7 +51,9 @@ def write_avsbench(path: Path, context: OutputContext) -> Iterator[Take]:
         tree = _Tree(fresh, context)
         yield tree.take
         tree.finish()
-        (fresh / FORMATS["avsbench"].marker).write_text(json.dumps(dict(context.facts)) + "\n", encoding="utf-8")
+        (fresh / FORMATS["avsbench"].marker).write_text(
+            json.dumps({"schema": schema("avsbench"), **context.facts}) + "\n", encoding="utf-8"
+        )
 
 
 @dataclass

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Moment, OutputContext, Take, indexed, save_jpeg
+from sonomask.schemas import schema
 
 __all__ = ["write_hf", "write_masks"]
 
@@ -26,7 +27,9 @@ def write_masks(path: Path, context: OutputContext) -> Iterator[Take]:
     """
     marker = FORMATS["masks"].marker
     with context.folder(path, marker) as fresh, (fresh / marker).open("w", encoding="utf-8") as manifest:
-        about = json.dumps({**context.facts, "classes": list(context.classes)}, ensure_ascii=False)
+        about = json.dumps(
+            {"schema": schema("manifest"), **context.facts, "classes": list(context.classes)}, ensure_ascii=False
+        )
         manifest.write(f'{{"about": {about},\n "frames": [')
         comma = ""
 

@@ -18,6 +18,7 @@ import numpy as np
 from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.moment import Moment, OutputContext, Take, counts, indexed, save_jpeg
 from sonomask.outputs.tracks import Region
+from sonomask.schemas import schema
 from sonomask.workspace import atomic_path
 
 __all__ = ["write_coco", "write_davis", "write_jsonl", "write_ytvis"]
@@ -29,14 +30,22 @@ MOST = 255  # objects that a palette picture can hold
 def write_jsonl(path: Path, context: OutputContext) -> Iterator[Take]:
     """A line for each mask: where it comes from, its scores, and `regions` with `id`, `bbox`, `score` and `rle`."""
     with atomic_path(path, overwrite=context.overwrite) as fresh, fresh.open("w", encoding="utf-8") as lines:
-        origin = {key: str(context.facts.get(key, "")) for key in ("source", "model")}
+        told = {key: str(context.facts.get(key, "")) for key in ("source", "model", "weights", "sonomask")}
+        head = {"schema": schema("mask")}
 
         def take(moment: Moment) -> None:
             regions = [
                 {**_facts(region, context), "rle": runs}
                 for region, runs in zip(moment.regions, moment.runs, strict=True)
             ]
-            row = {"index": moment.index, **moment.scores(), "size": list(context.size), **origin, "regions": regions}
+            row = {
+                **head,
+                "index": moment.index,
+                **moment.scores(),
+                "size": list(context.size),
+                **told,
+                "regions": regions,
+            }
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
         yield take
@@ -56,7 +65,13 @@ def write_coco(path: Path, context: OutputContext) -> Iterator[Take]:
         (fresh / "data").mkdir()
         with (fresh / "labels.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
             images = _List(
-                out, {"info": dict(context.facts), "licenses": [], "categories": context.categories()}, "images"
+                out,
+                {
+                    "info": {"schema": schema("coco"), **context.facts},
+                    "licenses": [],
+                    "categories": context.categories(),
+                },
+                "images",
             )
 
             def take(moment: Moment) -> None:
@@ -116,7 +131,12 @@ def write_ytvis(path: Path, context: OutputContext) -> Iterator[Take]:
             height, width = context.size
             files = [f"{context.name}/{index:05d}.jpg" for index in range(rows)]
             video = {"id": 1, "file_names": files, "height": height, "width": width, "length": rows}
-            head = {"info": dict(context.facts), "licenses": [], "categories": context.categories(), "videos": [video]}
+            head = {
+                "info": {"schema": schema("ytvis"), **context.facts},
+                "licenses": [],
+                "categories": context.categories(),
+                "videos": [video],
+            }
             out.write(json.dumps(head, ensure_ascii=False)[:-1])
             made = (_ytvis_track(number, tracks[number], rows, later, context) for number in sorted(tracks))
             _copy_rows(out, "annotations", (json.dumps(row) for row in made))

@@ -19,6 +19,7 @@ from sonomask.outputs.formats import FORMATS
 from sonomask.outputs.instances import _copy_rows, _facts, _lines, _List, _spool
 from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg
 from sonomask.outputs.tracks import Region
+from sonomask.schemas import schema
 
 __all__ = ["outline", "polygon", "write_coco_polygons", "write_yolo"]
 
@@ -40,7 +41,13 @@ def write_coco_polygons(path: Path, context: OutputContext) -> Iterator[Take]:
         annotations.mkdir()
         with (annotations / "instances_default.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
             images = _List(
-                out, {"info": dict(context.facts), "licenses": [], "categories": context.categories()}, "images"
+                out,
+                {
+                    "info": {"schema": schema("coco"), **context.facts},
+                    "licenses": [],
+                    "categories": context.categories(),
+                },
+                "images",
             )
 
             def take(moment: Moment) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Moment, OutputContext, Take
+from sonomask.schemas import schema
 from sonomask.workspace import atomic_path
 
 __all__ = ["WHEN", "Span", "write_when"]
@@ -153,7 +154,7 @@ def _otio(spans: Sequence[Span], context: OutputContext) -> str:
     ]  # fmt: skip
     clip = {
         "OTIO_SCHEMA": "Clip.2", "name": context.name, "effects": [], "markers": markers, "enabled": True,
-        "metadata": {"sonomask": dict(context.facts)}, "source_range": _range(info.start, length),
+        "metadata": {"sonomask": {"schema": schema("otio"), **context.facts}}, "source_range": _range(info.start, length),
         "active_media_reference_key": "DEFAULT_MEDIA",
         "media_references": {
             "DEFAULT_MEDIA": {

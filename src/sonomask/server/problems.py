@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sonomask.errors import SonomaskError
+from sonomask.schemas import schema
 
 __all__ = ["MEDIA_TYPE", "BusyError", "InvalidError", "NotReadyError", "Problem", "RefusedError", "TooLargeError",
            "UnknownError", "as_json"]  # fmt: skip
@@ -91,6 +92,7 @@ def as_json(status: int, detail: str, errors: Sequence[tuple[str, str]] = ()) ->
         errors: (field, what is wrong with it) of each wrong option.
     """
     return {
+        "schema": schema("problem"),
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),
         "status": status,

@@ -48,7 +48,7 @@ def router(service: Service) -> APIRouter:
         job = runner.job(job_id)
 
         def poll() -> tuple[str, bool]:
-            return state_of(runner, job, request).model_dump_json(), job.over
+            return state_of(runner, job, request).model_dump_json(by_alias=True), job.over
 
         return _stream(service, poll)
 
@@ -60,7 +60,9 @@ def router(service: Service) -> APIRouter:
         session = session_of(request)
 
         def poll() -> tuple[str, bool]:
-            return json.dumps([state_of(runner, job, request).model_dump() for job in runner.of(session)]), False
+            return json.dumps(
+                [state_of(runner, job, request).model_dump(by_alias=True) for job in runner.of(session)]
+            ), False
 
         return _stream(service, poll)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sonomask.outputs.formats import Format
 from sonomask.request import DEFAULT
+from sonomask.schemas import schema
 from sonomask.server.job import JobOptions, State
 
 __all__ = [
@@ -28,6 +29,10 @@ __all__ = [
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
+def _named(name: str) -> Any:
+    return Field(default=schema(name), alias="schema", description="Name and version of this form.")
+
+
 class FieldError(BaseModel):
     """What is wrong with one option."""
 
@@ -38,6 +43,7 @@ class FieldError(BaseModel):
 class ProblemBody(BaseModel):
     """An error, in the form of RFC 9457 (`application/problem+json`)."""
 
+    schema_name: str = _named("problem")
     type: str = "about:blank"
     title: str = Field(description="The kind of error, by its status.")
     status: int
@@ -59,6 +65,7 @@ class AudioTrackState(BaseModel):
 class UploadState(BaseModel):
     """A video that was sent, and what it is."""
 
+    schema_name: str = _named("upload")
     id: str = Field(description="For `upload` of a job. Opaque, and good for the session that sent it.")
     name: str
     bytes: int
@@ -147,6 +154,7 @@ class SourceState(BaseModel):
 class JobState(BaseModel):
     """A job as a client sees it."""
 
+    schema_name: str = _named("job")
     id: str = Field(description="Opaque; whoever has it has the job.")
     name: str
     state: State
@@ -183,6 +191,7 @@ class FormatAbout(BaseModel):
 class About(BaseModel):
     """What this service offers and allows."""
 
+    schema_name: str = _named("about")
     version: str
     boot: str = Field(description="Another after each start of the server.")
     models: list[ModelAbout] = Field(description="The first is taken where a job names none.")
@@ -200,6 +209,7 @@ class About(BaseModel):
 class Health(BaseModel):
     """Whether the service works, and how busy it is."""
 
+    schema_name: str = _named("health")
     status: Literal["ok"] = "ok"
     busy: int
     queue: int

@@ -29,6 +29,7 @@ from sonomask.media.reader import Frame, VideoReader
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.naming import RegionNamer
 from sonomask.outputs.tracks import Tracker
+from sonomask.schemas import schema
 from sonomask.server.sources import Sources
 from sonomask.structures import Masks
 from sonomask.visualise.style import COLOURS
@@ -179,6 +180,7 @@ class _View:
         self._flush()
         end = round(max(self.end, *self.times, 0.0), 3) if self.times else self.end
         about = {
+            "schema": schema("view"),
             **facts,
             "duration": end,
             "map": {"width": self.size[1], "height": self.size[0], "rows": ROWS, "strips": self.strips},

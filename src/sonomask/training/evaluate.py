@@ -18,6 +18,7 @@ from sonomask.checkpoints.folder import fingerprint
 from sonomask.inference.torch_scorer import Precision, computing
 from sonomask.metrics import metrics_of
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
+from sonomask.schemas import schema
 from sonomask.structures import ModelConfig
 from sonomask.training.callbacks import panel
 from sonomask.training.clips import clip_scores, write_clips
@@ -47,7 +48,9 @@ class Report:
     def save(self, folder: Path) -> None:
         """Write `scores.json`, `scores.csv` and `scores.md`, and the clips' scores to `clips.csv`."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.json").write_text(json.dumps({"rows": self.rows, "facts": self.facts}, indent=2) + "\n")
+        (folder / "scores.json").write_text(
+            json.dumps({"schema": schema("scores"), "rows": self.rows, "facts": self.facts}, indent=2) + "\n"
+        )
         (folder / "scores.md").write_text(self.markdown())
         with (folder / "scores.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ["protocol", "metric", "value", "count"])
