@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonomask.schemas import schema
+
 CLASSES = ("background", *(f"class {i}" for i in range(1, 71)))
 
 
