@@ -9,6 +9,8 @@ Names are imported when they are first used, so that the import itself is quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sonomask import schemas
+
 if TYPE_CHECKING:
     from sonomask.api import Result, Segmenter, load_fast, segment
     from sonomask.batches import Output
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from sonomask.request import Request
     from sonomask.structures import Masks, ModelConfig
 
-__version__ = "0.1.0"
+__version__ = schemas.VERSION
 
 __all__ = [
     "DatasetError",

@@ -5,7 +5,9 @@ A version is raised when a field goes or changes its meaning; new fields don't r
 
 from __future__ import annotations
 
-__all__ = ["SCHEMAS", "schema"]
+__all__ = ["SCHEMAS", "VERSION", "schema"]
+
+VERSION = "0.1.0"  # of this package, as in pyproject.toml
 
 SCHEMAS = {
     "about": 1,  # REST: what a server offers

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from sonomask import __version__
+from sonomask.schemas import VERSION
 
 __all__ = ["Masks", "ModelConfig", "ModelOrigin", "Names", "Pairing"]
 
@@ -99,7 +99,7 @@ class ModelOrigin:
     @property
     def facts(self) -> dict[str, str]:
         """What results tell of it, with the version of this package."""
-        return {"model": self.name, "weights": self.weights, "sonomask": __version__}
+        return {"model": self.name, "weights": self.weights, "sonomask": VERSION}
 
 
 @dataclass(frozen=True)
