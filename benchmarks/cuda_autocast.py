@@ -92,6 +92,29 @@ class CudaAutocast(TorchFunctionMode):
             _switch(on=True)
 
 
+class Tf32(TorchFunctionMode):
+    """Within it, products and convolutions of float32 tensors take 10 of 23 bits of their inputs, as CUDA's do in TF32.
+
+    Sums stay in float32, as there. A convolution's weights are rounded too, its bias is not.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:  # fmt: skip
+        name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
+        if name in LOWER:
+            args = [*(_rounded(value) for value in args[:3]), *args[3:]]
+        return func(*args, **kwargs)
+
+
+def _rounded(value: Any) -> Any:
+    """To the nearest number of 10 bits behind the point."""
+    if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.ndim < 2:
+        return value
+    bits = value.detach().contiguous().view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
 def _switch(*, on: bool) -> None:
     torch.set_autocast_enabled("cpu", on)
 

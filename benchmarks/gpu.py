@@ -1,6 +1,8 @@
 """What a GPU is worth: one table for each part, ours beside the plain form in the same run.
 
-    uv run python benchmarks/gpu.py --part kernels|training|inference|recipes|equality|video [--small] [--device auto]
+    uv run python benchmarks/gpu.py --part PART [--small] [--device auto]
+
+Parts: kernels, training, inference, recipes, equality, precision, video; or all.
 
 The plain form is the model as one would write it from the paper (`written_out`): the whole attention matrix of TPAVI, whole
 convolutions, attention of the backbone without a fused kernel, channels apart, Adam weight by weight. `--small` runs every part
@@ -15,17 +17,19 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import written_out
-from cuda_autocast import CudaAutocast
+from cuda_autocast import CudaAutocast, Tf32
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sonomask.batches import Batch
+from sonomask.inference.replay import Replay
 from sonomask.inference.torch_scorer import choose_device, computing
 from sonomask.models.catalog import create_model, list_models, record_of
 from sonomask.models.optimize import optimize
@@ -134,13 +138,15 @@ def stepper(bench: Bench, name: str, precision: str, *, plain: bool, clips: int)
 
 
 def caller(bench: Bench, name: str, precision: str, form: str, clips: int) -> Callable[[], object]:
-    """A call for inference; `form` is plain, ours or optimised."""
+    """A call for inference; `form` is plain, ours, optimised, or that replayed as a CUDA graph."""
     model = bench.model(name, plain=form == "plain").eval()
     images, sound = bench.clips(clips)
     run = {"plain": lambda: written_out.decode(model, images, sound), "ours": lambda: model.decode(images, sound)}
-    if form == "optimised":
+    if form in ("optimised", "replayed"):
         fast = optimize(model)
+        replay = Replay(fast.decode)
         run["optimised"] = lambda: fast.decode(images, sound)
+        run["replayed"] = lambda: replay(images=images, sound=sound)
 
     def call() -> object:
         with torch.inference_mode(), computing(precision, bench.device):
@@ -180,15 +186,20 @@ def training(bench: Bench) -> None:
 
 
 def inference(bench: Bench) -> None:
-    print("| model | clips | precision | plain ms | ours | optimised | ratio | MiB plain | optimised |")
-    print("|---|--:|---|--:|--:|--:|--:|--:|--:|")
+    print(
+        "| model | clips | precision | plain ms | ours | optimised | replayed | plain / best | MiB plain | optimised |"
+    )
+    print("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|")
     for name in bench.models:
         for clips in (1,) if bench.small else (1, 4):
             for precision in bench.precisions:
-                runs = [caller(bench, name, precision, form, clips) for form in ("plain", "ours", "optimised")]
-                plain, ours, fast = bench.race(*runs)
-                memory = " | ".join(bench.peak(run) for run in runs[::2])
-                row = f"{plain:.1f} | {ours:.1f} | {fast:.1f} | {plain / fast:.2f}× | {memory}"
+                forms = ("plain", "ours", "optimised", *(("replayed",) if bench.device.type == "cuda" else ()))
+                runs = [caller(bench, name, precision, form, clips) for form in forms]
+                plain, ours, fast, *more = bench.race(*runs)
+                memory = " | ".join(bench.peak(run) for run in (runs[0], runs[2]))
+                best = min(fast, *more)
+                replayed = f"{more[0]:.1f}" if more else "—"
+                row = f"{plain:.1f} | {ours:.1f} | {fast:.1f} | {replayed} | {plain / best:.2f}× | {memory}"
                 print(f"| {name} | {clips} | {precision} | {row} |", flush=True)
 
 
@@ -254,6 +265,31 @@ def equality(bench: Bench) -> None:
         print(f"| {name} | {float((found - wanted).abs().max() / (wanted.max() - wanted.min())):.1e} |", flush=True)
 
 
+def precision(bench: Bench) -> None:
+    """Masks of the built-in models in each precision against float32, on the example; TF32 is acted out on a CPU."""
+    from sonomask.checkpoints.folder import load
+    from sonomask.checkpoints.places import built_in
+    from sonomask.inference.segmenter import Segmenter
+
+    print("| model | precision | mean IoU with float32 | frames | ms a frame |\n|---|---|--:|--:|--:|")
+    device, end = str(bench.device), 3 if bench.small else 10
+    for name in built_in():
+        wanted: list[Tensor] = []
+        for kind in ("float32", "tf32", "bf16"):
+            segmenter = Segmenter(load(name, device), rate=2.0, device=device, precision=kind, end=end)
+            acted = Tf32() if kind == "tf32" and device == "cpu" else nullcontext()
+            began = time.perf_counter()
+            with acted:
+                found = [torch.from_numpy(masks.mask) for masks in segmenter(str(VIDEO))]
+            spent = 1e3 * (time.perf_counter() - began) / len(found)
+            wanted = wanted or found
+            scores = [
+                float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0
+                for a, b in zip(wanted, found, strict=True)
+            ]
+            print(f"| {name} | {kind} | {statistics.mean(scores):.5f} | {len(found)} | {spent:.0f} |", flush=True)
+
+
 def video(bench: Bench) -> None:
     """`Segmenter` on the example: decoding alone, the model alone on as many frames, and both."""
     from sonomask.inference.segmenter import Segmenter
@@ -282,12 +318,12 @@ def video(bench: Bench) -> None:
     print(f"| {frames} | {alone:.0f} | {scored:.0f} | {whole:.0f} | {whole / max(alone, scored):.2f} |")
 
 
-PARTS = {f.__name__: f for f in (kernels, training, inference, recipes, equality, video)}
+PARTS = {f.__name__: f for f in (kernels, training, inference, recipes, equality, precision, video)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", required=True, choices=PARTS)
+    parser.add_argument("--part", required=True, choices=[*PARTS, "all"])
     parser.add_argument("--small", action="store_true", help="small networks and pictures, for a CPU")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--device", default="auto")
@@ -295,7 +331,16 @@ def main() -> None:
     device = choose_device(given.device)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     print(f"{card}, torch {torch.__version__}, {given.rounds} rounds, {'small' if given.small else 'full'} sizes\n")
-    PARTS[given.part](Bench(device, small=given.small, rounds=given.rounds))
+    for name in PARTS if given.part == "all" else [given.part]:
+        began = time.perf_counter()
+        print(f"## {name}\n" * (given.part == "all"))
+        try:
+            PARTS[name](Bench(device, small=given.small, rounds=given.rounds))
+        except Exception as error:  # the other parts are wanted all the same
+            if given.part != "all":
+                raise
+            print(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        print(f"\n({name}: {time.perf_counter() - began:.0f} s)\n", flush=True)
 
 
 if __name__ == "__main__":

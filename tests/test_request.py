@@ -13,7 +13,7 @@ from sonomask.request import Request
     [
         {"rate": 0}, {"rate": 1001.0}, {"rate": "fast"}, {"rate": True}, {"rate": float("nan")}, {"threshold": -0.1},
         {"threshold": 1.5}, {"min_presence": 2.0}, {"smooth": -1}, {"smooth": 11},
-        {"batch_size": 0}, {"start": -1}, {"start": "1:75"}, {"start": "soon"},
+        {"precision": "fp8"}, {"batch_size": 0}, {"start": -1}, {"start": "1:75"}, {"start": "soon"},
         {"end": 0}, {"end": "0:04", "start": 5}, {"end": "1:2:3:4"}, {"start": "nan"}, {"start": "-0:05"},
     ],
 )  # fmt: skip
@@ -23,7 +23,7 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
 
 
 def test_what_the_masks_depend_on_is_all_but_the_device():
-    assert {f.name for f in fields(Request)} - set(Request().mask_settings()) == {"device"}
+    assert {f.name for f in fields(Request)} - set(Request().mask_settings()) == {"device", "cuda_graphs"}
 
 
 def test_every_field_has_a_help_text():

@@ -14,7 +14,7 @@ import numpy as np
 from sonomask.errors import MissingExtraError
 from sonomask.inference import loading
 from sonomask.inference.loading import DEFAULT_MODEL, Backend
-from sonomask.inference.scorer import Scorer
+from sonomask.inference.scorer import Scorer, precision_of
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.opening import Limits
@@ -193,6 +193,7 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
         "smooth": segmenter.request.smooth,
+        "precision": precision_of(segmenter.scorer),
     }
     asked = {"only": segmenter.request.only, "not": segmenter.request.without}
     facts |= {name: list(words) for name, words in asked.items() if words}

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-__all__ = ["DEFAULT", "FOR_CORPORA", "FOR_STREAMS", "MAX_RATE", "Rate", "Request", "check_rate", "parse_time"]
+__all__ = [
+    "DEFAULT",
+    "FOR_CORPORA",
+    "FOR_STREAMS",
+    "MAX_RATE",
+    "Precision",
+    "Rate",
+    "Request",
+    "check_rate",
+    "parse_time",
+]
 
+Precision: TypeAlias = Literal["auto", "float32", "tf32", "bf16"]
 Rate: TypeAlias = float | Literal["native", "avsbench", "auto"]
 
 MAX_RATE = 1000.0  # masks per second
@@ -30,13 +41,19 @@ class Request:
         min_presence: Presence score (`sonomask.inference.presence`) below which a frame gets an empty mask, 0 to 1.
         smooth: Seconds over which masks are steadied against flicker (`sonomask.inference.smoothing`), up to 10; 0 for the
             model's word alone. Masks more than twice as far apart are left alone, and so are those at the rate "avsbench".
-        device: "auto" for the best there is, "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" for the best there is, "cpu", "cuda", "cuda:1", "mps"; with ONNX Runtime also "coreml" and "directml".
+        precision: What products are computed in: "float32"; "tf32", which keeps 10 of 23 bits, on CUDA; "bf16", which keeps
+            7; "auto" for float32, and on CUDA TF32 where it was seen to keep the masks. Manifests say which.
+        cuda_graphs: Whether the model is recorded once for each shape of its inputs and replayed, on CUDA: less waiting
+            where few clips are in a batch. A model that can't be recorded runs as it is, with a warning.
         batch_size: Clips that go through the model together; halved, with a warning, where memory is too small.
         maskige: What makes the second picture that COMBO and VCT read (`sonomask.inference.maskige`): "superpixels",
             "maskrcnn:FILE" or "sam:FOLDER"; superpixels if None.
         only: Names of things or sounds, such as "dog" or "speech"; what has another name is not marked. All if empty.
         without: Names of things or sounds that are not marked.
         attention: Whether each frame gets its attention map (`sonomask.inference.attention`), at the model's size.
+        hwaccel: What decodes the pictures, as FFmpeg names it: "cuda", "vaapi", "qsv", "videotoolbox", "d3d11va"; the
+            processor if None, and, with a warning, where the device does not start.
         start: Where to begin in the video: seconds, or text such as "1:02:03.5"; kept as seconds. Times of masks count from
             there, those in files of results from the beginning of the video.
         end: Where to end in the video; at its end if None.
@@ -61,6 +78,12 @@ class Request:
         default=0.4, metadata={"help": "seconds over which masks are steadied against flicker; 0 for not at all"}
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
+    precision: Precision = field(
+        default="auto", metadata={"help": "of the model's products: auto, float32, tf32 or bf16"}
+    )
+    cuda_graphs: bool = field(
+        default=False, metadata={"help": "on CUDA: record the model once and replay it; faster for few clips"}
+    )
     batch_size: int = field(default=4, metadata={"help": "clips that go through the model together"})
     maskige: str | None = field(
         default=None, metadata={"help": "second picture for COMBO and VCT: superpixels, maskrcnn:FILE or sam:FOLDER"}
@@ -73,6 +96,10 @@ class Request:
         default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not", "metavar": "NAME"}
     )
     attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
+    hwaccel: str | None = field(
+        default=None,
+        metadata={"help": "what decodes the pictures: cuda, vaapi, videotoolbox, …; the processor unless given"},
+    )
     start: float | str = field(default=0.0, metadata={"help": "where to begin in the video: seconds or h:mm:ss"})
     end: float | str | None = field(default=None, metadata={"help": "where to end in the video: seconds or h:mm:ss"})
     audio_track: int | str | None = field(
@@ -96,6 +123,8 @@ class Request:
             if isinstance(words, str) or not all(isinstance(word, str) and word for word in words):
                 raise ValueError(f"`{name}`: expected several names, such as ('dog', 'speech'), got {words!r}.")
             object.__setattr__(self, name, tuple(words))
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"`precision`: expected {', '.join(get_args(Precision))}, got {self.precision!r}.")
         if self.batch_size < 1:
             raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
 
@@ -108,12 +137,12 @@ class Request:
 
     @property
     def part(self) -> dict[str, Any]:
-        """What a reader is told of it: `start`, `end` and `audio_track`."""
-        return {"start": self.start, "end": self.end, "audio_track": self.audio_track}
+        """What a reader is told of it: `start`, `end`, `audio_track` and `hwaccel`."""
+        return {name: getattr(self, name) for name in ("start", "end", "audio_track", "hwaccel")}
 
     def mask_settings(self) -> dict[str, Any]:
-        """The fields that the masks depend on: all but the device."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "device"}
+        """The fields that the masks depend on: all but the device and how the model is launched there."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("device", "cuda_graphs")}
 
 
 def check_rate(rate: Any, most: float = MAX_RATE) -> None:

@@ -61,3 +61,63 @@ def test_what_was_run_is_timed_again_and_not_run_again(done, monkeypatch):
 def test_an_unknown_row_is_named(tmp_path, capsys):
     assert main(["benchmark", "--models", "nonsense", "--out", str(tmp_path)]) == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_small_rows_start_from_given_weights_and_are_compared_clip_by_clip(tmp_path):
+    """L_AVM, the tagger as an ear, MS3 from S4, ± over seeds and the paired interval, in one small run."""
+    import timm
+    from safetensors.torch import save_file
+
+    from sonomask.checkpoints.folder import load
+
+    start = timm.create_model("resnet18", num_classes=2).state_dict()
+    save_file({key: value.contiguous() for key, value in start.items()}, tmp_path / "resnet18.safetensors")
+    small = ["--size", "32", "--steps", "1", "--batch", "2", "--clips", "3", "--small", "--seeds", "1", "2"]
+    start_at = ["--backbone-weights", str(tmp_path / "resnet18.safetensors"), "--audio-weights", "world_duo.real"]
+    rows = ["--models", "tpavi", "tpavi_avm", "tpavi_from_s4", "--repeated", "tpavi"]
+    out = tmp_path / "out"
+    assert main(["benchmark", *rows, "--subset", "s4", "ms3", *small, *start_at, "--out", str(out)]) == 0
+    with (out / "table.csv").open(newline="") as file:
+        found = {(row["system"], row["subset"]): row for row in csv.DictReader(file)}
+    assert set(found) == {
+        ("AVS, TPAVI", "S4"), ("AVS, TPAVI + L_AVM", "S4"), ("AVS, TPAVI", "MS3"), ("AVS, TPAVI + L_AVM", "MS3"),
+        ("AVS, TPAVI, from S4", "MS3"),
+    }  # fmt: skip
+    assert found["AVS, TPAVI", "MS3"]["±"] != ""
+    assert found["AVS, TPAVI", "MS3"]["less"] == ""
+    gap = found["AVS, TPAVI + L_AVM", "MS3"]["less"]
+    assert gap.endswith(")")
+    assert float(gap.split()[0]) == pytest.approx(
+        100 * (_mean(out, "tpavi_avm_ms3_1") - (_mean(out, "tpavi_ms3_1") + _mean(out, "tpavi_ms3_2")) / 2), abs=0.051
+    )
+    begun = load(str(out / "runs" / "tpavi_from_s4_ms3_1" / "stage1" / "best")).config.about
+    assert "tpavi_s4_1" in begun
+    ear = load(str(out / "runs" / "tpavi_ms3_1" / "stage1" / "best")).audio.state_dict()
+    theirs = load("world_duo.real").audio.state_dict()
+    assert all((ear[key] == theirs[key]).all() for key in ear)
+
+
+def _mean(out, run):
+    with (out / "runs" / run / "clips.csv").open(newline="") as file:
+        return np.mean([float(row["miou"]) for row in csv.DictReader(file)])
+
+
+def test_a_row_that_starts_from_another_wants_it(tmp_path, capsys):
+    words = ["--subset", "ms3", "--size", "32", "--steps", "1", "--small", "--clips", "2", "--out", str(tmp_path)]
+    assert main(["benchmark", "--models", "tpavi_from_s4", *words]) != 0
+    assert "--subset s4 ms3 --models tpavi tpavi_from_s4" in capsys.readouterr().err
+
+
+def test_published_figures_stand_below_with_their_sources(done):
+    from sonomask.benchmark.published import FIELD, table
+
+    text = (done / "table.md").read_text()
+    below = text[text.index("Not measured here") :]
+    for row in table():
+        assert row.source
+        assert row.system in below
+        for pair in (row.s4, row.ms3, row.avss):
+            assert pair is None or all(0 < value < 100 for value in pair if value is not None)
+    for system in ("KEVA", "ICF", "TAViS", "SSP", "SAVE", "EASE", "avs_resnet50", "vct_swin_b"):
+        assert f"| {system} |" in below
+    assert len({(row.system, row.network, row.protocol) for row in FIELD}) == len(FIELD)

@@ -133,7 +133,7 @@ class Counted(TorchDispatchMode):
 @pytest.mark.parametrize(
     "options",
     [
-        {"backbone": "vit_7b_patch16_dinov3"},  # fails only after it was laid out: it has too few feature levels
+        {"backbone": "vit_7b_patch16_dinov3"},
         {"backbone": "convnextv2_huge"},
         {"width": 2048},
         {"width": 2048, "sound_channels": 2048},

@@ -54,7 +54,7 @@ def test_a_model_of_ones_own_is_trained_and_scored_by_its_path(module, tmp_path,
 
 @pytest.mark.parametrize(
     ("name", "error", "said"),
-    [("Nothing", ValueError, "can't be built"), ("other", TypeError, "got a Identity")],
+    [("Nothing", ValueError, "can't be built"), ("other", ValueError, "got a Identity")],
 )
 def test_what_is_no_network_of_ours_is_refused(name, error, said, module):
     with pytest.raises(error, match=said):

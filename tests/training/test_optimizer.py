@@ -10,9 +10,15 @@ from sonomask.training.module import AVSModule
 
 @pytest.mark.parametrize(
     ("device", "precision", "fused"),
-    [("cuda", "bf16-mixed", True), ("cuda", "32-true", True), ("cuda", "16-mixed", False), ("cpu", "32-true", False)],
+    [
+        ("cuda", "bf16-mixed", True),
+        ("cuda", "32-true", True),
+        ("cuda", "16-mixed", False),
+        ("cpu", "32-true", True),
+        ("mps", "32-true", False),
+    ],
 )
-def test_adam_is_fused_on_cuda_but_under_a_scaler(device, precision, fused, monkeypatch):
+def test_adam_is_fused_but_under_a_scaler(device, precision, fused, monkeypatch):
     asked = []
     monkeypatch.setattr(torch.optim, "Adam", lambda *_, **options: asked.append(options["fused"]))
     monkeypatch.setattr(AVSModule, "device", torch.device(device))
@@ -31,3 +37,11 @@ def test_a_fused_step_is_the_plain_one():
             weight.square().sum().backward()
             optimizer.step()
     torch.testing.assert_close(*weights)
+
+
+@pytest.mark.parametrize(("asked", "mode"), [(True, [None]), ("reduce-overhead", ["reduce-overhead"]), (False, [])])
+def test_a_model_is_compiled_as_asked(asked, mode, monkeypatch):
+    found = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: found.append(mode) or model)
+    AVSModule("avs_mini", {"fusion": "none"}, compile=asked)
+    assert found == mode

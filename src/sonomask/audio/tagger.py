@@ -49,6 +49,21 @@ class Tagger(nn.Module):
         return logits
 
 
+class TaggerEncoder(Tagger):
+    """The tagger without its names, as an audio encoder: it knows sounds before any training.
+
+    Its weights are those of any model that has a `Tagger` for an ear: `audio_weights: world_duo.real`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.head
+
+    def forward(self, logmel: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N 1024"]:
+        """Embeddings."""
+        return self.embed(logmel)
+
+
 def _same(conv: nn.Module, x: Tensor) -> Tensor:
     """TensorFlow's "same" padding of a 3×3 kernel over an even size: one line at the end where the stride is 2."""
     assert isinstance(conv, nn.Conv2d)  # noqa: S101 - for mypy

@@ -59,7 +59,7 @@ def run_local(jobs: Sequence[VideoJob], options: Options, workers: int) -> Itera
 
 def _devices(name: str, workers: int) -> list[str]:
     """A device for each worker; they share what there is."""
-    if find_spec("torch") is None:
+    if name not in ("auto", "cuda") or find_spec("torch") is None:
         return [name] * workers
     import torch
 

@@ -9,8 +9,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from sonomask.benchmark.plan import Plan
 from sonomask.benchmark.rows import ROWS
-from sonomask.benchmark.run import Plan
 from sonomask.workspace import atomic_path
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")

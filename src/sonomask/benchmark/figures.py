@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sonomask.batches import Batch
 from sonomask.benchmark.curves import curves
+from sonomask.benchmark.plan import Plan
 from sonomask.benchmark.rows import ROWS
-from sonomask.benchmark.run import Plan, _batches, trained
+from sonomask.benchmark.run import _batches, trained
 from sonomask.visualise.overlay import overlay
 from sonomask.visualise.sheets import grid, heated, same_second
 from sonomask.workspace import atomic_path

@@ -19,7 +19,10 @@ class Row:
         small: Options that replace these where a benchmark is run at reduced size, with random weights.
         training: Options of `AVSModule` at reduced size.
         stages: Options of trainings that follow one another, each from the weights of the one before.
-        whole: Whether the row is the model as its authors publish figures of it, see `published`.
+        pictures: Whether it has a ResNet-18 at reduced size, which can start from given weights.
+        matching: Whether L_AVM of the subset is among its losses.
+        after: Subset and row whose weights it starts from; it is run on other subsets only.
+        whole: Subsets on which the row is the model as its authors publish figures of it, see `published`.
         label: Name in tables.
     """
 
@@ -30,7 +33,14 @@ class Row:
     small: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Mapping[str, Any], ...] = ({},)
-    whole: bool = True
+    pictures: bool = True
+    matching: bool = False
+    after: tuple[str, str] | None = None
+    whole: tuple[str, ...] = ("s4", "ms3")
+
+    def on(self, subset: str) -> bool:
+        """Whether it is run on a subset."""
+        return self.after is None or self.after[0] != subset
 
     @property
     def needs_weights(self) -> bool:
@@ -39,7 +49,7 @@ class Row:
 
     def published(self, subset: str) -> Figure | None:
         """The published figure of the full-size model; None where none is known with its source."""
-        figures = record_of(self.model).figures if self.whole else ()
+        figures = record_of(self.model).figures if subset in self.whole else ()
         return next((f for f in figures if (f.preset, f.data) == (self.model, subset)), None)
 
 
@@ -47,6 +57,10 @@ def _ours(fusion: str, label: str, **more: Any) -> Row:
     training = {"learning_rate": 0.002, "dice_weight": 0.3, "freeze_audio": False}
     small = {"backbone": "resnet18", "width": 64, "dilations": [1, 3, 6], "audio": "light"}
     return Row("AVS", "avs_resnet50", label, {"fusion": fusion}, small, training, **more)
+
+
+TAGGER = {"audio": "tagger", "sound_channels": 1024}
+"""The audio encoder of rows at reduced size that start from given weights, in place of the light one."""
 
 
 ROWS: dict[str, Row] = {
@@ -57,9 +71,11 @@ ROWS: dict[str, Row] = {
     ),
     "3dc": Row(
         "VOS", "3dc_resnet50", "3DC", small={"depth": 18, "width": 32}, training={"learning_rate": 1e-3},
+        pictures=False,
     ),
     "sst": Row(
-        "VOS", "sst_resnet50", "SST", small={"width": 96, "layers": 2}, training={"learning_rate": 3e-4},
+        "VOS", "sst_resnet50", "SST", small={"backbone": "resnet18", "width": 96, "layers": 2},
+        training={"learning_rate": 3e-4},
     ),
     "igan": Row(
         "SOD", "igan_resnet50", "iGAN", small={"backbone": "resnet18"},
@@ -67,15 +83,17 @@ ROWS: dict[str, Row] = {
     ),
     "lgvt": Row(
         "SOD", "lgvt_swin_b_224", "LGVT", small={"backbone": "swin_tiny_patch4_window7_224"},
-        training={"learning_rate": 3e-4, "betas": [0.5, 0.999]},
+        training={"learning_rate": 3e-4, "betas": [0.5, 0.999]}, pictures=False,
     ),
     "two_stage": Row(
         "two-stage", "two_stage_maskrcnn_v2", "Mask R-CNN + choice",
         small={"detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "audio": "light", "score": 0.2},
         training={"learning_rate": 1e-3, "freeze_audio": False}, stages=({"stage": "detect"}, {"stage": "select"}),
     ),
-    "none": _ours("none", "AVS, no audio", whole=False),
-    "add": _ours("add", "AVS, A+V addition", whole=False),
-    "tpavi": _ours("tpavi", "AVS, TPAVI"),
+    "none": _ours("none", "AVS, no audio", whole=()),
+    "add": _ours("add", "AVS, A+V addition", whole=()),
+    "tpavi": _ours("tpavi", "AVS, TPAVI", whole=("s4",)),
+    "tpavi_avm": _ours("tpavi", "AVS, TPAVI + L_AVM", matching=True, whole=("ms3",)),
+    "tpavi_from_s4": _ours("tpavi", "AVS, TPAVI, from S4", after=("s4", "tpavi"), whole=()),
 }  # fmt: skip
 """In the order of the tables."""

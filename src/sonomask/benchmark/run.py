@@ -1,11 +1,8 @@
-"""Train or load the rows, score them alike, and put everything into tables."""
+"""Train or load the rows and score them alike."""
 
-import csv
 import json
-import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sonomask.benchmark.rows import ROWS, Row
+from sonomask.benchmark.plan import KINDS, Plan
+from sonomask.benchmark.rows import ROWS, TAGGER, Row
+from sonomask.benchmark.tables import write, write_tables
 from sonomask.checkpoints.folder import load
 from sonomask.models.nets.lgvt import LGVT
 from sonomask.models.nets.two_stage import TwoStage
 from sonomask.models.parts.net import Net
+from sonomask.training.clips import write_clips
 from sonomask.training.evaluate import evaluate, hardware
-from sonomask.training.recipes import train
-from sonomask.workspace import atomic_path
-
-DATA = {"synthetic": "sonomask.data.datamodule.SyntheticDataModule"}
-AVSBENCH = "sonomask.data.datamodule.AVSBenchDataModule"
-KINDS = {"s4": "single", "ms3": "multi"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a benchmark does, the same for every row.
-
-    Attributes:
-        data: "synthetic", or a folder with AVSBench in it.
-        out: Folder of everything.
-        size: Height and width.
-        steps: Of training, of all stages of a row together.
-        batch_size: Clips.
-        small: Shallow networks with random weights, as stated in `rows.py`; otherwise the catalogue's.
-        seeds: One run each.
-        repeated: Rows that run with every seed; the others with the first. None for all rows.
-        clips: Of the test split of the synthetic world.
-        device: Where to score.
-    """
-
-    data: str
-    out: Path
-    size: int = 224
-    steps: int = 1000
-    batch_size: int = 4
-    small: bool = False
-    seeds: tuple[int, ...] = (1,)
-    repeated: tuple[str, ...] | None = None
-    clips: int = 100
-    device: str = "cpu"
-
-    def seeds_of(self, name: str) -> tuple[int, ...]:
-        """The seeds of a row."""
-        once = (name in ROWS and not ROWS[name].needs_weights) or (
-            self.repeated is not None and name not in self.repeated
-        )
-        return self.seeds[:1] if once else self.seeds
-
-    def folder_of(self, name: str, subset: str, seed: int) -> Path:
-        """Where a run's scores, logs and models lie."""
-        return self.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
-
-    def data_options(self, subset: str, seed: int) -> list[str]:
-        """Options of the data module."""
-        own: dict[str, Any] = {"size": self.size, "batch_size": self.batch_size, "workers": 0, "seed": seed}
-        if self.data == "synthetic":
-            own |= {"kind": KINDS[subset], "train": self.steps * self.batch_size, "val": 20, "test": self.clips}
-        else:
-            own |= {"root": self.data, "subset": subset}
-        name = DATA.get(self.data, AVSBENCH)
-        return ["--data.class_path", name, *(w for k, v in own.items() for w in (f"--data.init_args.{k}", str(v)))]
+from sonomask.training.recipes import LAST, train
 
 
 def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str = "") -> list[dict[str, Any]]:
@@ -97,12 +42,18 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
         )
     plan.out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
-    for subset in subsets:
-        for name in models:
-            row = ROWS.get(name) or Row("given", name, Path(name).name)
-            for seed in plan.seeds_of(name):
-                results.append(_one(plan, subset, name, row, seed))
-                print(name, subset, seed, f"mIoU {results[-1]['miou']:.4f}", flush=True)  # noqa: T201 - tells progress
+    jobs = [
+        (subset, name, seed)
+        for seed in plan.seeds  # all rows with the first seed, so that a run that is stopped has a whole table
+        for subset in subsets
+        for name in models
+        if seed in plan.seeds_of(name) and (name not in ROWS or ROWS[name].on(subset))
+    ]
+    for subset, name, seed in jobs:
+        row = ROWS.get(name) or Row("given", name, Path(name).name)
+        results.append(_one(plan, subset, name, row, seed))
+        print(name, subset, seed, f"mIoU {results[-1]['miou']:.4f}", flush=True)  # noqa: T201 - tells progress
+    results.sort(key=lambda r: (subsets.index(r["subset"]), models.index(r["name"])))
     _time(plan, results)
     write_tables(plan, results, command)
     return results
@@ -141,8 +92,9 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
         values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
         if isinstance(model, TwoStage):
             values["oracle"] = _oracle(model, batches)
+        write_clips(report.clips, folder / "clips.csv")
         values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
-        _write(scores, json.dumps(values, indent=1) + "\n")
+        write(scores, json.dumps(values, indent=1) + "\n")
     return {"name": name, "subset": subset, "seed": seed, **json.loads(scores.read_text())}
 
 
@@ -151,6 +103,14 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
     if name not in ROWS or not row.needs_weights:
         return load(name, plan.device)
     start: Path | None = None
+    if row.after is not None:
+        subset_before, name_before = row.after
+        start = plan.folder_of(name_before, subset_before, seed) / f"stage{len(ROWS[name_before].stages)}" / "best"
+        if not start.is_dir():
+            raise ValueError(
+                f"{name}: starts from the row {name_before} on {subset_before.upper()} with seed {seed}, which was not run. "
+                f"Run it too: --subset {subset_before} {subset} --models {name_before} {name}."
+            )
     for number, stage in enumerate(row.stages):
         options = {**row.options, **(row.small if plan.small else {}), **_fitted(plan, row, subset), **stage}
         steps = plan.steps // len(row.stages)
@@ -162,9 +122,13 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
                 "--seed_everything", str(seed), "--model.seed", str(seed), "--model.model", row.model,
                 "--model.options", json.dumps(options), "--model.schedule", "cosine", "--model.warmup", str(steps // 20),
                 *(w for k, v in row.training.items() for w in (f"--model.{k}", json.dumps(v))),
-                *(("--model.init_from", str(start)) if start else ()), *plan.data_options(subset, seed),
-                "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "5",
-                "--trainer.val_check_interval", str(often), "--trainer.log_every_n_steps", str(max(1, steps // 50)),
+                *(("--model.matching", subset) if row.matching else ()),
+                *(("--model.init_from", str(start)) if start else _starts(plan, row, options)),
+                *plan.data_options(subset, seed), "--trainer.precision", plan.precision,
+                "--checkpoint_every", str(max(1, steps // 5)), "--resume" if (out / LAST).is_file() else "--overwrite",
+                "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "10",
+                "--trainer.val_check_interval", str(often), "--trainer.check_val_every_n_epoch", "null",
+                "--trainer.log_every_n_steps", str(max(1, steps // 50)),
                 "--trainer.limit_train_batches", str(steps),
                 "--trainer.gradient_clip_val", "1.0", "--trainer.enable_progress_bar", "false", "--out", str(out),
             ])  # fmt: skip
@@ -173,15 +137,26 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
     return load(str(start), plan.device)
 
 
+def _starts(plan: Plan, row: Row, options: Mapping[str, Any]) -> list[str]:
+    """Options for the weights that a row begins with."""
+    words = []
+    if plan.small and row.pictures and plan.backbone_weights:
+        words += ["--model.backbone_weights", plan.backbone_weights]
+    if options.get("audio") == TAGGER["audio"]:
+        words += ["--model.audio_weights", str(plan.audio_weights)]
+    return words
+
+
 def _fitted(plan: Plan, row: Row, subset: str) -> dict[str, Any]:
     """Options that follow from the data: sizes, and names of categories."""
+    heard = TAGGER if plan.small and plan.audio_weights and "audio" in row.small else {}
     if row.model.startswith("lgvt") and plan.small:
         return {"size": plan.size}
     if row.model.startswith("two_stage") and plan.small:
-        return {"side": plan.size}
+        return {"side": plan.size, **heard}
     if row.model == "mssl":
         return {"labels": _categories(plan)} if subset == "s4" else {"classes": 10}
-    return {}
+    return dict(heard)
 
 
 def _categories(plan: Plan) -> list[str]:
@@ -249,74 +224,3 @@ def _oracle(model: TwoStage, batches: Iterable[Any]) -> float:
             categories=batch.categories,
         )  # fmt: skip
     return float(next(v for k, v in scores.compute().items() if k.endswith("miou")))
-
-
-COLUMNS = ("task", "system", "subset", "seeds", "mIoU", "spread", "F", "parameters M", "GMAC/frame", "frames/s",
-           "published mIoU", "published F")  # fmt: skip
-
-
-def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A line for each row and subset: means over seeds, and the published figures beside them."""
-    lines: list[dict[str, str]] = []
-    for subset, name in dict.fromkeys((r["subset"], r["name"]) for r in results):
-        runs = [r for r in results if (r["subset"], r["name"]) == (subset, name)]
-        row = ROWS.get(name) or Row("given", name, Path(name).name)
-        miou = [100 * r["miou"] for r in runs]
-        paper = row.published(subset) if name in ROWS else None
-        mean = {key: statistics.mean(r[key] for r in runs) for key in ("fscore", "parameters", "gmacs", "fps")}
-        spread = f"{max(miou) - min(miou):.1f}" if len(runs) > 1 else ""
-        values = (row.group, row.label, subset.upper(), str(len(runs)), f"{statistics.mean(miou):.1f}", spread,
-                  f"{100 * mean['fscore']:.1f}", f"{mean['parameters']:.1f}", f"{mean['gmacs']:.2f}", f"{mean['fps']:.1f}",
-                  f"{paper.miou:.1f}" if paper else "", f"{paper.fscore:.1f}" if paper else "")  # fmt: skip
-        lines.append(dict(zip(COLUMNS, values, strict=True)))
-        if "oracle" in runs[0]:
-            best = statistics.mean(100 * r["oracle"] for r in runs)
-            lines.append({**dict.fromkeys(COLUMNS, ""), "task": row.group, "system": "its detections, chosen by the truth",
-                          "subset": subset.upper(), "seeds": str(len(runs)), "mIoU": f"{best:.1f}"})  # fmt: skip
-    return lines
-
-
-def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str) -> None:
-    """Write `table.md`, `.csv` and `.tex`."""
-    lines = table(results)
-    with (
-        atomic_path(plan.out / "table.csv", overwrite=True) as fresh,
-        fresh.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(lines)
-    head = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * 3 + "--:|" * (len(COLUMNS) - 3) + "\n"
-    facts = [
-        f"command: `{command}`",
-        f"data: {plan.data}; {plan.size}×{plan.size}; {plan.steps} steps of {plan.batch_size} clips for every row",
-        "networks: " + ("shallow ones, random weights" if plan.small else "those of the catalogue"),
-        "protocol: avsbench (sigmoid above ½, IoU a mean over frames; F: the maximum of the mean curve, β² = 0.3)",
-        f"hardware: {hardware(plan.device)}, torch {torch.__version__}; seeds {', '.join(map(str, plan.seeds))}",
-        "frames/s: clips of five seconds of noise, one at a time, all rows one after the other when the table was written",
-        f"published columns: AVSBench, full-size networks; not our figures. {_sources(results)}",
-    ]  # fmt: skip
-    body = "".join("| " + " | ".join(line.values()) + " |\n" for line in lines)
-    _write(plan.out / "table.md", head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n")
-    rows = [
-        " & ".join(_tex(v) for v in line.values()) + r" \\"
-        for line in (dict(zip(COLUMNS, COLUMNS, strict=True)), *lines)
-    ]
-    tex = [r"\begin{tabular}{lll" + "r" * (len(COLUMNS) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
-           r"\bottomrule", r"\end{tabular}"]  # fmt: skip
-    _write(plan.out / "table.tex", "\n".join([*(f"% {f}" for f in facts), *tex]) + "\n")
-
-
-def _sources(results: Sequence[Mapping[str, Any]]) -> str:
-    """Where the published figures of a table were read."""
-    figures = [ROWS[r["name"]].published(r["subset"]) for r in results if r["name"] in ROWS]
-    return "; ".join(dict.fromkeys(f"{f.preset}: {f.source}" for f in figures if f is not None)) or "None is known."
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path, overwrite=True) as fresh:
-        fresh.write_text(text, encoding="utf-8")
-
-
-def _tex(text: str) -> str:
-    return text.replace("&", r"\&").replace("%", r"\%").replace("_", r"\_")

@@ -91,7 +91,15 @@ def _lite(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
     return {**{k: v for k, v in own.items() if counter in k}, **dict(zip(ours, theirs, strict=True))}
 
 
+def _detector(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """A whole detector, or a classifier's ResNet for its body; the rest then stays as it is."""
+    own: dict[str, Tensor] = network.state_dict()
+    body = {f"backbone.body.{k}": v for k, v in tensors.items() if f"backbone.body.{k}" in own}
+    return {**own, **body} if body else _torchvision(tensors, network)
+
+
 NAMES: dict[str, Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]] = {
     "timm": _timm, "swin": _swin, "torchvision": _torchvision, "inflated": _inflated,
+    "detector": _detector,
 }  # fmt: skip
 """How a file's names become the network's, by `Net.pretrained_names`."""

@@ -46,6 +46,25 @@ KNOWN: dict[str, KnownFile] = {
         "pvt_v2_b5.pth", "https://github.com/whai362/PVT/releases/download/v2/pvt_v2_b5.pth", "", 328, "Apache-2.0",
         "PVT-v2-B5 on ImageNet, the backbone of AVSBench",
     ),
+    "resnet18": KnownFile(
+        "resnet18-f37072fd.pth", "https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd", 47,
+        "BSD-3-Clause (torchvision)", "ResNet-18 on ImageNet (V1), the picture side of LVS and MSSL",
+    ),
+    "maskrcnn": KnownFile(
+        "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+        "https://download.pytorch.org/models/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", "73cbd019", 186,
+        "BSD-3-Clause (torchvision)", "Mask R-CNN v2 on COCO, the detector of the two-stage row",
+    ),
+    "swin_b": KnownFile(
+        "swin_base_patch4_window7_224.ms_in1k.safetensors",
+        "https://huggingface.co/timm/swin_base_patch4_window7_224.ms_in1k/resolve/main/model.safetensors", "", 351, "MIT",
+        "Swin-B on ImageNet under timm's names, the backbone of LGVT",
+    ),
+    "swin_b_22k": KnownFile(
+        "swin_base_patch4_window12_384_22k.pth",
+        "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_base_patch4_window12_384_22k.pth", "", 450,
+        "MIT", "Swin-B on ImageNet-22k, its authors' file, the backbone of VCT",
+    ),
 }  # fmt: skip
 """By the name that `backbone_weights` and `audio_weights` take in place of a path."""
 

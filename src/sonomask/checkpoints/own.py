@@ -13,7 +13,7 @@ from sonomask.models.catalog import create_model, list_models
 from sonomask.models.parts.net import Net
 from sonomask.structures import ModelConfig
 
-__all__ = ["build"]
+__all__ = ["build", "find"]
 
 
 def build(name: str, options: Mapping[str, Any]) -> Net:
@@ -25,28 +25,33 @@ def build(name: str, options: Mapping[str, Any]) -> Net:
         options: Its arguments.
 
     Raises:
-        ValueError: There is no such name, or it can't be built.
-        TypeError: It is something else.
+        ValueError: There is no such name, it can't be built, or it is something else.
     """
     if name in list_models() or "." not in name:
         return create_model(name, **options)
-    module, _, member = name.rpartition(".")
     try:
-        made = getattr(_import(module), member)(**options)
+        made = find(name)(**options)
     except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(
             f"`model`: {name!r} can't be built ({error}). Give a name of `sonomask models`, or a class."
         ) from error
     if not isinstance(made, Net) or not isinstance(getattr(made, "config", None), ModelConfig):
-        raise TypeError(
+        raise ValueError(  # noqa: TRY004 - a word of the command line is wrong
             f"`model`: expected {name!r} to give a `sonomask.models.parts.net.Net` that sets `config`, got a "
             f"{type(made).__name__}. See docs/models.md."
         )
     return made
 
 
-def _import(module: str) -> Any:
+def find(path: str) -> Any:
+    """What "package.module.Name" names, in the folder of work too.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: It has no such member.
+    """
+    module, _, member = path.rpartition(".")
     here = str(Path.cwd())
     if here not in sys.path:  # as with `python -m`
         sys.path.insert(0, here)
-    return importlib.import_module(module)
+    return getattr(importlib.import_module(module), member)

@@ -41,20 +41,33 @@ def benchmark(
     repeated: Annotated[Sequence[str], "rows that run with every seed, the others with the first; or 'all'"] = ("all",),
     clips: Annotated[int, "test clips of the synthetic world"] = 100,
     device: Annotated[str, "auto, cpu, cuda or mps, for scoring"] = "auto",
+    precision: Annotated[str, "of training: 32, bf16-mixed, 16-mixed"] = "32",
+    backbone_weights: Annotated[str | None, "ResNet-18 that the small rows start from"] = None,
+    audio_weights: Annotated[str | None, "model whose tagger the small rows hear with, as world_duo.real"] = None,
 ) -> int:
     """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
     with needs("The benchmark", "torch"):
         from sonomask.benchmark.figures import draw
+        from sonomask.benchmark.plan import Plan
         from sonomask.benchmark.rows import ROWS
-        from sonomask.benchmark.run import Plan, run
+        from sonomask.benchmark.run import run
         from sonomask.inference.torch_scorer import choose_device
 
     often = None if list(repeated) == ["all"] else tuple(repeated)
-    plan = Plan(data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, str(choose_device(device)))
+    plan = Plan(
+        data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, str(choose_device(device)), precision,
+        backbone_weights, audio_weights,
+    )  # fmt: skip
     rows = list(ROWS) if list(models) == ["all"] else list(models)
     given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
     given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
     given += f" --repeated {' '.join(repeated)}" * (often is not None)
+    given += "".join(
+        f" --{option} {value}"
+        for option, value in (("backbone-weights", backbone_weights), ("audio-weights", audio_weights))
+        if value is not None
+    )
+    given += f" --precision {precision}" * (precision != "32")
     run(plan, list(subset), rows, given + " --small" * small)
     draw(plan, list(subset), rows)
     print((plan.out / "table.md").read_text(encoding="utf-8"))
@@ -117,15 +130,19 @@ def models(
 
 
 def train(argv: Sequence[str]) -> int:
-    """Train by a recipe: `sonomask train RECIPE… [--option value …]`."""
+    """Train by a recipe: `sonomask train RECIPE… [--option value …]`; with `--seeds 1 2 3` once with each of them."""
     from sonomask.training.rows import config_of
 
     for word in takewhile(lambda word: not word.startswith("-"), argv):
         config_of(word)  # a recipe that is not there is told before torch is loaded
     with needs("Training", "torch"):
         from sonomask.training import recipes as cli
+        from sonomask.training.seeds import FLAG, train_seeds
 
-    cli.train(argv)
+    if FLAG in argv:
+        print(train_seeds(argv))
+    else:
+        cli.train(argv)
     return 0
 
 

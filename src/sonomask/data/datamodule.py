@@ -189,7 +189,7 @@ class ClipDataModule(LightningDataModule):
         timeout = self.timeout if self.workers else 0
         return (Loader if "batch_sampler" in order else DataLoader)(
             dataset, num_workers=self.workers, collate_fn=Batch.collate, timeout=timeout,
-            persistent_workers=False, **order,
+            persistent_workers=self.workers > 0, pin_memory=torch.cuda.is_available(), **order,
         )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ def load_fast(
 
     Args:
         model: A file that ends with `.onnx` is run by ONNX Runtime in any case.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps"; ONNX Runtime takes the CPU.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps"; ONNX Runtime takes the CPU unless told, and knows "coreml" and
+            "directml" too.
         backend: "auto" takes ONNX Runtime where the model comes as a graph and no accelerator is asked for or found, else
             torch.
         threads: Of one operation on a CPU; 0 for the engine's own choice.
@@ -41,16 +42,13 @@ def load_fast(
     """
     source = str(DEFAULT_MODEL if model is None else model)
     if source.endswith(".onnx"):
-        return load_onnx(source, threads)
+        return load_onnx(source, threads, device)
     graph = graph_of(source)
-    if backend == "onnx" or (backend == "auto" and graph is not None and _cpu_suffices(device)):
-        if device not in ("auto", "cpu"):
-            raise ValueError(
-                f"`device`: expected 'auto' or 'cpu' for ONNX Runtime, got {device!r}. Use --backend torch."
-            )
+    only_onnx = device in ("coreml", "directml")
+    if backend == "onnx" or only_onnx or (backend == "auto" and graph is not None and _cpu_suffices(device)):
         if graph is None:
             raise WeightsError(f"{source}: comes without {GRAPH}. `sonomask export` writes one.")
-        return load_onnx(graph, threads)
+        return load_onnx(graph, threads, device)
     if meant(source) and not Path(source).exists() and "/" not in source:
         find(source)  # a mistyped name is told before torch is loaded
     try:
@@ -66,16 +64,17 @@ def load_fast(
     return scorer
 
 
-def load_onnx(file: str | Path, threads: int = 0) -> OnnxScorer:
+def load_onnx(file: str | Path, threads: int = 0, device: str = "cpu") -> OnnxScorer:
     """A model from `model.onnx` with its `config.json` beside it.
 
     Raises:
         WeightsError: A file is missing or is not what it should be.
+        ValueError: There is no such device here.
     """
     file = Path(file)
     if not file.is_file() or not file.with_name(CONFIG).is_file():
         raise WeightsError(f"{file}: expected a graph with config.json beside it. `sonomask export` writes both.")
-    scorer = OnnxScorer(file, read_config(file.with_name(CONFIG)), threads)
+    scorer = OnnxScorer(file, read_config(file.with_name(CONFIG)), threads, device)
     scorer.origin = replace(scorer.origin, name=file.absolute().parent.name)
     return scorer
 

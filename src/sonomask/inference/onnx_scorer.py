@@ -1,4 +1,4 @@
-"""Runs an exported model with ONNX Runtime on the CPU; torch is not needed."""
+"""Runs an exported model with ONNX Runtime; torch is not needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,39 @@ from sonomask.structures import ModelConfig, ModelOrigin
 
 __all__ = ["ALONE", "OnnxScorer"]
 
+PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime, on macOS"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml, on Windows"),
+}
+"""What runs a graph on a device, and the wheel that brings it."""
+
 ALONE = "frames_alone"  # in the metadata of a graph whose frames know nothing of one another
+
+
+def provider_of(device: str) -> tuple[str, dict[str, str]] | None:
+    """Name and options of ONNX Runtime's provider for a device; None for the CPU.
+
+    Raises:
+        ValueError: There is no such device, or the runtime that is installed can't use it.
+    """
+    if device in ("auto", "cpu"):
+        return None
+    kind, _, number = device.partition(":")
+    known = PROVIDERS.get({"mps": "coreml"}.get(kind, kind))
+    if known is None or not (number.isdecimal() or not number):
+        raise ValueError(
+            f"`device`: expected 'auto', 'cpu', {', '.join(map(repr, PROVIDERS))} for ONNX Runtime, got {device!r}."
+        )
+    name, wheel = known
+    import onnxruntime
+
+    if name not in onnxruntime.get_available_providers():
+        raise ValueError(
+            f"`device`: the ONNX Runtime that is installed has no {name}, which {device!r} needs. Install the wheel {wheel}, "
+            "or use --backend torch or --device cpu."
+        )
+    return name, {"device_id": number} if number else {}
 
 
 def _unpacked(graph: bytes, config: ModelConfig, threads: int) -> OnnxScorer:
@@ -39,18 +71,25 @@ class OnnxScorer:
         file: A `model.onnx` that `sonomask export` wrote, without the front end inside.
         config: What lies beside it.
         threads: As for `open_session`.
+        device: "cpu", "cuda", "cuda:1", "coreml" or "directml"; "auto" is the CPU.
 
     Raises:
         WeightsError: The file is no graph, or its inputs and outputs are not those of the config.
+        ValueError: There is no such device here.
     """
 
-    device = "cpu"
-
-    def __init__(self, file: Path, config: ModelConfig, threads: int = 0) -> None:
+    def __init__(self, file: Path, config: ModelConfig, threads: int = 0, device: str = "cpu") -> None:
+        provider = provider_of(device)
         graph = read_graph(file)
         self.file, self.config, self.threads = file, config, threads
+        self.device = "cpu" if provider is None else device
         self.origin = ModelOrigin(config.name, hashlib.sha256(graph).hexdigest()[:12])
-        self.session = open_session(file, threads, graph)
+        self.session = open_session(file, threads, graph, provider)
+        if provider is not None and provider[0] not in self.session.get_providers():
+            raise ValueError(
+                f"`device`: ONNX Runtime's {provider[0]} did not start, most often for want of a library of CUDA or cuDNN. "
+                "Set ORT_LOG_SEVERITY_LEVEL=0 to see which, or use --device cpu."
+            )
         names = [entry.name for entry in self.session.get_inputs()]
         wanted = ["images", *["logmel"] * config.listens, *["maskige"] * config.maskige, *["past"] * config.recurrent]
         if names != wanted:
@@ -67,14 +106,16 @@ class OnnxScorer:
             )
 
     def to(self, device: str) -> OnnxScorer:
-        """Itself: there is no other device.
+        """The same graph on another device; itself where "auto" is asked for.
 
         Raises:
-            ValueError: Another one was asked for.
+            ValueError: There is no such device here.
         """
-        if device not in ("auto", "cpu"):
-            raise ValueError(f"`device`: expected 'auto' or 'cpu' for ONNX Runtime, got {device!r}.")
-        return self
+        if device in ("auto", self.device):
+            return self
+        moved = OnnxScorer(self.file, self.config, self.threads, device)
+        moved.origin = self.origin
+        return moved
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpacked, (read_graph(self.file), self.config, self.threads)

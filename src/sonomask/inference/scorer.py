@@ -6,14 +6,15 @@ model of the catalogue, in the extra `torch`. Whatever else has these members ca
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from sonomask.request import Precision, Request
 from sonomask.structures import ModelConfig, ModelOrigin
 
-__all__ = ["Scored", "Scorer", "StreamScorer", "as_scorer", "origin_of"]
+__all__ = ["Scored", "Scorer", "StreamScorer", "as_asked", "as_scorer", "origin_of", "precision_of"]
 
 
 class Scored(NamedTuple):
@@ -121,3 +122,25 @@ def as_scorer(model: Any, device: str = "auto") -> Scorer:
     from sonomask.inference.torch_scorer import TorchScorer
 
     return TorchScorer(model, device)
+
+
+def as_asked(model: Any, request: Request) -> Scorer:
+    """A scorer on the device and in the precision of a request.
+
+    Raises:
+        ValueError: There is no such device here, or the engine has no such precision.
+    """
+    scorer: Any = as_scorer(model, request.device)
+    if hasattr(scorer, "asked"):
+        found: Scorer = scorer.asked(request.precision, cuda_graphs=request.cuda_graphs)
+        return found
+    if request.precision == "bf16" or request.cuda_graphs:
+        name = "precision" if request.precision == "bf16" else "cuda_graphs"
+        raise ValueError(f"`{name}`: only torch has it, the model runs on another engine. Use --backend torch.")
+    return cast("Scorer", scorer)
+
+
+def precision_of(scorer: Scorer) -> Precision:
+    """What a scorer computes in."""
+    found: Precision = getattr(scorer, "precision", "float32")
+    return found

@@ -24,7 +24,7 @@ from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
-from sonomask.inference.scorer import Scored, as_scorer, origin_of
+from sonomask.inference.scorer import Scored, as_asked, origin_of
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
@@ -78,10 +78,10 @@ class Segmenter:
         self, model: Any = None, request: Request | None = None, *, maker: Maker | None = None, **options: Any
     ) -> None:
         self.request = replace(request or Request(), **options)
-        self.batch_size = self.request.batch_size
+        self.batch_size, self.together = self.request.batch_size, TOGETHER
         if isinstance(model, str | Path | None):
             model = load_fast(model, self.request.device)
-        self.scorer = as_scorer(model, self.request.device)
+        self.scorer = as_asked(model, self.request)
         self.config: ModelConfig = self.scorer.config
         check_request(self.request, self.config)
         if self.request.rate == "auto":
@@ -193,12 +193,12 @@ class Segmenter:
         found: list[list[Maps]] = []
         start = 0
         while start < len(clips):
-            batch = slice(start, start + self.batch_size)
+            batch = slice(start, start + self._room())
             images = pictures(clips[batch])
             try:
                 scored = self._run(images, None if sound is None else sound[batch])
             except MemoryError as error:
-                self._use_less(error, len(images), source)
+                self.batch_size = self._less(error, len(images), "clip", source)
                 continue
             start = batch.stop
             self._check_finite(scored.logits, source, window.first)
@@ -217,10 +217,15 @@ class Segmenter:
     ) -> list[Maps]:
         """Maps of consecutive frames of a video, a few at a time, by a recurrent model."""
         found: list[Maps] = []
-        for start in range(0, images.shape[1], TOGETHER):
-            part = slice(start, start + TOGETHER)
-            scored = self.scorer(images[:, part], None if sound is None else sound[:, part], past=stream.past)
-            stream.past = scored.past
+        start = 0
+        while start < images.shape[1]:
+            part = slice(start, start + self.together)
+            try:
+                scored = self.scorer(images[:, part], None if sound is None else sound[:, part], past=stream.past)
+            except MemoryError as error:
+                self.together = self._less(error, images[:, part].shape[1], "frame", source)
+                continue
+            start, stream.past = part.stop, scored.past
             self._check_finite(scored.logits, source, window.first)
             found += [reduce(scored, 0, t) for t in range(scored.logits.shape[1])]
         return found
@@ -232,21 +237,25 @@ class Segmenter:
                 f"from {second} s on. Its weights are damaged, or too large for its precision."
             )
 
-    def _use_less(self, error: MemoryError, clips: int, source: str) -> None:
-        """Go on with a smaller batch where memory was too small for so many clips.
+    def _room(self) -> int:
+        """Clips that go through the model together: as many as were asked for, if the device has room for them."""
+        room = getattr(self.scorer, "room", lambda: None)()
+        return self.batch_size if room is None else min(self.batch_size, room)
+
+    def _less(self, error: MemoryError, count: int, what: str, source: str) -> int:
+        """Half as many clips or frames, where memory was too small for so many.
 
         Raises:
-            MediaError: There was one clip only.
+            MediaError: There was one only.
         """
-        if clips == 1:
+        if count == 1:
             raise MediaError(
-                f"{source}: the memory of {self.scorer.device} is too small for one clip of the model "
+                f"{source}: the memory of {self.scorer.device} is too small for one {what} of the model "
                 f"{self.config.name}. Use a smaller model, or --device cpu."
             ) from error
-        self.batch_size = clips // 2
-        logger.warning(
-            "%s: too little memory for %d clips at once; goes on with %d.", self.scorer.device, clips, self.batch_size
-        )
+        device, less = self.scorer.device, count // 2
+        logger.warning("%s: too little memory for %d %ss at once; goes on with %d.", device, count, what, less)
+        return less
 
 
 def check_request(request: Request, config: ModelConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from sonomask.batches import Output
 from sonomask.inference.attention import Watch
+from sonomask.inference.replay import Replay
 from sonomask.inference.scorer import Scored
+from sonomask.request import Precision
 from sonomask.structures import ModelConfig, ModelOrigin
 
-__all__ = ["PRECISIONS", "Precision", "TorchScorer", "choose_device", "computing"]
+__all__ = ["PRECISIONS", "TorchScorer", "choose_device", "chosen_precision", "computing"]
 
-Precision: TypeAlias = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
+SHARE = 0.8  # of the free memory of a GPU that clips may take
 
 
 @contextmanager
@@ -54,19 +56,33 @@ class TorchScorer:
         model: In the interface of `docs/design.md`, with its `config`; moved to the device and put in eval mode.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
         threads: Of one operation on a CPU, for the whole process; 0 for torch's own choice.
+        precision: As of `Request`; "auto" becomes what `chosen_precision` says.
+        cuda_graphs: As of `Request`; without effect on other devices.
 
     Raises:
         ValueError: There is no such device here.
     """
 
-    def __init__(self, model: nn.Module, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        device: str = "auto",
+        threads: int = 0,
+        precision: Precision = "auto",
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.threads = threads
         self.place = choose_device(device)
+        self.on_cuda = self.place.type == "cuda"
+        self.each = 0.0  # bytes of the largest clip so far
+        self.replay = Replay(model) if cuda_graphs and self.on_cuda else None
         network: Any = model.to(self.place).eval()
         self.model = network
         self.config: ModelConfig = network.config
+        self.precision = chosen_precision(precision, self.place, recurrent=self.config.recurrent)
         self.device = str(self.place)
         self.origin = ModelOrigin(self.config.name)
 
@@ -81,11 +97,13 @@ class TorchScorer:
         past: Float32[np.ndarray, "B _S"] | None = None,
     ) -> Scored:
         """Scores of clips."""
-        with self._memory():
+        with self._memory(), self._measured(len(pictures)), computing(self.precision, self.place):
             images, sound = self.prepare(pictures), None if logmel is None else torch.from_numpy(logmel).to(self.place)
             more = {} if maskige is None else {"maskige": self.prepare(maskige)}
             if past is not None:
                 more["past"] = torch.from_numpy(past).to(self.place)
+            if not attention and self.replay is not None:
+                return _scored(self.replay(images=images, logmel=sound, **more))
             if not attention:
                 return _scored(self.model(images, sound, **more))
             with Watch(self.model) as watch:
@@ -94,9 +112,26 @@ class TorchScorer:
 
     def to(self, device: str) -> TorchScorer:
         """The same network on another device."""
-        moved = TorchScorer(self.model, device, self.threads)
-        moved.origin = self.origin
-        return moved
+        return self._again(device, self.precision, cuda_graphs=self.replay is not None)
+
+    def asked(self, precision: Precision, *, cuda_graphs: bool) -> TorchScorer:
+        """The same network on the same device, computing as asked."""
+        return self._again(self.device, precision, cuda_graphs=cuda_graphs)
+
+    def _again(self, device: str, precision: Precision, *, cuda_graphs: bool) -> TorchScorer:
+        made = TorchScorer(self.model, device, self.threads, precision, cuda_graphs=cuda_graphs)
+        made.origin = self.origin
+        return made
+
+    def room(self) -> int | None:
+        """How many clips fit into the device's free memory: one before the first call, None where it can't be told."""
+        if not self.on_cuda:
+            return None
+        if not self.each:
+            return 1
+        free = torch.cuda.mem_get_info(self.place)[0]
+        spare = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)
+        return max(1, int(SHARE * (free + spare) / self.each))
 
     def start(self) -> Any:
         """The empty past of a stream.
@@ -118,7 +153,8 @@ class TorchScorer:
     ) -> tuple[Scored, Any]:
         """Scores of a stream's next frame, and the past for the step after it."""
         sound = None if logmel is None else torch.from_numpy(logmel[None]).to(self.place)
-        output, past = self.model.step(self.prepare(picture[None]), sound, past, time=time)
+        with computing(self.precision, self.place):
+            output, past = self.model.step(self.prepare(picture[None]), sound, past, time=time)
         return _scored(output), past
 
     def prepare(self, pictures: UInt8[np.ndarray, "*N H W 3"]) -> Float[Tensor, "*N 3 H W"]:
@@ -126,6 +162,18 @@ class TorchScorer:
         images = torch.from_numpy(pictures).to(self.place).movedim(-1, -3) / 255
         mean, std = (torch.tensor(v, device=self.place)[:, None, None] for v in (self.config.mean, self.config.std))
         return (images - mean) / std
+
+    @contextmanager
+    def _measured(self, clips: int) -> Iterator[None]:
+        """Note what a clip takes at most."""
+        if not self.on_cuda:
+            yield
+            return
+        torch.cuda.reset_peak_memory_stats(self.place)
+        before = torch.cuda.memory_allocated(self.place)
+        yield
+        peak = torch.cuda.max_memory_allocated(self.place)
+        self.each = max(self.each, (peak - before) / clips)
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -138,6 +186,22 @@ class TorchScorer:
             if self.place.type == "cuda":
                 torch.cuda.empty_cache()
             raise MemoryError(str(error)) from error
+
+
+def chosen_precision(precision: Precision, device: torch.device, *, recurrent: bool = False) -> Precision:
+    """What is computed in.
+
+    Args:
+        precision: "auto" is what keeps the masks of the example clip (mean IoU 0.999 with float32, `benchmarks/gpu.py --part
+            precision`): TF32 on CUDA, but float32 for recurrent models, which decide what sounds by comparing scores.
+        device: Only CUDA has TF32; elsewhere it is float32.
+        recurrent: Whether the model is (`ModelConfig.recurrent`).
+    """
+    if precision == "auto" and recurrent:
+        return "float32"
+    if precision in ("auto", "tf32"):
+        return "tf32" if device.type == "cuda" else "float32"
+    return precision
 
 
 def _scored(output: Output, attention: Tensor | None = None) -> Scored:

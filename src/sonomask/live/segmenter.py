@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
 from sonomask.inference.finish import Maps, finish, reduce
-from sonomask.inference.scorer import StreamScorer, as_scorer
+from sonomask.inference.scorer import StreamScorer, as_asked
 from sonomask.inference.segmenter import check_request
 from sonomask.inference.smoothing import Smoother
 from sonomask.live.feed import KEPT, Feed, PendingPicture
@@ -106,7 +106,7 @@ class LiveSegmenter:
             raise ValueError(f"`rate`: expected masks per second, got {request.rate!r}.")  # noqa: TRY004
         if height < 16:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
-        scorer = as_scorer(model, request.device)
+        scorer = as_asked(model, request)
         if not isinstance(scorer, StreamScorer):
             raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")  # noqa: TRY004
         check_request(request, scorer.config)

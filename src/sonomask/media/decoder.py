@@ -68,6 +68,8 @@ class LocalDecoder:
         source: Path or address.
         limits: What it may cost.
         selection: What is wanted: the sound track is chosen by what is heard there.
+        hwaccel: Kind of device that decodes the pictures ("cuda", "vaapi", …); the processor, with a warning, where it does
+            not start.
 
     Raises:
         MediaError: There is no such file, it is no video, or it is beyond a limit.
@@ -75,7 +77,14 @@ class LocalDecoder:
 
     guarded = False
 
-    def __init__(self, source: str | Path, limits: Limits | None = None, selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        limits: Limits | None = None,
+        selection: Selection | None = None,
+        hwaccel: str | None = None,
+    ) -> None:
+        self.hwaccel = hwaccel
         self.source, self.limits, self.selection = str(source), limits or Limits(), selection or Selection()
         self.warnings: list[str] = []
         self._open_containers: list[Any] = []
@@ -180,7 +189,7 @@ class LocalDecoder:
 
     def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
         """(time, frame, time at which it goes) in order, from the last frame at or before `start`; see `Decoder`."""
-        container = self._own()
+        container = self._own(self.hwaccel)
         stream = video_stream(container, self.source)
         stream.thread_type = "AUTO"
         joined = len(self._joins.shifts) > 1
@@ -324,8 +333,14 @@ class LocalDecoder:
             place += piece.shape[1]
             yield piece
 
-    def _own(self) -> Any:
-        container = open_media(self.source, self.limits)
+    def _own(self, hwaccel: str | None = None) -> Any:
+        try:
+            container = open_media(self.source, self.limits, hwaccel)
+        except MediaError as error:
+            if hwaccel is None:
+                raise
+            self.warnings.append(f"{self.source}: decoded on the processor, as {hwaccel} did not start ({error}).")
+            container = open_media(self.source, self.limits)
         self._open_containers.append(container)
         return container
 

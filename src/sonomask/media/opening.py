@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 
 from sonomask.errors import MediaError
 
@@ -62,14 +63,19 @@ def media_errors(source: str, what: str = "can't be decoded") -> Iterator[None]:
         raise MediaError(f"{source}: {what} ({' '.join(str(reason).split())}).") from error
 
 
-def open_media(source: str, limits: Limits) -> Any:
+def open_media(source: str, limits: Limits, hwaccel: str | None = None) -> Any:
     """A container of PyAV.
 
+    Args:
+        source: Path or address.
+        limits: What it may cost.
+        hwaccel: Kind of device whose decoder its pictures are given to, as FFmpeg names it; the processor if None.
+
     Raises:
-        MediaError: There is no such file, or it is none that FFmpeg may open.
+        MediaError: There is no such file, it is none that FFmpeg may open, or the device doesn't start.
     """
     if URL.match(source):
-        return _try_open(source, source, limits, protocols=URL_PROTOCOLS)
+        return _try_open(source, source, limits, hwaccel, protocols=URL_PROTOCOLS)
     try:
         path = Path(source)
         there, is_file = path.exists(), path.is_file()
@@ -86,7 +92,7 @@ def open_media(source: str, limits: Limits) -> Any:
         raise MediaError(
             f"{source}: a playlist, which would open other files. Give the address or the file that it names."
         )
-    return _try_open(f"file:{path}", source, limits, protocols=FILE_PROTOCOLS, format_whitelist=file_formats())
+    return _try_open(f"file:{path}", source, limits, hwaccel, protocols=FILE_PROTOCOLS, format_whitelist=file_formats())
 
 
 def _starts_with(path: Path, word: bytes) -> bool:
@@ -101,10 +107,13 @@ def file_formats() -> str:
     return ",".join(sorted(name for name in av.formats_available if not POINTERS & set(name.split(","))))
 
 
-def _try_open(address: str, source: str, limits: Limits, *, protocols: str, **options: str) -> Any:
+def _try_open(
+    address: str, source: str, limits: Limits, hwaccel: str | None = None, *, protocols: str, **options: str
+) -> Any:
     options |= {"protocol_whitelist": protocols, "max_pixels": str(limits.pixels)}
     try:
-        container = av.open(address, options=options, timeout=limits.timeout, metadata_errors="replace")
+        device = None if hwaccel is None else HWAccel(device_type=hwaccel)
+        container = av.open(address, options=options, timeout=limits.timeout, metadata_errors="replace", hwaccel=device)
     except Exception as error:  # FFmpeg's errors, and Python's where a file's text or numbers are beyond them
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(

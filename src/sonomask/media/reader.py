@@ -66,6 +66,7 @@ class VideoReader:
         end: Seconds of the source at which it ends; None for the whole.
         audio_track: Number from 1, language or title of the sound track to hear, or "mix" for all at once; None for the
             default one, or the first that is not silent.
+        hwaccel: As of `decoder.LocalDecoder`.
         decoder: Another way to the same pictures and sound.
 
     Raises:
@@ -81,11 +82,12 @@ class VideoReader:
         start: float = 0.0,
         end: float | None = None,
         audio_track: int | str | None = None,
+        hwaccel: str | None = None,
         decoder: Decoder | None = None,
     ) -> None:
         self.source, self.limits = str(source), limits or Limits()
         self.selection = Selection(start, end, audio_track)
-        self.decoder = decoder or LocalDecoder(source, self.limits, self.selection)
+        self.decoder = decoder or LocalDecoder(source, self.limits, self.selection, hwaccel)
         self.guarded, self.warnings = self.decoder.guarded, self.decoder.warnings
         try:
             self.info = self._part(self.decoder.info)

@@ -37,7 +37,10 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
         return fast if dtype == torch.float32 else Autocast(fast, dtype)
     device = next(fast.parameters()).device
     for part in [fast.backbone] if isinstance(fast, AVS) else fast.readers:
-        _fold_batch_norms(part, torch.zeros(1, 3, 64, 64, device=device))
+        try:
+            _fold_batch_norms(part, torch.zeros(1, 3, 64, 64, device=device))
+        except ValueError:  # a windowed network, or patches of 14 pixels
+            _fold_batch_norms(part, torch.zeros(1, 3, *fast.config.image_size, device=device))
     if fast.audio is not None:
         _fold_batch_norms(fast.audio, torch.zeros(1, 1, 96, 64, device=device))
     fast = fast.to(memory_format=torch.channels_last)
@@ -105,10 +108,12 @@ def _fold_batch_norms(part: nn.Module, probe: Tensor) -> None:
             pairs.append((made[id(inputs[0])][0], module))
 
     hooks = [module.register_forward_hook(watch) for module in part.modules()]
-    with torch.no_grad():
-        part(probe)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.no_grad():
+            part(probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
     names = {module: name for name, module in part.named_modules()}
     for conv, norm in pairs:
         part.set_submodule(names[conv], fuse_conv_bn_eval(conv, norm))

@@ -41,13 +41,16 @@ DIMS, DATA_TYPE, NAME, RAW, EXTERNAL, LOCATION = 1, 2, 8, 9, 13, 14  # TensorPro
 _arena = False
 
 
-def open_session(file: Path, threads: int = 0, data: bytes | None = None) -> Any:
-    """An ONNX Runtime session on the CPU of a file that may come from a stranger.
+def open_session(
+    file: Path, threads: int = 0, data: bytes | None = None, provider: tuple[str, dict[str, str]] | None = None
+) -> Any:
+    """An ONNX Runtime session of a file that may come from a stranger.
 
     Args:
         file: A graph.
         threads: Of one operation; 0 for as many as there are cores.
         data: The graph, if not all of it is in the file.
+        provider: Name and options of what runs the nodes that it can; the CPU runs the others, or all if None.
 
     Raises:
         WeightsError: The file is no graph, or one that can't be run safely.
@@ -73,7 +76,7 @@ def open_session(file: Path, threads: int = 0, data: bytes | None = None) -> Any
         return onnxruntime.InferenceSession(
             data,
             options,
-            providers=["CPUExecutionProvider"],
+            providers=[*([] if provider is None else [provider]), "CPUExecutionProvider"],
             disabled_optimizers=[] if bounded else ["ConstantFolding"],
         )
     except WeightsError:

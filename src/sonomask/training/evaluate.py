@@ -15,13 +15,15 @@ from torch import Tensor
 
 from sonomask.batches import Batch
 from sonomask.checkpoints.folder import fingerprint
-from sonomask.inference.torch_scorer import Precision, computing
+from sonomask.inference.torch_scorer import computing
 from sonomask.metrics import metrics_of
 from sonomask.metrics.protocols import SEMANTIC_PROTOCOLS, protocol
+from sonomask.request import Precision
 from sonomask.schemas import schema
 from sonomask.structures import ModelConfig
 from sonomask.training.callbacks import panel
 from sonomask.training.clips import clip_scores, write_clips
+from sonomask.training.own_metrics import OwnMetrics
 from sonomask.training.robust import Offscreen, Share, Sound, alter, g_scores
 
 
@@ -75,6 +77,7 @@ def evaluate(
     seed: int = 0,
     details: bool = False,
     precision: Precision = "float32",
+    metrics: Sequence[str] = (),
 ) -> Report:
     """Score a model in one pass over the batches per kind of sound.
 
@@ -95,10 +98,12 @@ def evaluate(
         details: Boundary F and figures of each category too; of a semantic model, each class's IoU and the classes that
             are taken for one another.
         precision: What products are computed in, on devices that have more than one.
+        metrics: Paths of metrics of one's own (`own_metrics.OwnMetrics`), with the clips' own sound.
 
     Raises:
         ValueError: A sound has no such name, or there is no clip of another category.
     """
+    own = OwnMetrics(metrics).to(device)
     rows: list[dict[str, Any]] = []
     clips: list[dict[str, Any]] = []
     config: Any = model.config
@@ -132,12 +137,14 @@ def evaluate(
                 marked.update(logits, batch.valid & batch.labelled)
             if sound == "own":
                 clips += clip_scores(batch, logits)
+                own.update(logits, batch)
             if sound == "own" and save_masks is not None:
                 _save_masks(batch, logits, save_masks)
             if sound == "own" and worst:
                 drawn = _keep_worst(drawn, batch, logits, worst)
         prefix = "" if sound == "own" else f"{sound}: "
         rows += [{**row, "metric": prefix + row["metric"]} for row in scores.table()]
+        rows += own.rows(count) if sound == "own" else []
         if len(sounds) > 1:
             against[sound] = (original.table(), marked.value())
     rows += g_scores(against)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,12 +17,14 @@ from sonomask.checkpoints.files import read_checkpoint, split_pca
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
 from sonomask.checkpoints.known import fetch
 from sonomask.checkpoints.own import build
+from sonomask.checkpoints.places import built_in
 from sonomask.errors import DatasetError, TrainingError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
 from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import PartName
 from sonomask.safe_reading.config import format_config
+from sonomask.training.own_metrics import OwnMetrics
 
 PART_OPTIONS: dict[str, tuple[PartName, float]] = {
     "backbone_rate": ("backbone", 1.0),
@@ -33,6 +36,16 @@ PART_OPTIONS: dict[str, tuple[PartName, float]] = {
 
 STEPS, EPOCHS = "sonomask.schedule_steps", "sonomask.epochs"
 """Names under which a checkpoint tells over how many steps and epochs its run was laid out."""
+
+
+def _ear(source: str) -> Mapping[str, Tensor]:
+    """Weights of an audio encoder: of a file, or of a model's own."""
+    if source not in built_in() and not Path(source).is_dir():
+        return split_pca(read_checkpoint(source))[0]
+    ear = load(source).part("audio")
+    if ear is None:
+        raise ValueError(f"`audio_weights`: the model {source} has no audio encoder to take.")
+    return ear.state_dict()
 
 
 class AVSModule(LightningModule):
@@ -59,11 +72,11 @@ class AVSModule(LightningModule):
         freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
         channels_last: Keep the channels of a pixel together, which is faster on most devices.
-        compile: Run the model through `torch.compile`.
+        compile: Run the model through `torch.compile`; "reduce-overhead" replays CUDA graphs, "max-autotune" tries kernels.
         backbone_weights: File of ImageNet weights for the backbone, a name of `sonomask weights`, or "pretrained" for those
             of timm; see `backbones.load_backbone`.
-        audio_weights: VGGish's file, "vggish" for the public one, or that of a smaller encoder (`recipes/real_world.py`
-            makes one).
+        audio_weights: VGGish's file, "vggish" for the public one, that of a smaller encoder (`recipes/real_world.py` makes
+            one), or a model whose encoder to take: `world_duo.real` for `audio: tagger`.
         init_from: Model folder (or name) whose weights to start from, e.g. S4's for MS3.
         init_part: Take from there only the tensors whose names and shapes agree, e.g. of another head or fusion.
         backbone_rate: Factor on the learning rate for the backbone; below 1 where it starts from trained weights.
@@ -74,6 +87,7 @@ class AVSModule(LightningModule):
         optimizer: "adam" (with `weight_decay` decoupled) or "sgd" with momentum 0.9.
         betas: Of Adam.
         protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
+        metrics: Paths of metrics of one's own (`own_metrics.OwnMetrics`), which validation logs as `val/NAME`.
         seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
     """
 
@@ -96,7 +110,7 @@ class AVSModule(LightningModule):
         freeze_norms: bool = False,
         checkpoint_backbone: bool = False,
         channels_last: bool = True,
-        compile: bool = False,  # noqa: A002 - the word of torch
+        compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = False,  # noqa: A002 - the word of torch
         backbone_weights: str | None = None,
         audio_weights: str | None = None,
         init_from: str | None = None,
@@ -108,6 +122,7 @@ class AVSModule(LightningModule):
         optimizer: Literal["adam", "sgd"] = "adam",
         betas: tuple[float, float] = (0.9, 0.999),
         protocols: tuple[str, ...] = ("avsbench",),
+        metrics: tuple[str, ...] = (),
         seed: int = 123,
     ) -> None:
         super().__init__()
@@ -123,10 +138,10 @@ class AVSModule(LightningModule):
             load_backbone(self.model, backbone_weights)
         encoder = self.model.part("audio")
         if audio_weights and encoder is not None:
-            own = encoder.state_dict()  # VCT's VGGish ends before the embeddings
+            own = encoder.state_dict()  # VCT's VGGish ends before the embeddings, an encoder has no names to tell
             audio_weights = fetch(audio_weights)
-            given = split_pca(read_checkpoint(audio_weights))[0]
-            given = {k: v for k, v in given.items() if k in own or not k.startswith("embeddings.")}
+            given = _ear(audio_weights)
+            given = {k: v for k, v in given.items() if k in own or not k.startswith(("embeddings.", "head."))}
             fill(encoder, given, source=audio_weights)
         if init_from:
             put = fill_agreeing if init_part else fill
@@ -145,10 +160,12 @@ class AVSModule(LightningModule):
         self.frozen_audio = encoder if freeze_audio and self.model.keeps_audio else None
         if self.frozen_audio is not None:
             self.frozen_audio.requires_grad_(requires_grad=False)
-        self.run = torch.compile(self.model) if compile else self.model
+        mode = compile if isinstance(compile, str) else None
+        self.run = torch.compile(self.model, mode=mode) if compile else self.model
         self.total: int | None = None  # steps of the schedule
         self.began: int | None = None  # the same of the run that goes on
         self.scores = metrics_of(self.model.config, protocols)
+        self.own_scores = OwnMetrics(metrics)
 
     def _check_parts(self) -> None:
         """Refuse an option for a part that the model has not.
@@ -313,6 +330,7 @@ class AVSModule(LightningModule):
             logits.float(), batch.masks, labelled=batch.labelled, valid=batch.valid, indices=places,
             categories=batch.categories,
         )  # fmt: skip
+        self.own_scores.update(output.logits.float(), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Publish the scores; `val/miou` chooses the best epoch."""
@@ -326,6 +344,7 @@ class AVSModule(LightningModule):
         values = self.scores.compute()
         self.scores.reset()
         first = next(key for key in values if key.endswith("miou"))
+        values |= self.own_scores.compute()
         self.log_dict({f"{split}/{key}": float(value) for key, value in values.items()}, sync_dist=False)
         self.log(f"{split}/miou", float(values[first]), prog_bar=True, sync_dist=False)
 
@@ -359,8 +378,9 @@ class AVSModule(LightningModule):
             optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
         else:
             kind = torch.optim.AdamW if decay else torch.optim.Adam
-            # a launch for many weights at once; not where a scaler of float16 has to clip gradients before the step
-            fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
+            # a fifth of the time on a CPU, and one launch for many weights on CUDA; not where a scaler of float16 has to clip
+            # gradients before the step
+            fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"
             optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas), fused=fused)
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer

@@ -1,5 +1,6 @@
 """`sonomask train` and `sonomask evaluate`: recipes in YAML, every option on the command line."""
 
+import csv
 import json
 import shutil
 import warnings
@@ -12,11 +13,12 @@ import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.tuner.tuning import Tuner
 from lightning.pytorch.utilities import rank_zero_only
 
 from sonomask.checkpoints.folder import load
-from sonomask.checkpoints.own import build
+from sonomask.checkpoints.own import build, find
 from sonomask.checkpoints.places import BEST
 from sonomask.errors import TrainingError
 from sonomask.inference.torch_scorer import PRECISIONS, choose_device
@@ -32,12 +34,13 @@ from sonomask.training.words import RecipeParser
 LAST = "last.ckpt"
 
 
-def train(argv: Sequence[str]) -> None:
+def train(argv: Sequence[str], seed: int | None = None) -> None:
     """Train by a recipe: `sonomask train RECIPE… [--option value …]`.
 
     Args:
         argv: Recipes first, as `FILE` or `FILE:ROW`, where a later one overrides an earlier; then LightningCLI's options
             (`--model.…`, `--data.…`, `--trainer.…`), `--out FOLDER`, `--resume` and `--overwrite`.
+        seed: Of the order of the clips, where the data module takes one; the recipe's unless given.
 
     Raises:
         TrainingError: The folder holds a run and neither is given, or what it holds can't be gone on with as asked.
@@ -45,7 +48,8 @@ def train(argv: Sequence[str]) -> None:
     torch.set_float32_matmul_precision("high")
     warnings.filterwarnings("ignore", "Experiment logs directory .* is not empty")  # an earlier log was renamed
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # ours come from the command line, less the verb
-    _Training(
+    kind = type("_Seeded", (_Training,), {"data_seed": seed})
+    kind(
         AVSModule,
         LightningDataModule,
         subclass_mode_data=True,
@@ -128,7 +132,7 @@ def check_resume(last: Path, model: Mapping[str, Any], epochs: int | None) -> No
 
 FREE = {
     "compile", "checkpoint_backbone", "channels_last", "protocols", "backbone_weights", "audio_weights", "init_from",
-    "init_part",
+    "init_part", "metrics",
 }  # fmt: skip
 """Arguments that no later step depends on, so that a run may go on with others."""
 
@@ -137,8 +141,71 @@ def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=lambda x: vars(x) if hasattr(x, "__dict__") else str(x))
 
 
+LOGGERS = {
+    "wandb": ("WandbLogger", "wandb", {"save_dir": "{out}", "name": "{name}"}),
+    "mlflow": ("MLFlowLogger", "mlflow", {"tracking_uri": "file:{out}/mlruns", "run_name": "{name}"}),
+}
+"""Lightning's loggers by the word of `--log_to`: class, package, and arguments."""
+
+
+def logger(name: str, out: Path) -> Logger:
+    """A logger beside those that every run has.
+
+    Args:
+        name: A word of `LOGGERS`, or "package.module.Class" of a Lightning logger that needs no arguments.
+        out: The run's folder.
+
+    Raises:
+        TrainingError: It is neither, or its package is not installed.
+    """
+    if name not in LOGGERS:
+        try:
+            made = find(name)()
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f"`log_to`: expected {', '.join(LOGGERS)}, or the path of a Lightning logger, got {name!r} ({error})."
+            ) from error
+        if not isinstance(made, Logger):
+            raise TrainingError(f"`log_to`: expected {name!r} to be a Lightning logger, got {type(made).__name__}.")
+        return made
+    kind, package, arguments = LOGGERS[name]
+    try:
+        return getattr(lightning.pytorch.loggers, kind)(
+            **{key: value.format(out=out, name=out.name) for key, value in arguments.items()}
+        )
+    except ModuleNotFoundError as error:
+        raise TrainingError(f"`log_to`: {name} needs its package: pip install {package}.") from error
+
+
+def find_rate(trainer: Trainer, module: AVSModule, data: LightningDataModule, out: Path) -> float:
+    """Train a few steps at ever higher learning rates, and name the one at which the loss falls fastest.
+
+    `OUT/rates.csv` holds rates and losses; the weights are left as they were.
+
+    Raises:
+        TrainingError: The loss fell nowhere.
+    """
+    finder = Tuner(trainer).lr_find(module, datamodule=data, min_lr=1e-6, max_lr=1.0, num_training=RATES)
+    held = {} if finder is None else finder.results
+    with (out / "rates.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("learning_rate", "loss"))
+        rows.writerows(zip(held.get("lr", ()), held.get("loss", ()), strict=True))
+    found = None if finder is None else finder.suggestion()
+    if found is None:
+        raise TrainingError(
+            f"`--find_rate`: the loss fell at no rate; see {out / 'rates.csv'}. Take the recipe's rate."
+        )
+    return found
+
+
+RATES = 100  # steps of the search
+
+
 class _Training(LightningCLI):
     """LightningCLI with our folder, loggers and checkpoints; the resolved recipe and the versions lie beside them."""
+
+    data_seed: int | None = None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -162,12 +229,24 @@ class _Training(LightningCLI):
         flag: dict[str, Any] = {"default": False, "type": bool, "nargs": "?", "const": True}
         parser.add_argument("--resume", **flag, help=f"go on from OUT/{LAST} if there is one")
         parser.add_argument("--overwrite", **flag, help="start anew in a folder that holds a run, whose models go")
+        parser.add_argument(
+            "--log_to",
+            default=[],
+            type=list[str],
+            help=f"further loggers: {', '.join(LOGGERS)}, or the path of one's own",
+        )
+        parser.add_argument("--seeds", default=[], type=list[int], help="train and score with each: --seeds 1 2 3")
+        parser.add_argument("--find_rate", **flag, help="try learning rates on a few steps and say which; no training")
         parser.add_argument("--checkpoint_every", default=0, type=int, help="steps between checkpoints within an epoch")
 
     def before_instantiate_classes(self) -> None:
         """Refuse what would lose a run, before anything is written."""
+        if self.data_seed is not None and "seed" in self._get(self.config, "data.init_args", {}):
+            self.config["fit"]["data"]["init_args"]["seed"] = self.data_seed
         out = Path(self._get(self.config, "out"))
         resume, overwrite = self._get(self.config, "resume"), self._get(self.config, "overwrite")
+        if self._get(self.config, "seeds"):
+            raise TrainingError("`--seeds`: expected on the command line, as --seeds 1 2 3, and not in a recipe.")
         if resume and overwrite:
             raise TrainingError("`--resume` goes on, `--overwrite` starts anew: give one of them.")
         if resume and (out / LAST).is_file():
@@ -187,7 +266,10 @@ class _Training(LightningCLI):
         log = out / "metrics.csv"
         if log.is_file():  # the logger would delete it
             log.rename(out / f"metrics.before_{len(list(out.glob('metrics.before_*.csv'))) + 1}.csv")
-        loggers = [CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version="")]
+        loggers = [
+            CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version=""),
+            *(logger(name, out) for name in self._get(self.config_init, "log_to")),
+        ]  # fmt: skip
         trainer = super().instantiate_trainer(**{"logger": loggers, **kwargs})
         every = self._get(self.config_init, "checkpoint_every")
         trainer.callbacks += [Checkpoint(str(out), every=every), Panels()]  # type: ignore[attr-defined]
@@ -195,6 +277,14 @@ class _Training(LightningCLI):
             trainer.callbacks.remove(trainer.progress_bar_callback)  # type: ignore[attr-defined]
             trainer.callbacks.append(RichProgressBar())  # type: ignore[attr-defined]
         return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if not self._get(self.config_init, "find_rate"):
+            super()._run_subcommand(subcommand)
+            return
+        out = Path(self._get(self.config_init, "out"))
+        rate = find_rate(self.trainer, self.model, self.datamodule, out)
+        print(f"--model.learning_rate {rate:.2e}  (losses by rate: {out / 'rates.csv'})")  # noqa: T201 - the answer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         last = Path(self._get(self.config_init, "out")) / LAST
@@ -232,6 +322,7 @@ def evaluate(argv: Sequence[str]) -> Report:
     parser.add_argument("--out", default=None, help="folder for scores.json, .csv, .md and the worst clips")
     parser.add_argument("--save_masks", default=None, help="folder for a PNG of each frame")
     parser.add_argument("--worst", type=int, default=0, help="how many of the worst clips to draw into --out")
+    parser.add_argument("--metrics", type=list[str], default=[], help="paths of metrics of your own, as mine.Boundary")
     parser.add_argument("--clips", default=None, help="file for the scores of each clip, .csv or .parquet")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of products, on a GPU")
@@ -247,7 +338,7 @@ def evaluate(argv: Sequence[str]) -> Report:
         model, options.data.eval_dataloader(options.split), protocols=options.protocols,
         sounds=SOUNDS if options.sounds == ["robust"] else options.sounds, device=device, precision=options.precision,
         out=out, save_masks=Path(options.save_masks) if options.save_masks else None,
-        worst=options.worst, seed=options.seed, details=options.details,
+        worst=options.worst, seed=options.seed, details=options.details, metrics=options.metrics,
         facts={"command": "sonomask evaluate " + " ".join(argv), "model": options.model, "split": options.split,
                **({"maskige": str(getattr(options.data, "maskige", None))} if model.config.maskige else {})},
     )  # fmt: skip

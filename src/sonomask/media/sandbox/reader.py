@@ -67,10 +67,18 @@ def open_reader(
     start: float = 0.0,
     end: float | None = None,
     audio_track: int | str | None = None,
+    hwaccel: str | None = None,
 ) -> VideoReader:
-    """A reader, in this process or guarded; the arguments are those of `VideoReader`."""
-    kind = SandboxedReader if sandbox else VideoReader
-    return kind(source, limits, start=start, end=end, audio_track=audio_track)
+    """A reader, in this process or guarded; the arguments are those of `VideoReader`.
+
+    Raises:
+        ValueError: `hwaccel` is asked of a guarded reader, whose process reaches no device.
+    """
+    if not sandbox:
+        return VideoReader(source, limits, start=start, end=end, audio_track=audio_track, hwaccel=hwaccel)
+    if hwaccel is not None:
+        raise ValueError("`hwaccel`: a sandboxed decoder reaches no device. Leave out the one or the sandbox.")
+    return SandboxedReader(source, limits, start=start, end=end, audio_track=audio_track)
 
 
 class SandboxedReader(VideoReader):

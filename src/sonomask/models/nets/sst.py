@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torchvision.models import resnet50, resnet101
+from torchvision.models import resnet18, resnet50, resnet101
 
 from sonomask.batches import Output
 from sonomask.models.parts.net import Net, Parts, gate
@@ -30,7 +30,7 @@ class SST(Net):
 
     Args:
         config: Travels with the model.
-        backbone: "resnet50" or "resnet101".
+        backbone: "resnet18", "resnet50" or "resnet101"; the last stage of the first keeps the size without dilation.
         width: Channels of the transformer.
         layers: L.
         heads: Of the attention.
@@ -48,17 +48,22 @@ class SST(Net):
         attention: Literal["grid", "strided"] = "grid", affinity: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        nets: dict[str, Any] = {"resnet50": resnet50, "resnet101": resnet101}
+        nets: dict[str, Any] = {"resnet18": resnet18, "resnet50": resnet50, "resnet101": resnet101}
         if backbone not in nets:
             raise ValueError(f"`backbone`: expected one of {', '.join(nets)}, got {backbone!r}.")
         if attention not in MASKS:
             raise ValueError(f"`attention`: expected one of {', '.join(MASKS)}, got {attention!r}.")
-        net = nets[backbone](weights=None, replace_stride_with_dilation=[False, False, True])
+        if backbone == "resnet18":  # torchvision's plain blocks know no dilation
+            net = resnet18(weights=None)
+            net.layer4[0].conv1.stride = net.layer4[0].downsample[0].stride = (1, 1)
+        else:
+            net = nets[backbone](weights=None, replace_stride_with_dilation=[False, False, True])
+        fine, coarse = (64, 512) if backbone == "resnet18" else (256, 2048)
         del net.fc, net.avgpool
         self.net: Any = net
-        self.project = nn.Conv2d(2048, width, 1)
+        self.project = nn.Conv2d(coarse, width, 1)
         self.layers = nn.ModuleList(GridLayer(width, heads) for _ in range(layers))
-        self.fine = nn.Conv2d(256, 48, 1)
+        self.fine = nn.Conv2d(fine, 48, 1)
         self.coarse = nn.Sequential(_conv(2 * width + heads * affinity, width))
         self.decode = nn.Sequential(_conv(width + 48, width), _conv(width, width), nn.Conv2d(width, 1, 1))
         self.config, self.heads, self.affinity, self.sees = config, heads, affinity, MASKS[attention]

@@ -50,6 +50,7 @@ class TwoStage(Net):
 
     keeps_audio = True
     parts = Parts(backbone="backbone", audio="audio", pretrained="detector")
+    pretrained_names = "detector"
     recomputable = ("backbone.net",)
     not_exported = "its detector keeps a varying number of boxes, and its choice runs outside of torch"
 
@@ -236,9 +237,15 @@ def _detector(name: str, side: int) -> nn.Module:
     raise ValueError(f"`detector`: expected maskrcnn_resnet50_fpn, …_v2 or maskrcnn_resnet18_fpn, got {name!r}.")
 
 
-def build(*, config: ModelConfig, audio: Literal["vggish", "light"] = "vggish", **options: Any) -> TwoStage:
+def build(
+    *,
+    config: ModelConfig,
+    audio: Literal["vggish", "tagger", "light"] = "vggish",
+    sound_channels: int = 128,
+    **options: Any,
+) -> TwoStage:
     """The net with an audio encoder by name; `options` are further arguments of `TwoStage`."""
-    encoder: Any = audio_encoder(audio)
+    encoder: Any = audio_encoder(audio, sound_channels)
     return TwoStage(config=config, audio=encoder, **options)
 
 

@@ -1,0 +1,72 @@
+"""What a benchmark does, and where its runs lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonomask.benchmark.rows import ROWS
+
+__all__ = ["KINDS", "Plan"]
+
+DATA = {"synthetic": "sonomask.data.datamodule.SyntheticDataModule"}
+AVSBENCH = "sonomask.data.datamodule.AVSBenchDataModule"
+KINDS = {"s4": "single", "ms3": "multi"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark does, the same for every row.
+
+    Attributes:
+        data: "synthetic", or a folder with AVSBench in it.
+        out: Folder of everything.
+        size: Height and width.
+        steps: Of training, of all stages of a row together.
+        batch_size: Clips.
+        small: Shallow networks with random weights, as stated in `rows.py`; otherwise the catalogue's.
+        seeds: One run each.
+        repeated: Rows that run with every seed; the others with the first. None for all rows.
+        clips: Of the test split of the synthetic world.
+        device: Where to score.
+        precision: Of training, as Lightning names it.
+        backbone_weights: A ResNet-18 from which every row that has one starts; random weights unless given. `small` only.
+        audio_weights: A model (`world_duo.real`) whose tagger our rows and the two-stage one hear with, unchanged; a light
+            encoder with random weights, which learns, unless given. `small` only.
+        pairs: Row that the others are compared with, clip by clip.
+    """
+
+    data: str
+    out: Path
+    size: int = 224
+    steps: int = 1000
+    batch_size: int = 4
+    small: bool = False
+    seeds: tuple[int, ...] = (1,)
+    repeated: tuple[str, ...] | None = None
+    clips: int = 100
+    device: str = "cpu"
+    precision: str = "32"
+    backbone_weights: str | None = None
+    audio_weights: str | None = None
+    pairs: str = "tpavi"
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds of a row."""
+        once = (name in ROWS and not ROWS[name].needs_weights) or (
+            self.repeated is not None and name not in self.repeated
+        )
+        return self.seeds[:1] if once else self.seeds
+
+    def folder_of(self, name: str, subset: str, seed: int) -> Path:
+        """Where a run's scores, logs and models lie."""
+        return self.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
+
+    def data_options(self, subset: str, seed: int) -> list[str]:
+        """Options of the data module."""
+        own: dict[str, Any] = {"size": self.size, "batch_size": self.batch_size, "workers": 0, "seed": seed}
+        if self.data == "synthetic":
+            own |= {"kind": KINDS[subset], "train": self.steps * self.batch_size, "val": 20, "test": self.clips}
+        else:
+            own |= {"root": self.data, "subset": subset, "cache": self.out / "cache"}
+        name = DATA.get(self.data, AVSBENCH)
+        return ["--data.class_path", name, *(w for k, v in own.items() for w in (f"--data.init_args.{k}", str(v)))]
