@@ -255,10 +255,10 @@ def usage(pid):
     return int(status["VmRSS"].split()[0]) / 1024, len(list(Path(f"/proc/{pid}/fd").iterdir())), int(status["Threads"])
 
 
-def serve(folder, port):
+def serve(folder, port, words=(), environment=None):
     """The server as a process, once it answers."""
-    words = ["serve", "--models", "avs_mini.synthetic", "--port", str(port), "--max-mb", "1", "--device", "cpu"]
-    environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    words = ["serve", "--models", "avs_mini.synthetic", "--port", str(port), "--max-mb", "1", "--device", "cpu", *words]
+    environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1", **(environment or {})}
     with (folder.parent / "said.txt").open("w") as file:
         command = [sys.executable, "-m", "sonomask.cli.main", *words]
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)  # noqa: S603
