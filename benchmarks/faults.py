@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from cuda_autocast import CudaAutocast
 
 from sonomask.cli.main import main as run_command
 from sonomask.data.drawn.world import scene
@@ -73,7 +74,13 @@ def batch(out):
     return run_command(["batch", str(out.parent / "videos"), "--out", str(out), *words])
 
 
-JOBS = {f.__name__: f for f in (segment, prepare, train, benchmark, batch)}
+def train_as_on_cuda(out):
+    """The same in the types of CUDA's mixed precision, acted out on the CPU."""
+    with CudaAutocast():
+        return train(out)
+
+
+JOBS = {f.__name__: f for f in (segment, prepare, train, benchmark, batch, train_as_on_cuda)}
 
 
 def start(job, out):

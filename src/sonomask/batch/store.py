@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,14 +40,17 @@ class OutputStore:
         target = Path(self._path, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         file, fresh = _begin(target)
-        with file:  # locked until it has its name
+        with file:  # locked until it has its name, where there are locks
             try:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
                 fresh.chmod(0o644)
+                if sys.platform == "win32":  # an open file can't be renamed there
+                    file.close()
                 fresh.replace(target)
             except BaseException:
+                file.close()
                 fresh.unlink(missing_ok=True)
                 raise
         for rest in target.parent.glob(f".{target.name}.*.part"):

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import itertools
+import re
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from sonomask.outputs.formats import FORMATS, Format, paths_of
 
 __all__ = ["names_a_file", "output_paths", "output_stem", "output_stems", "shortened"]
 
+REFUSED = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # by Windows, in names of files
+RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # devices there
 LONGEST_NAME = 200  # bytes; the longest suffix, and that of a file in the making, fit into the 255 of a file system
 
 
 def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
-    """Where the outputs of a video go, without their suffixes; a name that is too long for a file system is shortened."""
-    address = "://" in str(source)
-    path = Path(unquote(urlsplit(str(source)).path)) if address else Path(source)
-    folder = Path(out).expanduser() if out is not None else Path() if address else path.parent
-    return folder / shortened(path.stem or "video")
+    """Where the outputs of a video go, without their suffixes.
+
+    A name that is too long for a file system is shortened; characters of an address that some systems refuse become "_".
+    """
+    if "://" not in str(source):
+        path = Path(source)
+        folder = path.parent if out is None else Path(out).expanduser()
+        return folder / shortened(path.stem or "video")
+    name = REFUSED.sub("_", PurePosixPath(unquote(urlsplit(str(source)).path)).stem).rstrip(" .") or "video"
+    folder = Path() if out is None else Path(out).expanduser()
+    return folder / shortened(f"_{name}" if RESERVED.fullmatch(name) else name)
 
 
 def shortened(name: str) -> str:
@@ -40,18 +50,23 @@ def output_stems(sources: Sequence[str | Path], out: str | Path | None = None) -
     stems = [output_stem(source, out) for source in sources]
     for longer in (lambda path: f"{path.absolute().parent.name}_{path.stem}", lambda path: path.name.replace(".", "_")):
         for place, source in enumerate(sources):
-            same = [i for i, stem in enumerate(stems) if stem.absolute() == stems[place].absolute()]
+            same = [i for i, stem in enumerate(stems) if _key(stem) == _key(stems[place])]
             if len(same) > 1 and "://" not in str(source):
                 found = [shortened(longer(Path(sources[i]))) for i in same]
                 if len(set(found)) > 1:
                     for i, name in zip(same, found, strict=True):
                         stems[i] = stems[i].with_name(name)
-    counts: Counter[Path] = Counter()
+    taken: set[str] = set()
     for place, stem in enumerate(stems):
-        counts[stem.absolute()] += 1
-        if counts[stem.absolute()] > 1:
-            stems[place] = stem.with_name(f"{stem.name}_{counts[stem.absolute()]}")
+        names = itertools.chain([stem], (stem.with_name(f"{stem.name}_{count}") for count in itertools.count(2)))
+        stems[place] = next(name for name in names if _key(name) not in taken and (name == stem or name not in stems))
+        taken.add(_key(stems[place]))
     return stems
+
+
+def _key(path: Path) -> str:
+    """What is the same for two names that some file systems take for one: macOS and Windows ignore case and composition."""
+    return unicodedata.normalize("NFC", str(path.absolute())).casefold()
 
 
 def names_a_file(out: str | Path) -> bool:

@@ -313,29 +313,36 @@ class Runner:
         self._tidy()
 
     def _watch(self) -> None:
-        """End jobs that were stopped or are late, also where their work hangs."""
+        """Look after jobs and files until the end, whatever goes wrong on the way."""
         while True:
             with self.changed:
                 if self.closed and not any(job is not None for job in self.threads.values()):
                     return
-            time.sleep(BEAT)
-            now = time.monotonic()
-            for thread, job in list(self.threads.items()):
-                if job is None or job.over:
-                    continue
-                if now > job.deadline:
-                    job.late = True
-                    job.halt()
-                if job.halted is not None and now > job.halted + self.limits.grace:
-                    logger.error("job %s hangs; its thread is given up", job.id)
-                    with self.changed:
-                        self.threads.pop(thread, None)
-                        self._end(job, "failed")
-                    if not self.closed:
-                        self._hire()
-            if now > self.swept + SWEEP:
-                self.swept = now
-                self.sweep()
+                self.changed.wait(BEAT)
+            try:
+                self._look_after(time.monotonic())
+            except Exception:  # without it a job that hangs would keep its place for ever
+                logger.exception("the watchdog met a fault, and goes on")
+                time.sleep(BEAT)
+
+    def _look_after(self, now: float) -> None:
+        """End jobs that were stopped or are late, also where their work hangs; remove what is too old."""
+        for thread, job in list(self.threads.items()):
+            if job is None or job.over:
+                continue
+            if now > job.deadline:
+                job.late = True
+                job.halt()
+            if job.halted is not None and now > job.halted + self.limits.grace:
+                logger.error("job %s hangs; its thread is given up", job.id)
+                with self.changed:
+                    self.threads.pop(thread, None)
+                    self._end(job, "failed")
+                if not self.closed:
+                    self._hire()
+        if now > self.swept + SWEEP:
+            self.swept = now
+            self.sweep()
 
     def _plain(self, job: Job, error: BaseException) -> str:
         """One line that shows no path of this machine."""

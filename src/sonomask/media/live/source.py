@@ -142,7 +142,7 @@ class Pipe(io.RawIOBase):
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path, self.timeout = path, timeout
-        self.number = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
+        self.number = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self.name = path
 
     def readable(self) -> bool:
