@@ -28,7 +28,7 @@ if system == "win32":
         sys.modules[name] = None
     for name in ("SIGHUP", "SIGPIPE", "SIGUSR1", "SIGALRM", "SIGCHLD", "pthread_sigmask", "sigwait"):
         delattr(signal, name)
-    for name in ("fork", "killpg", "setsid", "getuid", "geteuid", "statvfs", "mkfifo", "O_NOFOLLOW", "O_NONBLOCK", "uname"):
+    for name in ("fork", "killpg", "setsid", "getuid", "geteuid", "mkfifo", "O_NOFOLLOW", "O_NONBLOCK", "uname"):
         delattr(os, name)
 
     def refuse(path):

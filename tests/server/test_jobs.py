@@ -330,3 +330,18 @@ def test_ids_can_not_be_guessed(start):
     jobs = [submit(runner) for _ in range(2)]
     assert jobs[0].id != jobs[1].id
     assert all(len(job.id) >= 24 for job in jobs)
+
+
+def test_the_watchdog_outlives_a_fault(start, monkeypatch, caplog):
+    runner = start(lambda job: job.stop.wait(20), ServerLimits(work=0.3))
+    faults = iter([OSError("a disk that is gone")])
+
+    def look(now, whole=runner._look_after):
+        for fault in faults:
+            raise fault
+        whole(now)
+
+    monkeypatch.setattr(runner, "_look_after", look)
+    job = submit(runner)
+    assert wait(job).late
+    assert "goes on" in caplog.text

@@ -314,16 +314,16 @@ class Runner:
 
     def _watch(self) -> None:
         """Look after jobs and files until the end, whatever goes wrong on the way."""
+        pause = threading.Event()
         while True:
             with self.changed:
                 if self.closed and not any(job is not None for job in self.threads.values()):
                     return
-                self.changed.wait(BEAT)
+            pause.wait(BEAT)
             try:
                 self._look_after(time.monotonic())
             except Exception:  # without it a job that hangs would keep its place for ever
                 logger.exception("the watchdog met a fault, and goes on")
-                time.sleep(BEAT)
 
     def _look_after(self, now: float) -> None:
         """End jobs that were stopped or are late, also where their work hangs; remove what is too old."""
