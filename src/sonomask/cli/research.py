@@ -94,6 +94,38 @@ def compare_runs(
     return 0
 
 
+def evaluate_instances(
+    root: Annotated[str, "folder in AVISeg's layout: SPLIT.json, SPLIT/JPEGImages, SPLIT/WAVAudios"],
+    split: Annotated[Literal["train", "val", "test"], "which videos"] = "test",
+    results: Annotated[str | None, "a system's results.json to score; what the model finds unless given"] = None,
+    model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
+    out: Annotated[str | None, "file for what the model finds, in the form of results.json"] = None,
+    published: Annotated[bool, "figures as the public evaluation gives them, faults and all"] = False,
+) -> int:
+    """Score instances over time, a system's or a model's, as audio-visual instance segmentation does: mAP, HOTA, FSLA."""
+    with needs("Scoring instances", "torch"):
+        from sonomask.data.avis import AVISeg, avis_category, read_results, write_results
+        from sonomask.data.sound import read_wav
+    from sonomask.metrics.instances import score_instances
+
+    data = AVISeg(root, split)
+    if results is not None:
+        found = read_results(results, data)
+    else:
+        from sonomask.api import Segmenter, load_fast
+        from sonomask.benchmark.instances import mark
+
+        found = mark(Segmenter(load_fast(model), rate=1.0), data, listen=read_wav, category=avis_category)
+        if out is not None:
+            write_results(out, found)
+    lengths = {video.number: len(video.frames) for video in data}
+    scores = score_instances(data.tracks, found, lengths, list(data.categories), published=published)
+    print(f"{len(data)} videos, {len(data.tracks)} true tracks, {len(found)} found")
+    print("| " + " | ".join(scores) + " |\n|" + "--:|" * len(scores))
+    print("| " + " | ".join(f"{value:.2f}" for value in scores.values()) + " |")
+    return 0
+
+
 def weights() -> int:
     """List the public files that recipes begin from: which are here, where the others are, their licence and size."""
     with needs("The list of weights", "torch"):
@@ -155,6 +187,6 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = (convert, benchmark, compare_runs, weights, models)
+VERBS = (convert, benchmark, compare_runs, evaluate_instances, weights, models)
 RECIPES = (train, evaluate)
 """These parse their own words, as Lightning wants it."""
