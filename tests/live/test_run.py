@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sonomask.live.run import LiveRun, Outputs
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
+from sonomask.monitoring import served
 from sonomask.server.live import LivePage
 
 
@@ -92,6 +94,20 @@ def test_the_delay_is_measured_and_told(start):
     assert "capture to mask" in run.report()
 
 
+def test_prometheus_reads_delays_and_counts(start):
+    pytest.importorskip("prometheus_client")
+    run, _ = start()
+    until(lambda: run.masks > 5)
+    with served(run.figures(), "0", "live") as address, urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310
+        rows = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
+    assert float(rows["sonomask_live_masks"]) > 5
+    assert float(rows['sonomask_live_capture_to_mask_seconds{quantile="0.5"}']) == pytest.approx(
+        run.segmenter.delays.quantile(0.5), abs=0.2
+    )
+    assert float(rows['sonomask_live_stage_seconds{stage="model"}']) > 0
+    assert float(rows["sonomask_live_pictures"]) >= float(rows["sonomask_live_masks"])
+
+
 def test_a_stalled_source_is_lost_and_comes_back(start, broadcast):
     run, _ = start(timeout=0.5)
     until(lambda: run.masks > 2)
@@ -150,8 +166,6 @@ def test_pictures_that_come_too_fast_are_left_out_and_that_is_told(start):
 
 
 def test_a_page_serves_what_comes(start):
-    import urllib.request
-
     run, _ = start(Outputs(page="0", make_page=LivePage))
     until(lambda: run.masks > 1)
     url = run.said[0].removeprefix("watch at ")

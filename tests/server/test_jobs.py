@@ -2,10 +2,12 @@
 
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from sonomask.errors import MediaError
+from sonomask.monitoring import served
 from sonomask.server.jobs import JobOptions, Runner
 from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, UnknownError
@@ -345,3 +347,21 @@ def test_the_watchdog_outlives_a_fault(start, monkeypatch, caplog):
     job = submit(runner)
     assert wait(job).late
     assert "goes on" in caplog.text
+
+
+def test_prometheus_is_told_of_jobs_by_their_state(start, endless):
+    pytest.importorskip("prometheus_client")
+    runner = start(copy)
+    wait(submit(runner))
+    runner.work = endless
+    submit(runner)
+    submit(runner)
+    with served(runner.figures(), "0", "serve") as address:
+        until_text = urllib.request.urlopen(address, timeout=10).read().decode()  # noqa: S310
+    assert 'sonomask_serve_jobs_ended{state="done"} 1.0' in until_text
+    assert 'sonomask_serve_jobs{state="done"} 1.0' in until_text
+    queued, running = (
+        float(until_text.split(f'sonomask_serve_jobs{{state="{state}"}} ')[1].split()[0])
+        for state in ("queued", "running")
+    )
+    assert queued + running == 2

@@ -26,6 +26,8 @@ class Summary:
         seconds: Of video.
         clock: Seconds of work by stage, summed over processes.
         wall: Seconds that the run took.
+        masks: Made now.
+        waiting: Videos that were begun and are not written yet.
     """
 
     done: int = 0
@@ -36,6 +38,8 @@ class Summary:
     seconds: float = 0.0
     clock: Counter[str] = field(default_factory=Counter)
     wall: float = 0.0
+    masks: int = 0
+    waiting: int = 0
 
 
 @dataclass
@@ -82,6 +86,7 @@ def collect(
             continue
         video = videos.setdefault(piece.video, _Video())
         _take(video, piece, summary)
+        summary.waiting = len(videos)
         if video.whole():
             endings = ended[shard.name]
             endings[piece.video] = ending = video.verdict()
@@ -90,6 +95,7 @@ def collect(
                 rows = {v: _in_order(videos.pop(v)) for v in shard.videos}
                 ledger.commit(shard, endings, rows)
                 _count(summary, ended.pop(shard.name))
+                summary.waiting = len(videos)
     summary.lost += sum(len(shard.videos) for shard in shards if shard.name in ended)
 
 
@@ -99,6 +105,7 @@ def _take(video: _Video, piece: Piece, summary: Summary) -> None:
         video.ending, video.count = piece.body, piece.order
         summary.clock.update(piece.body.clock)
         return
+    summary.masks += len(piece.body or ()) if piece.order not in video.rows else 0
     video.rows[piece.order] = piece.body or ()
     if piece.fault:
         video.fault = min(video.fault or (piece.order, piece.fault), (piece.order, piece.fault))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
+from sonomask.batch.collect import Summary
 from sonomask.batch.job import Ending
-from sonomask.errors import MissingExtraError
+from sonomask.monitoring import Figure
 
-__all__ = ["Counts", "served"]
+__all__ = ["Counts"]
 
 EVERY = 30.0  # seconds between two lines
 
@@ -29,6 +28,7 @@ class Counts:
         self.begun = self.reported = now()
         self.ended, self.wanted, self.first = 0, 0, -1
         self.done, self.failed, self.seconds = 0, 0, 0.0
+        self.summary = Summary()
 
     def progress(self, ended: float, wanted: float | None) -> None:
         """Take how many videos have ended, those of earlier runs included, of how many."""
@@ -55,45 +55,23 @@ class Counts:
             f"{self.seconds / spent:.1f} s of video a second{left}"
         )
 
-
-@contextmanager
-def served(counts: Counts, address: str | None) -> Iterator[str | None]:
-    """Let Prometheus read the counts at "[HOST:]PORT", for as long as the block lasts; gives the address.
-
-    Raises:
-        MissingExtraError: prometheus-client is not installed.
-        ValueError: It is no address.
-        OSError: The port is taken.
-    """
-    if address is None:
-        yield None
-        return
-    try:
-        import prometheus_client
-    except ImportError as error:
-        raise MissingExtraError("Metrics", "batch") from error
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal() or not int(port) < 65536:
-        raise ValueError(f"`metrics`: expected PORT or HOST:PORT, got {address!r}.")
-    registry = prometheus_client.CollectorRegistry()
-    values: dict[str, tuple[str, Callable[[], float]]] = {
-        "videos_done": ("Videos with masks, of this run.", lambda: counts.done),
-        "videos_failed": ("Videos with a reason, of this run.", lambda: counts.failed),
-        "videos_ended": ("Videos with a row, those of earlier runs included.", lambda: counts.ended),
-        "videos_wanted": ("Videos of the sources.", lambda: counts.wanted),
-        "video_seconds": ("Seconds of video done by this run.", lambda: counts.seconds),
-        "run_seconds": ("Seconds since this run began.", lambda: counts.now() - counts.begun),
-    }
-    for name, (text, value) in values.items():
-        gauge: Any = prometheus_client.Gauge(f"sonomask_batch_{name}", text, registry=registry)
-        gauge.set_function(value)
-    server, thread = prometheus_client.start_http_server(int(port), host or "127.0.0.1", registry)
-    try:
-        yield f"http://{host or '127.0.0.1'}:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    def figures(self) -> list[Figure]:
+        """For Prometheus."""
+        summary = self.summary
+        return [
+            Figure("sonomask_batch_videos_done", "Videos with masks, of this run.", lambda: self.done),
+            Figure("sonomask_batch_videos_failed", "Videos with a reason, of this run.", lambda: self.failed),
+            Figure("sonomask_batch_videos_ended", "Videos with a row, those of earlier runs too.", lambda: self.ended),
+            Figure("sonomask_batch_videos_wanted", "Videos of the sources.", lambda: self.wanted),
+            Figure("sonomask_batch_videos_open", "Videos begun, or waiting for their shard.", lambda: summary.waiting),
+            Figure("sonomask_batch_masks", "Masks made by this run.", lambda: summary.masks),
+            Figure("sonomask_batch_video_seconds", "Seconds of video done by this run.", lambda: self.seconds),
+            Figure("sonomask_batch_run_seconds", "Seconds since this run began.", lambda: self.now() - self.begun),
+            Figure(
+                "sonomask_batch_stage_seconds", "Seconds of work, over all processes.",
+                lambda: dict(summary.clock), "stage",
+            ),
+        ]  # fmt: skip
 
 
 def say(line: str) -> None:

@@ -37,6 +37,7 @@ def run(
     retry_failed: bool = False,
     progress: Callable[[float, float | None], None] | None = None,
     report: Callable[[str, Ending], None] | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
     """Segment every video of the sources that has no row in the manifest yet; see `ledger` for the outputs.
 
@@ -53,6 +54,7 @@ def run(
         retry_failed: Do again the shards with a video that failed before.
         progress: Called with how many videos are done and how many there are.
         report: Called with each video's ending.
+        summary: Is filled while the run lasts; a new one unless given.
 
     Raises:
         DatasetError: A source or the output is not as it must be, or another run is at work on the same videos.
@@ -74,9 +76,9 @@ def run(
             ledger.forget_failed()
         before = ledger.done()
         missing = [job for job in jobs if job.video not in before]
-        summary = Summary(
-            kept=len(jobs) - len(missing), kept_failed=sum(before.get(job.video) == "failed" for job in jobs)
-        )
+        summary = summary or Summary()
+        summary.kept = len(jobs) - len(missing)
+        summary.kept_failed = sum(before.get(job.video) == "failed" for job in jobs)
         ended = summary.kept
 
         def collected(video: str, ending: Ending) -> None:

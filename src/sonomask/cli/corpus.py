@@ -58,6 +58,7 @@ def batch(
         from sonomask.batch import progress as room
         from sonomask.batch.job import Options
         from sonomask.batch.run import run
+    from sonomask.monitoring import served
 
     options = Options(model or _built_in(), request, max_seconds, max_bytes, timeout=timeout, trusted=trusted)
     counts = room.Counts(room.say if not (quiet() or sys.stderr.isatty()) else lambda _: None)
@@ -66,7 +67,7 @@ def batch(
         counts.ending(ending)
         _print_failure(video, ending)
 
-    with bar(out) as shown, room.served(counts, metrics):
+    with bar(out) as shown, served(counts.figures(), metrics, "batch"):
 
         def progress(ended: float, wanted: float | None) -> None:
             counts.progress(ended, wanted)
@@ -75,6 +76,7 @@ def batch(
         summary = run(
             sources, out, options, engine=engine, workers=workers, models=models, formats=format, shard_size=shard_size,
             part=_part(slice), retry_failed=retry_failed, progress=progress, report=collected,
+            summary=counts.summary,
         )  # fmt: skip
     return _report(out, summary)
 

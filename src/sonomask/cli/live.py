@@ -44,6 +44,7 @@ def live(
     seconds: Annotated[float | None, "stop after so long"] = None,
     timeout: Annotated[float, "seconds that the source may be silent before it counts as lost"] = 10.0,
     patience: Annotated[float, "seconds after a loss at which to give up"] = 300.0,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads delays and counts"] = None,
     overwrite: Annotated[bool, "replace existing files"] = False,
 ) -> int:
     """Mark the pixels of what sounds in a live stream."""
@@ -51,6 +52,7 @@ def live(
     from sonomask.live.run import LiveRun, Outputs
     from sonomask.live.segmenter import LiveSegmenter
     from sonomask.media.live.source import parse_source
+    from sonomask.monitoring import served
 
     track = request.audio_track
     first = replace(parse_source(source), audio_track=track)
@@ -65,7 +67,7 @@ def live(
         timeout=timeout, patience=patience, seconds=seconds, say=_say,
     )  # fmt: skip
     try:
-        with _ends(run.ask_to_end) as code:
+        with served(run.figures(), metrics, "live"), _ends(run.ask_to_end) as code:
             run.run()
     finally:
         _say(run.report())

@@ -42,6 +42,7 @@ def serve(
     keep_hours: Annotated[float, "uploads and results are removed after so long"] = 48.0,
     connections: Annotated[int, "connections at once"] = 256,
     connections_client: Annotated[int, "the same, of one client"] = 16,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads counts of jobs"] = None,
 ) -> int:
     """Serve the page and the REST service on this machine."""
     with needs("The server", "serve"):
@@ -59,7 +60,14 @@ def serve(
     options = ListenOptions(host, port, token, tuple(allowed_hosts), root_path, tuple(proxies), unsafe_decoding,
                             None if folder is None else Path(folder))  # fmt: skip
     names = list(models) or sorted(built_in(), key=lambda name: name != DEFAULT_MODEL)
-    run({Path(name).name: name for name in names}, options, device=device, limits=limits, announce=_announce)
+    run(
+        {Path(name).name: name for name in names},
+        options,
+        device=device,
+        limits=limits,
+        announce=_announce,
+        metrics=metrics,
+    )
     return 0
 
 

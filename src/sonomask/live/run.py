@@ -11,11 +11,13 @@ from typing import Any, Literal
 from sonomask.live.capture import Capture, Clock, Say
 from sonomask.live.event_sinks import EventSink
 from sonomask.live.feed import Feed
+from sonomask.live.meters import Histogram
 from sonomask.live.program_sinks import PipeSink, Shows, VirtualCamera
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.live.sinks import DesktopWindow, JsonLines, VideoSink
 from sonomask.media.live.reader import LIVE_LIMITS, Epoch
 from sonomask.media.live.source import LiveSource
+from sonomask.monitoring import Figure
 
 STATUS_SECONDS = 10.0  # between two lines that tell how it goes
 DEFAULT_PAGE = "127.0.0.1:8765"
@@ -132,6 +134,8 @@ class LiveRun:
             self.captures.append(Capture(self.sound, takes="sound", late=self.sound_delay, **shared))
         self.masks, self.begun, self.reported = 0, self.clock.now(), self.clock.now()
         self.running, self.stopping = False, False
+        self.sinks: list[Any] = []
+        self.told = 0.0  # seconds spent on handing masks to the outputs
 
     def ask_to_end(self) -> bool:
         """End after the present picture; whether that will happen: not before the first one, nor if it was asked already."""
@@ -151,15 +155,17 @@ class LiveRun:
             stack.callback(self.stop.set)
             for capture in self.captures:  # first: a source that can't be opened leaves no empty files behind
                 capture.start()
-            sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
+            sinks = self.sinks = self.outputs.open(stack, self.segmenter, self.feed, self.say)
             self.begun = self.reported = self.clock.now()
             self.running = True
             for result in self.segmenter(self.feed):
+                begun = self.clock.now()
                 for sink in sinks:
                     if result is not None:
                         sink.write(result)
                     elif isinstance(sink, DesktopWindow):
                         sink.beat()
+                self.told += self.clock.now() - begun
                 self.masks += result is not None
                 if self._over(sinks):
                     return
@@ -172,21 +178,56 @@ class LiveRun:
         limit = self.seconds is not None and now - self.begun >= self.seconds
         return self.stopping or limit or any(isinstance(sink, DesktopWindow) and sink.closed for sink in sinks)
 
+    def figures(self) -> list[Figure]:
+        """For Prometheus."""
+        feed, segmenter, name = self.feed, self.segmenter, "sonomask_live_"
+        quantiles = {"0.5": 0.5, "0.95": 0.95}
+
+        def of(histogram: Histogram) -> dict[str, float]:
+            return {text: histogram.quantile(share) for text, share in quantiles.items()} if len(histogram) else {}
+
+        def sinks(what: Callable[[Any], float | None]) -> dict[str, float]:
+            found = {type(sink).__name__: what(sink) for sink in self.sinks}
+            return {sink: number for sink, number in found.items() if number is not None}
+
+        return [
+            Figure(f"{name}masks", "Masks made.", lambda: self.masks),
+            Figure(f"{name}pictures", "Pictures that came, those that were not decoded too.", self._came),
+            Figure(f"{name}pictures_left_out", "Of these, not marked.", lambda: self._came() - feed.taken),
+            Figure(f"{name}pictures_unheard", "Marked without their sound.", lambda: feed.unheard),
+            Figure(f"{name}pictures_waiting", "Pictures that wait for the model.", lambda: len(feed.waiting)),
+            Figure(f"{name}source_losses", "Times that a source was lost.", self._losses),
+            Figure(f"{name}capture_to_mask_seconds", "Delay.", lambda: of(segmenter.delays), "quantile"),
+            Figure(f"{name}onset_to_mask_seconds", "Delay.", lambda: of(segmenter.onsets.delays), "quantile"),
+            Figure(f"{name}onsets_missed", "Onsets that no mask answered.", lambda: segmenter.onsets.missed),
+            Figure(f"{name}stage_seconds", "Seconds of work.", lambda: {**segmenter.seconds, "outputs": self.told}, "stage"),
+            Figure(f"{name}output_waiting", "Pictures that wait for an output.",
+                   lambda: sinks(lambda sink: len(sink.queue) if hasattr(sink, "queue") else None), "output"),
+            Figure(f"{name}output_left_out", "Pictures that an output was too slow for.",
+                   lambda: sinks(lambda sink: getattr(sink, "left_out", None)), "output"),
+            Figure(f"{name}run_seconds", "Seconds since the run began.", lambda: self.clock.now() - self.begun),
+        ]  # fmt: skip
+
+    def _came(self) -> int:
+        return self.feed.came + sum(capture.left_out for capture in self.captures)
+
+    def _losses(self) -> int:
+        return sum(capture.losses for capture in self.captures)
+
     def report(self) -> str:
         """How it goes, in a line."""
         feed, delays, onsets = self.feed, self.segmenter.delays, self.segmenter.onsets
         spent = max(self.clock.now() - self.begun, 1e-9)
         minutes, seconds = divmod(int(spent), 60)
         parts = [f"{minutes}:{seconds:02d}", f"{self.masks} masks ({self.masks / spent:.1f} a second)"]
-        undecoded = sum(capture.left_out for capture in self.captures)
-        parts.append(f"{feed.came + undecoded - feed.taken} of {feed.came + undecoded} pictures left out")
+        came = self._came()
+        parts.append(f"{came - feed.taken} of {came} pictures left out")
         if len(delays):
             parts.append(f"capture to mask {delays.quantile(0.5):.2f} s (95 %: {delays.quantile(0.95):.2f} s)")
         if len(onsets.delays):
             parts.append(f"onset to mask {onsets.delays.quantile(0.5):.2f} s ({len(onsets.delays)} onsets)")
-        losses = sum(capture.losses for capture in self.captures)
-        if losses:
-            parts.append(f"source lost {losses} times")
+        if self._losses():
+            parts.append(f"source lost {self._losses()} times")
         if feed.unheard:
             parts.append(f"{feed.unheard} pictures without their sound")
         return ", ".join(parts)

@@ -118,6 +118,7 @@ class LiveSegmenter:
         if self.config.listens:
             self.ahead = AHEAD[self.align] - (LAG if self.align == "end" else 0.0)
         self.delays, self.onsets = Histogram(), OnsetMeter()
+        self.seconds = {"model": 0.0, "masks": 0.0}  # of work
         self.heard_to: float | None = None
         self.before: float | None = None  # time of the last step
         self.smoother = Smoother(request.smooth)
@@ -138,8 +139,12 @@ class LiveSegmenter:
                     return
                 yield None
                 continue
+            begun = feed.now()
             maps, past = self._step(waiting.picture, feed, past)
+            scored = feed.now()
             result = self._finish(waiting, maps, feed)
+            self.seconds["model"] += scored - begun
+            self.seconds["masks"] += result.ready - scored
             last = result.time
             yield result
 

@@ -17,11 +17,13 @@ import secrets
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from sonomask.errors import SonomaskError
+from sonomask.monitoring import Figure
 from sonomask.server.job import Job, JobOptions, State, Stopped
 from sonomask.server.kept import note, recall
 from sonomask.server.limits import ServerLimits
@@ -33,6 +35,7 @@ __all__ = ["Job", "JobOptions", "Runner", "Stopped"]
 RECORDS = 50  # failed and cancelled jobs of a client that are remembered
 BEAT = 0.2  # seconds between two looks of the watchdog
 CLOSING = 4.0  # seconds that running jobs have to end when the server does
+ENDS: tuple[State, ...] = ("done", "failed", "cancelled")
 SWEEP = 5.0  # seconds between two sweeps
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,8 @@ class Runner:
         self.store = UploadStore(folder / "uploads", self.limits)
         self.boot = secrets.token_hex(4)  # begins each id, so that an id of a server before this one is known as such
         self.jobs: dict[str, Job] = {job.id: job for job in recall(folder / "jobs", self.limits)} if keeps else {}
+        self.ended: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
+        self.seconds: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
         self.rubbish: deque[Path] = deque()  # folders to remove
         self.turns: list[str] = []  # clients, the one served longest ago first
         self.changed = threading.Condition(threading.RLock())
@@ -148,6 +153,22 @@ class Runner:
                 self.turns.append(upload.client)
             self.changed.notify()
         return job
+
+    def figures(self) -> list[Figure]:
+        """For Prometheus."""
+        name = "sonomask_serve_"
+
+        def states() -> dict[str, float]:
+            return {
+                state: float(sum(job.state == state for job in list(self.jobs.values()))) for state in get_args(State)
+            }
+
+        return [
+            Figure(f"{name}jobs", "Jobs that are known, by their state.", states, "state"),
+            Figure(f"{name}jobs_ended", "Jobs that ended since the server began.", lambda: dict(self.ended), "state"),
+            Figure(f"{name}job_seconds", "Seconds of work, of jobs that ended.", lambda: dict(self.seconds), "state"),
+            Figure(f"{name}queue_places", "Jobs that may wait or run at once.", lambda: self.limits.queue),
+        ]
 
     @property
     def busy(self) -> int:
@@ -306,6 +327,8 @@ class Runner:
             elif state == "cancelled":
                 job.error = None
             job.end(state)
+            self.ended[state] += 1
+            self.seconds[state] += round(time.monotonic() - job.began) if job.began is not None else 0
             if job.upload is not None:
                 self.store.give_back(job.upload)
             if job.removed:

@@ -20,6 +20,7 @@ import uvicorn
 
 from sonomask.errors import WeightsError
 from sonomask.media.sandbox.confine import sandbox_strength
+from sonomask.monitoring import served
 from sonomask.server import rest
 from sonomask.server.guard import LOCAL, Access, Guard
 from sonomask.server.jobs import Runner
@@ -169,6 +170,7 @@ def serve(
     device: str,
     limits: ServerLimits,
     announce: Callable[[str], None],
+    metrics: str | None = None,
 ) -> None:
     """Serve until stopped; `announce` gets the address once the model is loaded, and what else should be known.
 
@@ -178,6 +180,7 @@ def serve(
         device: "auto", "cpu", "cuda" or "mps".
         limits: What strangers may use.
         announce: Called with each line for the person who starts the server.
+        metrics: "[HOST:]PORT" at which Prometheus reads counts of jobs; None for nowhere.
 
     Raises:
         ValueError: There is no such model or device, the address is not free, or it is not safe to serve it.
@@ -196,6 +199,7 @@ def serve(
         with (
             _folder(options.folder) as folder,
             Runner(work, folder, limits, keeps=options.folder is not None) as runner,
+            served(runner.figures(), metrics, "serve"),
         ):
             app = application(runner, abouts, access, things=things)
             announce(link(options, listening.getsockname()[1], access.token))

@@ -1,0 +1,78 @@
+"""Figures of a run that lasts, read by Prometheus while it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sonomask.errors import MissingExtraError
+
+__all__ = ["Figure", "served"]
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: In Prometheus's form, such as "sonomask_live_masks".
+        about: What it counts, for people.
+        read: What it is now; a number, or numbers by the values of `label`. Called from a thread of its own.
+        label: Name of the label; "" without.
+    """
+
+    name: str
+    about: str
+    read: Callable[[], float | Mapping[str, float]]
+    label: str = ""
+
+
+@contextmanager
+def served(figures: Sequence[Figure], address: str | None, extra: str) -> Iterator[str | None]:
+    """Let Prometheus read figures at "[HOST:]PORT", for as long as the block lasts; gives the address.
+
+    Args:
+        figures: All gauges.
+        address: Loopback unless a host is given; None serves nothing.
+        extra: That brings prometheus-client, for the message without it.
+
+    Raises:
+        MissingExtraError: prometheus-client is not installed.
+        ValueError: It is no address.
+        OSError: The port is taken.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        import prometheus_client
+        from prometheus_client.core import GaugeMetricFamily
+    except ImportError as error:
+        raise MissingExtraError("Metrics", extra) from error
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or not int(port) < 65536:
+        raise ValueError(f"`metrics`: expected PORT or HOST:PORT, got {address!r}.")
+
+    class Reader:
+        def collect(self) -> Iterator[Any]:
+            for figure in figures:
+                found = figure.read()
+                family = GaugeMetricFamily(figure.name, figure.about, labels=[figure.label] * bool(figure.label))
+                for value, number in found.items() if isinstance(found, Mapping) else [("", found)]:
+                    family.add_metric([value] * bool(figure.label), number)
+                yield family
+
+    registry: Any = prometheus_client.CollectorRegistry()
+    registry.register(Reader())
+    host = host.strip("[]") or LOOPBACK
+    server, thread = prometheus_client.start_http_server(int(port), host, registry)
+    try:
+        yield f"http://{host}:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
