@@ -25,9 +25,9 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from sonomask.media.orientation import orientation_of
 
-__all__ = ["Colours", "colours_of", "guessed", "shown", "tag", "to_rgb", "to_stored"]
+__all__ = ["Colours", "colours_of", "foreign_matrix", "guessed", "shown", "tag", "to_rgb", "to_stored"]
 
-UNSPECIFIED, RGB, BT709, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 2, 0, 1, 4, 5, 6, 7, 9
+RGB, BT709, UNSPECIFIED, RESERVED, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 0, 1, 2, 3, 4, 5, 6, 7, 9
 PQ, HLG = 16, 18
 KNOWN_MATRICES = {
     BT709: BT709,
@@ -97,6 +97,13 @@ def colours_of(frame: Any) -> Colours:
     if transfer in (0, UNSPECIFIED, 3):
         transfer = BT709 if matrix == BT2020 else consistent.transfer
     return Colours(matrix, primaries, transfer, full and not frame.format.is_rgb)
+
+
+def foreign_matrix(frame: Any) -> str:
+    """The number of a matrix that is told and not known here, such as that of YCgCo; "" for all others."""
+    matrix = int(frame.colorspace)
+    told = matrix not in (RGB, UNSPECIFIED, RESERVED) and not frame.format.is_rgb
+    return str(matrix) if told and matrix not in KNOWN_MATRICES else ""
 
 
 def shown(colours: Colours) -> Colours:

@@ -18,8 +18,10 @@ from av.stream import Disposition
 from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.boxes import Crop, crop_of, is_followed
 from sonomask.media.clock import MOST_FPS, FrameClock, Joins, Stamps
-from sonomask.media.colour import colours_of, shown, to_rgb
+from sonomask.media.colour import colours_of, foreign_matrix, shown, to_rgb
+from sonomask.media.cropping import cropped
 from sonomask.media.info import Selection, VideoInfo
 from sonomask.media.interlace import deinterlaced
 from sonomask.media.opening import URL, Limits, decoded, media_errors, open_media
@@ -58,6 +60,7 @@ JOINABLE = {
     "mpeg",
     "ogg",
 }  # formats whose files can be joined by `cat`, and whose headers then tell the first part
+LATE_START = 0.5  # seconds
 SURVEYED = 2**32  # bytes up to which a file is looked through for joins, or for a length that its header does not tell
 
 
@@ -113,6 +116,9 @@ class LocalDecoder:
         origin = (container.start_time or 0) / av.time_base
         self._origin = (frame.time or 0.0) if abs(origin) > 1e9 else origin
         self._aspect = pixel_aspect(stream)
+        self._crop = Crop() if URL.match(self.source) else crop_of(self.source, container.streams.video.index(stream))
+        frame = next(cropped(iter([(None, frame)]), self._crop))[1]
+        self._tell_of_colours(frame)
         orientation, colours = orientation_of(frame), shown(colours_of(frame))
         height, width = orientation.size(*stored_size(frame, self._aspect))
         check_size(width, height, self.source, self.limits)
@@ -136,13 +142,30 @@ class LocalDecoder:
         if duration is not None and not 0 < duration < 1e9:  # "unknown" in some containers
             duration = None
         whole = self.selection == Selection(audio_track=self.selection.audio_track)
-        if whole and (duration is None or JOINABLE & set(container.format.name.split(","))):
+        if whole and (duration is None or self._may_be_longer(container)):
             duration = self._survey() or duration
         if self.limits.seconds is not None and whole and duration is not None and duration > self.limits.seconds:
             raise MediaError(
                 f"{self.source}: {duration:.0f} s long, the limit is {self.limits.seconds:.0f} s. Cut it first."
             )
         return duration
+
+    def _may_be_longer(self, container: Any) -> bool:
+        """Whether the header may tell of another length than that of what is there.
+
+        Of files that were joined it tells the first part; Matroska's counts from 0, though its clock may begin later, as in the
+        parts of a recording.
+        """
+        names = set(container.format.name.split(","))
+        late = "matroska" in names and self._origin > LATE_START
+        return bool(JOINABLE & names) or late or (not URL.match(self.source) and is_followed(self.source))
+
+    def _tell_of_colours(self, frame: Any) -> None:
+        name = foreign_matrix(frame)
+        if name:
+            self.warnings.append(
+                f"{self.source}: its colours are stored in a way that is not known here (matrix {name}), and may be off."
+            )
 
     def _survey(self) -> float | None:
         """Look through all packets of a file for its length and its joins."""
@@ -177,7 +200,7 @@ class LocalDecoder:
             with open_media(self.source, self.limits) as container:
                 place = begin + spot * ((end or begin) - begin)
                 if place > 0:
-                    container.seek(int((place + self._origin) * av.time_base), backward=True)
+                    sought(container, place + self._origin)
                 stream = sound_stream(container, number)
                 if once and stream.codec_context is None:
                     return None
@@ -224,19 +247,20 @@ class LocalDecoder:
     def _whole(
         self, container: Any, stream: Any, pace: float | None
     ) -> Iterator[tuple[tuple[float | None, float], Any]]:
-        """As `_stamped`, without interlace."""
+        """As `_stamped`, of pictures that are whole and as the container crops them."""
         with media_errors(self.source):
-            yield from deinterlaced(self._stamped(container, stream, pace))
+            yield from deinterlaced(cropped(self._stamped(container, stream, pace), self._crop))
 
     def _seek_key(self, container: Any, stream: Any, start: float) -> None:
         """Go to a key picture at or before `start`; formats without an index lead to any place."""
         for back in BACK_OFF:
-            place = int((max(0.0, start - back) + self._origin) * av.time_base)
-            container.seek(place, backward=True)
+            place = max(0.0, start - back) + self._origin
+            if not sought(container, place):
+                return
             key = next((p for p in packets(container, stream) if p.is_keyframe and p.pts is not None), None)
             if start <= back or (key is not None and float(key.pts * key.time_base) - self._origin <= start + 1e-3):
                 break
-        container.seek(place, backward=True)
+        sought(container, place)
 
     def _stamped(
         self, container: Any, stream: Any, pace: float | None
@@ -268,7 +292,7 @@ class LocalDecoder:
             return last
         with media_errors(self.source), open_media(self.source, self.limits) as container:
             stream = sound_stream(container, self.info.heard[0])
-            container.seek(int((max(0.0, since - PREROLL) + self._origin) * av.time_base), backward=True)
+            sought(container, max(0.0, since - PREROLL) + self._origin)
             for packet in packets(container, stream):
                 if packet.dts is None:
                     continue
@@ -308,7 +332,7 @@ class LocalDecoder:
         stream = sound_stream(container, number)
         joined = len(self._joins.shifts) > 1
         if start > PREROLL and not joined:
-            container.seek(int((start - PREROLL + self._origin) * av.time_base), backward=True)
+            sought(container, start - PREROLL + self._origin)
         place = piece_of_file = 0  # samples handed out since `start`
         shift, longest = 0, round(self.limits.gap * rate)
         frames = decoded(container, stream, self.warnings)
@@ -343,6 +367,15 @@ class LocalDecoder:
             container = open_media(self.source, self.limits)
         self._open_containers.append(container)
         return container
+
+
+def sought(container: Any, seconds: float) -> bool:
+    """Go to a place at or before a time of the container's clock; a file that can't be sought in is read from its beginning."""
+    try:
+        container.seek(int(seconds * av.time_base), backward=True)
+    except (av.FFmpegError, OSError):
+        return False
+    return True
 
 
 def packets(container: Any, *streams: Any) -> Iterator[Any]:

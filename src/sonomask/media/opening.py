@@ -130,6 +130,13 @@ def limited(container: Any, limits: Limits) -> Any:
     return container
 
 
+def _brings_nothing(packet: Any, stream: Any) -> bool:
+    """Whether a packet says that the picture before stays, or is the head of another recording that was joined on (Theora)."""
+    if packet.size == 0:
+        return packet.pts is not None
+    return stream.codec_context.name == "theora" and bytes(memoryview(packet)[:1]) >= b"\x80"
+
+
 def decoded(
     container: Any,
     stream: Any,
@@ -162,8 +169,8 @@ def decoded(
             break
         if seen is not None:
             seen(packet)
-        if packet.size == 0 and packet.pts is not None:
-            continue  # nothing new: the picture before stays (Theora)
+        if _brings_nothing(packet, stream):
+            continue
         try:
             frames = packet.decode()
         except MemoryError:

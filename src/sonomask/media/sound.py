@@ -42,6 +42,7 @@ TRIED = 10.0  # seconds at each
 CANCELLED = 0.05  # share of a channel's energy that is left in the mix of channels that cancel each other
 ONE_SIDED = 1e-4  # share of the louder channel's energy in one that counts as empty
 HEARD = 1e-7  # mean square of a channel that counts as sounding
+MOST_CHANNELS = 16  # that are compared
 REMEMBERED = 0.5  # seconds over which channels are compared
 
 
@@ -150,7 +151,7 @@ def _chosen(tracks: Sequence[AudioTrack], choice: int | str, source: str) -> tup
     return tuple(track.number for track in found)
 
 
-def resampler(rate: int = SAMPLE_RATE, layout: str = "mono") -> Any:
+def resampler(rate: int = SAMPLE_RATE, layout: Any = "mono") -> Any:
     """To floats, channel by channel."""
     return av.AudioResampler(format="fltp", layout=layout, rate=rate)
 
@@ -161,9 +162,9 @@ def resampled(
     """(time, samples of each channel) of decoded sound, whose form may change on the way.
 
     Mono is FFmpeg's mix of the channels (of two 0.71 of their sum); where they cancel each other, or one of two is empty, it
-    is the louder channel, and the warnings say so once.
+    is the loudest channel, and the warnings say so once.
     """
-    shape, form = None, Form(source, warnings, rate, layout, 1)
+    shape, form = None, Form(source, warnings, rate, layout)
     for frame in frames:
         if not RATES[0] <= frame.sample_rate <= RATES[1]:
             raise MediaError(f"{source}: its sound claims {frame.sample_rate} Hz, expected {RATES[0]} to {RATES[1]}.")
@@ -171,7 +172,7 @@ def resampled(
         if shape != now:
             if shape is not None:
                 yield None, form.convert(None)
-            form, shape = Form(source, warnings, rate, layout, frame.layout.nb_channels), now
+            form, shape = Form(source, warnings, rate, layout, frame.layout), now
         time, frame.pts = frame.time, None
         yield time, form.convert(frame)
     if shape is not None:
@@ -181,34 +182,46 @@ def resampled(
 class Form:
     """Converts sound of one form: `convert` frames in order, None at the end."""
 
-    def __init__(self, source: str, warnings: list[str], rate: int, layout: str, channels: int) -> None:
+    def __init__(self, source: str, warnings: list[str], rate: int, layout: str, own: Any = None) -> None:
         self.source, self.warnings, self.rate = source, warnings, rate
-        self.energy = np.zeros(3)  # of both channels and their mix, lately
+        channels = 1 if own is None else own.nb_channels
+        self.energy = np.zeros(channels + 1)  # of each channel and their mix, lately
         self.main = resampler(rate, layout)
-        self.sides = resampler(rate, "stereo") if layout == "mono" and channels == 2 else None
+        self.sides, self.shares = None, np.ones(channels)
+        if layout == "mono" and 2 <= channels <= MOST_CHANNELS:
+            self.sides = av.AudioResampler(
+                format="flt", layout=own, rate=rate
+            )  # planes of more than eight would be lost
+            self.shares = shares_of(own) if channels > 2 else np.ones(2)
 
     def convert(self, frame: Any) -> np.ndarray:
         """Samples of each channel."""
         mean = self._drained(self.main, frame)
         if self.sides is None:
             return mean
-        sides = self._drained(self.sides, frame)
+        sides = self._drained(self.sides, frame).reshape(-1, len(self.shares)).T
         if sides.shape[1] != mean.shape[1] or not mean.shape[1]:
             return mean
         return self._louder(mean, sides)
 
-    def _louder(self, mean: np.ndarray, sides: Float32[np.ndarray, "2 S"]) -> np.ndarray:
+    def _louder(self, mean: np.ndarray, sides: Float32[np.ndarray, "channels S"]) -> np.ndarray:
         now = np.square(np.concatenate([sides, mean]), dtype=np.float64).mean(1)
         kept = np.exp(-mean.shape[1] / self.rate / REMEMBERED)
         self.energy = energy = kept * np.nan_to_num(self.energy) + (1 - kept) * now
-        left, loud = energy[2], int(energy[:2].argmax())
+        own = energy[:-1] * self.shares  # what each channel would give the mix alone
+        if energy[-1] < ONE_SIDED * energy[:-1].max():
+            own = energy[:-1]  # one for deep sounds, which the mix leaves out, is better than nothing
+        left, loud = energy[-1], int(own.argmax())
         if not energy[loud] > HEARD:
             return mean
-        cancelled, empty = left < CANCELLED * energy[loud], energy[1 - loud] < ONE_SIDED * energy[loud]
+        several = len(sides) > 2
+        cancelled = left < CANCELLED * (own.sum() if several else energy[loud])
+        empty = not several and energy[1 - loud] < ONE_SIDED * energy[loud]
         if not cancelled and not empty:
             return mean
-        why = "the two channels of its sound cancel each other" if cancelled else "one channel of its sound is empty"
-        text = f"{self.source}: {why}; the louder one is heard there."
+        two = "the two" if not several else "the"
+        why = f"{two} channels of its sound cancel each other" if cancelled else "one channel of its sound is empty"
+        text = f"{self.source}: {why}; the {'loudest' if several else 'louder'} one is heard there."
         if text not in self.warnings:
             self.warnings.append(text)
         return sides[loud : loud + 1]
@@ -216,7 +229,22 @@ class Form:
     def _drained(self, form: Any, frame: Any) -> np.ndarray:
         with media_errors(self.source, "its sound can't be decoded"):
             parts = [part.to_ndarray() for part in form.resample(frame)]
-        return np.concatenate(parts or [np.zeros((form.layout.nb_channels, 0), np.float32)], axis=1)
+        rows = form.layout.nb_channels if form.format.is_planar else 1
+        return np.concatenate(parts or [np.zeros((rows, 0), np.float32)], axis=1)
+
+
+def shares_of(layout: Any) -> Float32[np.ndarray, " channels"]:
+    """The energy that each channel of a layout has in FFmpeg's mono mix, when it sounds alone."""
+    count, rate = layout.nb_channels, SAMPLE_RATE
+    shares = np.zeros(count, np.float32)
+    for channel in range(count):
+        samples = np.zeros((1024, count), np.float32)
+        samples[:, channel] = 0.5
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "flt", layout)
+        frame.sample_rate, form = rate, resampler(rate)
+        parts = [part.to_ndarray() for piece in (frame, None) for part in form.resample(piece)]
+        shares[channel] = float(np.square(np.concatenate(parts, axis=1).mean() / 0.5))
+    return shares
 
 
 def highest_sample(frames: Iterator[Any], seconds: float) -> float | None:
