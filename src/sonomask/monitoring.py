@@ -23,12 +23,14 @@ class Figure:
         about: What it counts, for people.
         read: What it is now; a number, or numbers by the values of `label`. Called from a thread of its own.
         label: Name of the label; "" without.
+        fixed: Further labels and their values; figures of one name have the same ones.
     """
 
     name: str
     about: str
     read: Callable[[], float | Mapping[str, float]]
     label: str = ""
+    fixed: tuple[tuple[str, str], ...] = ()
 
 
 @contextmanager
@@ -59,12 +61,19 @@ def served(figures: Sequence[Figure], address: str | None, extra: str) -> Iterat
 
     class Reader:
         def collect(self) -> Iterator[Any]:
+            families: dict[str, Any] = {}
             for figure in figures:
+                names, values = [name for name, _ in figure.fixed], [value for _, value in figure.fixed]
+                if figure.name not in families:
+                    labels = [*names, figure.label] if figure.label else names
+                    families[figure.name] = GaugeMetricFamily(figure.name, figure.about, labels=labels)
                 found = figure.read()
-                family = GaugeMetricFamily(figure.name, figure.about, labels=[figure.label] * bool(figure.label))
-                for value, number in found.items() if isinstance(found, Mapping) else [("", found)]:
-                    family.add_metric([value] * bool(figure.label), number)
-                yield family
+                if isinstance(found, Mapping):
+                    for value, number in found.items():
+                        families[figure.name].add_metric([*values, value], number)
+                else:
+                    families[figure.name].add_metric(values, found)
+            yield from families.values()
 
     registry: Any = prometheus_client.CollectorRegistry()
     registry.register(Reader())

@@ -23,7 +23,7 @@ from sonomask.cli.shared import bar, logger, set_verbosity
         (["--format", "overlay", "sheet.mp4"], "segment", {"format": ["overlay"], "videos": ["sheet.mp4"]}),
         (["x", "--audio-track", "2"], "segment", {"audio_track": 2}),
         (["x", "--audio-track", "eng", "--end", "0:10"], "segment", {"audio_track": "eng", "end": "0:10"}),
-        (["--events", "-", "camera"], "live", {"events": ["-"], "source": "camera"}),
+        (["--events", "-", "camera"], "live", {"events": ["-"], "sources": ["camera"]}),
         (["model", "out", "--size", "64", "96"], "export", {"size": [64, 96], "out": "out"}),
         (["a.mp4", "-q"], "segment", {"quiet": True, "verbose": False}),
     ],

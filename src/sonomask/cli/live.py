@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,11 @@ from sonomask.request import FOR_STREAMS, Request
 
 
 def live(
-    source: Annotated[str, "address, 'camera', /dev/video0, a file, or '-' for standard input"],
+    sources: Annotated[
+        Sequence[str],
+        "address, 'camera', /dev/video0, a file, or '-' for standard input; several share the model, and {} in each "
+        "output is their number",
+    ],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     sound: Annotated[
         str | None, "another source of the sound, e.g. 'microphone'; that of the pictures unless given"
@@ -47,30 +52,44 @@ def live(
     metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads delays and counts"] = None,
     overwrite: Annotated[bool, "replace existing files"] = False,
 ) -> int:
-    """Mark the pixels of what sounds in a live stream."""
+    """Mark the pixels of what sounds in live streams."""
     from sonomask import api
+    from sonomask.inference.shared import SharedScorer
+    from sonomask.live.many import LiveRuns, numbered
     from sonomask.live.run import LiveRun, Outputs
     from sonomask.live.segmenter import LiveSegmenter
     from sonomask.media.live.source import parse_source
     from sonomask.monitoring import served
 
-    track = request.audio_track
-    first = replace(parse_source(source), audio_track=track)
-    sources = first, None if sound is None else replace(parse_source(sound), audio_track=track)
-    segmenter = LiveSegmenter(api.load_fast(model, request.device), request, pairing=pairing, height=height)
+    track, many = request.audio_track, len(sources) > 1
+    if many and sound is not None:
+        raise ValueError("`sound`: expected one source of pictures with it.")
+    heard = None if sound is None else replace(parse_source(sound), audio_track=track)
     outputs = Outputs(
         window, page, out, json, overwrite, _page, events=tuple(events), pipe=pipe, pipe_shows=pipe_shows,
         pipe_kind=pipe_format, camera=camera_out,
     )  # fmt: skip
-    run = LiveRun(
-        segmenter, *sources, outputs=outputs, sound_delay=sound_delay,
-        timeout=timeout, patience=patience, seconds=seconds, say=_say,
-    )  # fmt: skip
-    try:
-        with served(run.figures(), metrics, "live"), _ends(run.ask_to_end) as code:
-            run.run()
-    finally:
-        _say(run.report())
+    with ExitStack() as stack:
+        scorer: Any = api.load_fast(model, request.device)
+        if many:
+            scorer = stack.enter_context(SharedScorer(scorer))
+
+        def made(index: int, text: str) -> LiveRun:
+            return LiveRun(
+                LiveSegmenter(scorer, request, pairing=pairing, height=height),
+                replace(parse_source(text), audio_track=track), heard,
+                outputs=numbered(outputs, index) if many else outputs, sound_delay=sound_delay, timeout=timeout,
+                patience=patience, seconds=seconds, say=partial(_say_of, text) if many else _say,
+            )  # fmt: skip
+
+        runs = [made(*each) for each in enumerate(sources)]
+        run = LiveRuns(runs) if many else runs[0]
+        try:
+            with served(run.figures(), metrics, "live"), _ends(run.ask_to_end) as code:
+                run.run()
+        finally:
+            for line in run.report().splitlines():
+                _say(line)
     return code()
 
 
@@ -112,6 +131,10 @@ def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
 
 def _say(text: str) -> None:
     logger.info(text)
+
+
+def _say_of(source: str, text: str) -> None:
+    _say(f"{source}: {text.removeprefix(f'{source}: ')}")
 
 
 VERBS = (live,)

@@ -1,0 +1,140 @@
+"""One model for several streams: what waits while it works is scored together, in the next batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from sonomask.inference.scorer import Scored, StreamScorer
+
+__all__ = ["SharedScorer"]
+
+MOST = (
+    8  # pictures scored together; on a CPU one, since a batch of four costs it an eighth more than four single pictures
+)
+
+
+class SharedScorer:
+    """A `StreamScorer` that several threads may use at once; use it in a `with` block.
+
+    Pictures are taken in the order in which they come, so a stream waits for one picture of each other at most. A recurrent
+    model, and one that sees each frame alone, score pictures of one size that wait together; another steps one after the other.
+
+    Args:
+        scorer: The model.
+        most: Pictures scored together at most; `MOST` of them unless given, one on a CPU.
+    """
+
+    def __init__(self, scorer: StreamScorer, most: int | None = None) -> None:
+        self.scorer = scorer
+        self.most = most or (1 if scorer.device == "cpu" else MOST)
+        self.config, self.device = scorer.config, scorer.device
+        self.waiting: deque[tuple[tuple[Any, Any, Any, float], Future[Any]]] = deque()
+        self.changed = threading.Condition()
+        self.closing = False
+        self.batches: dict[int, int] = {}  # how many of each size were made
+        self.thread = threading.Thread(target=self._run, name="shared model", daemon=True)
+
+    def __enter__(self) -> SharedScorer:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.changed:
+            self.closing = True
+            self.changed.notify_all()
+        self.thread.join()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Scored:
+        """Scores of clips, by the model itself."""
+        return self.scorer(*args, **kwargs)
+
+    def to(self, device: str) -> SharedScorer:
+        """Itself: where the model is was said before.
+
+        Raises:
+            ValueError: It is elsewhere.
+        """
+        if device not in ("auto", self.device):
+            raise ValueError(f"`device`: the shared model is on {self.device}, got {device!r}.")
+        return self
+
+    def start(self) -> Any:
+        """The empty past of a stream."""
+        past = self.scorer.start()
+        return np.asarray(past, np.float32) if self.config.recurrent else past
+
+    def step(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"],
+        logmel: Float32[np.ndarray, "P 96 64"] | None,
+        past: Any,
+        time: float,
+    ) -> tuple[Scored, Any]:
+        """As `StreamScorer.step`; waits until the model has come to it.
+
+        Raises:
+            RuntimeError: The block is over.
+        """
+        mine: Future[tuple[Scored, Any]] = Future()
+        with self.changed:
+            if self.closing:
+                raise RuntimeError("The shared model has ended.")
+            self.waiting.append(((picture, logmel, past, time), mine))
+            self.changed.notify_all()
+        return mine.result()
+
+    def _run(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting or self.closing)
+                if not self.waiting:
+                    return
+                batch = self._batch()
+            self.batches[len(batch)] = self.batches.get(len(batch), 0) + 1
+            try:
+                results = self._scored([asked for asked, _ in batch])
+            except BaseException as error:  # each who waits must hear of it
+                for _, future in batch:
+                    future.set_exception(error)
+                continue
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)
+
+    def _batch(self) -> list[tuple[tuple[Any, Any, Any, float], Future[Any]]]:
+        """The one that waits longest, and those that can go with it."""
+        shape, rest = self.waiting[0][0][0].shape, deque[Any]()
+        together: list[Any] = []
+        most = self.most if self._any_order(self.waiting[0][0][2]) else 1
+        for entry in self.waiting:
+            fits = entry[0][0].shape == shape and len(together) < most
+            (together if fits else rest).append(entry)
+        self.waiting = rest
+        return together
+
+    def _scored(self, asked: list[tuple[Any, Any, Any, float]]) -> list[tuple[Scored, Any]]:
+        if not self._any_order(asked[0][2]):
+            return [self.scorer.step(*one) for one in asked]
+        pictures, logmel, pasts, _ = zip(*asked, strict=True)
+        scored = self.scorer(
+            np.stack(pictures)[:, None],
+            None if logmel[0] is None else np.stack(logmel)[:, None],
+            past=None if pasts[0] is None else np.concatenate(pasts),
+        )
+        parts: list[Any] = [
+            scored._replace(**{k: v[i : i + 1] for k, v in scored._asdict().items() if v is not None})
+            for i in range(len(asked))
+        ]
+        return [(part, part.past) for part in parts]
+
+    def _any_order(self, past: Any) -> bool:
+        """Whether a step is a clip of one frame, so that several make a batch."""
+        return self.config.recurrent or past is None
