@@ -51,7 +51,7 @@ def client(app):
 
 
 @contextlib.contextmanager
-def serving(app, limits=LIMITS, port=0):
+def serving(app, limits=LIMITS, port=0, proxies=()):
     """The address of a server in a thread."""
     import uvicorn
 
@@ -61,8 +61,9 @@ def serving(app, limits=LIMITS, port=0):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         config = uvicorn.Config(
-            app, http=patient(limits), ws="none", log_level="warning", timeout_graceful_shutdown=1, server_header=False
-        )
+            app, http=patient(limits, proxies), ws="none", log_level="warning", timeout_graceful_shutdown=1,
+            server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
+        )  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
