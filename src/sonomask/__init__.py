@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
     from sonomask.media.arrays import from_arrays
     from sonomask.models.catalog import create_model, list_models
-    from sonomask.outputs.samples import to_fiftyone, to_supervision
+    from sonomask.outputs.samples import seconds_by_name, to_coco, to_fiftyone, to_regions, to_supervision
     from sonomask.request import Request
     from sonomask.structures import Masks, ModelConfig
 
@@ -41,8 +41,11 @@ __all__ = [
     "list_models",
     "load",
     "load_fast",
+    "seconds_by_name",
     "segment",
+    "to_coco",
     "to_fiftyone",
+    "to_regions",
     "to_supervision",
 ]
 
@@ -52,7 +55,7 @@ _ROOMS = {
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
     "media.arrays": ("from_arrays",),
     "models.catalog": ("create_model", "list_models"),
-    "outputs.samples": ("to_fiftyone", "to_supervision"),
+    "outputs.samples": ("seconds_by_name", "to_coco", "to_fiftyone", "to_regions", "to_supervision"),
     "request": ("Request",),
     "batches": ("Output",),
     "structures": ("Masks", "ModelConfig"),

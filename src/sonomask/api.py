@@ -21,6 +21,7 @@ from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.waiting import PictureQueue, fits, noting
+from sonomask.outputs.editing import MaskEditor
 from sonomask.outputs.formats import Format
 from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
@@ -170,11 +171,12 @@ def write_masks(
             things=segmenter.config.things,
             overwrite=overwrite,
             labels=labels,
+            feather=segmenter.request.feather,
             waiting=waiting,
         ) as write,
         closing(segmenter.overlapped(seen)) as stream,
     ):
-        for masks in stream:
+        for masks in map(MaskEditor(segmenter.request), stream):
             for sink in (write, *sinks):
                 sink(masks)
             marked = masks.mask
@@ -192,8 +194,8 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         **segmenter.origin.facts,
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
-        "smooth": segmenter.request.smooth,
         "precision": precision_of(segmenter.scorer),
+        **{name: getattr(segmenter.request, name) for name in ("smooth", "min_area", "hold", "expand")},
     }
     asked = {"only": segmenter.request.only, "not": segmenter.request.without}
     facts |= {name: list(words) for name, words in asked.items() if words}

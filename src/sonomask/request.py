@@ -22,7 +22,8 @@ Precision: TypeAlias = Literal["auto", "float32", "tf32", "bf16"]
 Rate: TypeAlias = float | Literal["native", "avsbench", "auto"]
 
 MAX_RATE = 1000.0  # masks per second
-MOST_SMOOTH = 10.0  # seconds
+MOST_SMOOTH = MOST_HOLD = 10.0  # seconds
+MOST_PIXELS = 500
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ class Request:
         end: Where to end in the video; at its end if None.
         audio_track: Sound track to hear: a number from 1, a language or title, or "mix" for all at once; the container's
             default, or the first that is not silent, if None.
+
+        min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1; 0 keeps all.
+            This and the next three change what is written, not what a `Segmenter` gives.
+        hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink.
+        expand: Pixels by which masks grow, up to 500; those of a model with classes don't.
+        feather: Pixels over which the edge of cut-outs, transparency and mattes is soft, 0 to 500; if None a 240th of the
+            picture's shorter side, and none for mattes.
 
     Raises:
         ValueError: A value is out of range.
@@ -107,6 +115,28 @@ class Request:
         metadata={"help": "sound track to hear: number from 1, language, or 'mix'; the default one unless given"},
     )
 
+    min_area: float = field(
+        default=0.0005,
+        metadata={
+            "help": "leave out connected regions with a smaller share of the picture; 0 to keep all",
+            "metavar": "SHARE",
+        },
+    )
+    hold: float = field(
+        default=0.0,
+        metadata={"help": "seconds for which the last mask stays while nothing is marked", "metavar": "SECONDS"},
+    )
+    expand: int = field(
+        default=0, metadata={"help": "pixels by which masks grow; less than 0 to shrink them", "metavar": "PIXELS"}
+    )
+    feather: float | None = field(
+        default=None,
+        metadata={
+            "help": "pixels over which the edge of videos is soft; by the size of the picture unless given",
+            "metavar": "PIXELS",
+        },
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", parse_time(self.start, "start"))
         object.__setattr__(self, "end", None if self.end is None else parse_time(self.end, "end"))
@@ -125,6 +155,11 @@ class Request:
             object.__setattr__(self, name, tuple(words))
         if self.precision not in get_args(Precision):
             raise ValueError(f"`precision`: expected {', '.join(get_args(Precision))}, got {self.precision!r}.")
+        _check_share("min_area", self.min_area)
+        for name, most in (("hold", MOST_HOLD), ("feather", MOST_PIXELS), ("expand", MOST_PIXELS)):
+            value = getattr(self, name)
+            if value is not None and not (-most if name == "expand" else 0) <= value <= most:
+                raise ValueError(f"`{name}`: expected {-most if name == 'expand' else 0} to {most:g}, got {value}.")
         if self.batch_size < 1:
             raise ValueError(f"`batch_size`: expected 1 or more, got {self.batch_size}.")
 

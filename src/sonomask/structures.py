@@ -11,8 +11,9 @@ A *log-mel* patch is the logarithm of a mel-scaled spectrogram; *logits* are sco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -47,9 +48,11 @@ class Names:
     scores: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Masks:
     """Masks of consecutive frames of a video, at the video's own size.
+
+    `masks[0]` is the first frame, `masks[2:5]` three of them; a loop gives one frame after the other. A notebook shows them.
 
     Attributes:
         times: Presentation times in seconds.
@@ -82,6 +85,141 @@ class Masks:
     def mask(self) -> Bool[np.ndarray, "N H W"]:
         """The pixels that sound."""
         return self.probability > self.threshold if self.labels is None else self.labels > 0
+
+    @property
+    def areas(self) -> tuple[float, ...]:
+        """For each frame the share of the picture that sounds, 0 to 1."""
+        return tuple(float(mask.mean()) for mask in self.mask)
+
+    def __iter__(self) -> Iterator[Masks]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int | slice) -> Masks:
+        """One frame, or several in a row.
+
+        Raises:
+            IndexError: There is no such frame.
+        """
+        if not isinstance(index, slice):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"expected a frame from 0 to {len(self) - 1}, got {index}.")
+            index %= len(self)
+            index = slice(index, index + 1)
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "threshold"}
+        chosen: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
+        return replace(self, **chosen)
+
+    def __repr__(self) -> str:
+        height, width = self.probability.shape[1:]
+        span = f" from {self.times[0]:.3f} to {self.times[-1]:.3f} s" if self.times else ""
+        share = f", {np.mean(self.areas):.1%} of the picture sounds" if self.times else ""
+        return f"<Masks: {len(self)} of {width}×{height} pixels{span}{share}>"
+
+    def union(self) -> Bool[np.ndarray, "H W"]:
+        """The pixels that sound in any of the frames."""
+        found: np.ndarray = np.any(self.mask, axis=0)
+        return found
+
+    def only(self, thing: str) -> Bool[np.ndarray, "N H W"]:
+        """The pixels that sound and are of one thing, such as "dog".
+
+        Raises:
+            ValueError: The model knows no names, or not that one.
+        """
+        if self.names is None:
+            raise ValueError("`thing`: the model that made these masks knows no names.")
+        found = np.zeros(self.probability.shape, bool)
+        for own, mask, names in zip(found, self.mask, self.names, strict=True):
+            if thing not in names.things:
+                raise ValueError(f"`thing`: expected one of {', '.join(names.things)}, got {thing!r}.")
+            own[:] = mask & (names.seen == names.things.index(thing))
+        return found
+
+    def resized(self, height: int, width: int) -> Masks:
+        """The same at another size. Attention maps and what helps masks to follow the picture stay as they are.
+
+        Raises:
+            ValueError: A side is less than one pixel.
+        """
+        import cv2
+
+        if height < 1 or width < 1:
+            raise ValueError(f"expected a height and width of 1 or more, got {height} and {width}.")
+
+        def scaled(image: np.ndarray, how: int) -> np.ndarray:
+            return cv2.resize(image, (width, height), interpolation=how)
+
+        probability = np.stack([scaled(p, cv2.INTER_LINEAR) for p in self.probability])
+        labels = None if self.labels is None else np.stack([scaled(own, cv2.INTER_NEAREST) for own in self.labels])
+        names = self.names and tuple(replace(n, seen=scaled(n.seen, cv2.INTER_NEAREST)) for n in self.names)
+        return replace(self, probability=probability, labels=labels, names=names)
+
+    def cut_out(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[UInt8[np.ndarray, "H W 4"]]:
+        """What sounds on transparency, RGBA.
+
+        Args:
+            images: The frame of each mask, RGB, at the masks' size.
+
+        Raises:
+            ValueError: There are more or fewer of them, or of another size.
+        """
+        self._check_images(images)
+        return [np.dstack([image, mask * np.uint8(255)]) for image, mask in zip(images, self.mask, strict=True)]
+
+    def crops(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[UInt8[np.ndarray, "_h _w 3"]]:
+        """The part of each frame around what sounds; frames in which nothing does are left out.
+
+        Args:
+            images: The frame of each mask, RGB, at the masks' size.
+
+        Raises:
+            ValueError: There are more or fewer of them, or of another size.
+        """
+        self._check_images(images)
+        found = []
+        for image, mask in zip(images, self.mask, strict=True):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            if len(rows):
+                found.append(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        return found
+
+    def to_pil(self) -> list[Any]:
+        """A `PIL.Image` of each mask: 0 and 255, or the numbers of classes."""
+        from PIL import Image
+
+        values = self.mask * np.uint8(255) if self.labels is None else self.labels
+        return [Image.fromarray(value) for value in values]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write each mask as a PNG that is named by its time, as the format `masks` names them; the paths."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        paths = [Path(folder) / f"{time:012.6f}.png" for time in self.times]
+        for path, image in zip(paths, self.to_pil(), strict=True):
+            image.save(path)
+        return paths
+
+    def _repr_png_(self) -> bytes:
+        """Up to eight of the masks in a row, for notebooks."""
+        from io import BytesIO
+
+        from PIL import Image
+
+        shown = [self[round(i)] for i in np.linspace(0, len(self) - 1, min(8, len(self)))]
+        height, width = self.probability.shape[1:]
+        scale = 160 / max(height, width, 1)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        row = [np.asarray(Image.fromarray(one.mask[0] * np.uint8(215)).resize(size)) + np.uint8(20) for one in shown]
+        gap = np.full((size[1], 4), 255, np.uint8)
+        parts = [part for image in row for part in (image, gap)][:-1] or [gap]
+        store = BytesIO()
+        Image.fromarray(np.concatenate(parts, 1)).save(store, "PNG")
+        return store.getvalue()
+
+    def _check_images(self, images: Sequence[np.ndarray]) -> None:
+        wanted = (*self.probability.shape[1:], 3)
+        shapes = {np.shape(image) for image in images}
+        if len(images) != len(self) or not shapes <= {wanted}:
+            raise ValueError(f"`images`: expected {len(self)} of {wanted}, got {len(images)} of {sorted(shapes)}.")
 
 
 @dataclass(frozen=True)

@@ -262,12 +262,14 @@ def check_request(request: Request, config: ModelConfig) -> None:
     """Make sure that a model can do what is asked.
 
     Raises:
-        ValueError: It has no presence score to be gated by, or reads no second picture.
+        ValueError: It has no presence score to be gated by, reads no second picture, or has classes, which don't grow.
     """
     if request.min_presence and config.presence is None:
         raise ValueError(f"`min_presence`: the model {config.name} has no calibrated presence score. Leave it out.")
     if request.maskige is not None and not config.maskige:
         raise ValueError(f"`maskige`: the model {config.name} reads no maskige. Leave it out.")
+    if request.expand and config.semantic:
+        raise ValueError(f"`expand`: the model {config.name} has classes, whose masks don't grow. Leave it out.")
     check_words([*request.only, *request.without], config)
 
 

@@ -135,6 +135,7 @@ class LocalDecoder:
         self.info = VideoInfo(
             self.source, width, height, Fraction(fps), duration, orientation.rotation, bool(heard), orientation.mirrored,
             colours, audio_tracks=tracks, heard=heard, joined=len(self._joins.shifts) > 1,
+            timecode=_timecode(container),
         )  # fmt: skip
 
     def _duration(self, container: Any) -> float | None:
@@ -431,3 +432,9 @@ def check_size(width: int, height: int, source: str, limits: Limits) -> None:
         raise MediaError(
             f"{source}: frames of {width}×{height} pixels, the limit is {limits.pixels} pixels. Scale it down first."
         )
+
+
+def _timecode(container: Any) -> str:
+    """Of the first frame, from the file's head, the pictures' stream or a stream of timecodes."""
+    heads = [container.metadata, *(stream.metadata for stream in container.streams if stream.type in ("video", "data"))]
+    return next((str(head["timecode"])[:20] for head in heads if head.get("timecode")), "")

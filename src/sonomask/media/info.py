@@ -61,6 +61,7 @@ class VideoInfo:
         heard: Numbers of those that are heard; several where they are mixed.
         end: Seconds of the source at which the wanted part ends; None for the end of the source.
         joined: Whether the file is several recordings one after the other.
+        timecode: Of the source's first frame, such as "01:00:00:00"; "" if it has none.
     """
 
     source: str
@@ -77,6 +78,7 @@ class VideoInfo:
     audio_tracks: tuple[AudioTrack, ...] = ()
     heard: tuple[int, ...] = ()
     joined: bool = False
+    timecode: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Itself as plain values; `from_json` reads them."""

@@ -20,6 +20,7 @@ from sonomask.media.colour import Colours, guessed, tag, to_stored
 from sonomask.media.opening import Limits, media_errors, open_media
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.sound import TRACK_RATE, canonical, sound_stream
+from sonomask.media.timecode import has_timecodes
 from sonomask.workspace import atomic_path
 
 CLOCK = Fraction(1, 90_000)  # fine enough for every frame rate in use
@@ -79,6 +80,7 @@ class VideoWriter:
         quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
         encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
         colours: How the pictures are stored, and tagged; as players take untagged ones of that size if None.
+        timecode: Of the first frame; "" for none. Left out at frame rates that have no timecodes.
 
     Raises:
         MediaError: The target exists or can't be encoded.
@@ -96,11 +98,13 @@ class VideoWriter:
         quality: int = 20,
         encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264",
         colours: Colours | None = None,
+        timecode: str = "",
     ) -> None:
         self.path, self.size, self.overwrite = Path(path), size, overwrite
         self.rate, self.quality = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1000)), quality
         self.sample_rate, self.audio_from = sample_rate, audio_from
         self.encoding, self.colours = ENCODINGS[encoding], colours or guessed(*size)
+        self.timecode = timecode if has_timecodes(self.rate) else ""
         self.stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
@@ -166,6 +170,8 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.codec_context.time_base = CLOCK
         tag(stream.codec_context, self.colours)
+        if self.timecode:
+            stream.metadata["timecode"] = self.timecode
         stream.options = {"qscale": "3"} if codec == "mpeg4" else {"crf": str(self.quality), **how.options}
         stream.codec_context.open()  # a size that the encoder can't take is told before the work, not after it
         return stream

@@ -98,6 +98,7 @@ class OutputContext:
         labels: Whether pictures show the names of regions.
         waiting: Pictures that were decoded for the model and wait to be drawn, for the one format that draws all of them; None
             for a decoder of its own.
+        feather: Pixels over which the edge of videos is soft; by the size of the picture if None.
     """
 
     reader: VideoReader
@@ -108,6 +109,7 @@ class OutputContext:
     overwrite: bool = False
     labels: bool = False
     waiting: PictureQueue | None = None
+    feather: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -16,7 +16,78 @@ from sonomask.outputs.tracks import Region, Tracker
 from sonomask.outputs.write import moments
 from sonomask.structures import Masks
 
-__all__ = ["to_fiftyone", "to_supervision"]
+__all__ = ["seconds_by_name", "to_coco", "to_fiftyone", "to_regions", "to_supervision"]
+
+
+def to_regions(masks: Masks | Iterable[Masks]) -> Iterator[tuple[Region, ...]]:
+    """The connected regions of each mask, in order: id that stays, box, mask, name, sound and score.
+
+    Args:
+        masks: One piece or many, such as `segmenter(video)`; ids go on from piece to piece.
+    """
+    split = moments(Tracker())
+    for piece in [masks] if isinstance(masks, Masks) else masks:
+        yield from (moment.regions for moment in split(piece))
+
+
+def to_coco(masks: Masks | Iterable[Masks], classes: Sequence[str] = ()) -> dict[str, Any]:
+    """COCO's annotations of the masks, as plain values for JSON: `images`, `annotations`, `categories`.
+
+    An image is a mask's frame, with its `time` and without a file name; the format `coco` of `segment` writes the pictures too.
+
+    Args:
+        masks: One piece or many, such as `segmenter(video)`.
+        classes: Names of a semantic model's classes, background first.
+
+    Source: COCO's data format, https://cocodataset.org/#format-data.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    numbers: dict[str, int] = {}
+    split = moments(Tracker())
+    for piece in [masks] if isinstance(masks, Masks) else masks:
+        for moment in split(piece):
+            height, width = moment.labels.shape
+            images.append({"id": len(images) + 1, "width": width, "height": height, "time": moment.time})
+            for region, runs in zip(moment.regions, moment.runs, strict=True):
+                top, left, bottom, right = region.box
+                category = numbers.setdefault(_name(region, classes), len(numbers) + 1)
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": len(images), "category_id": category, "track_id": region.id,
+                     "bbox": [left, top, right - left, bottom - top], "area": region.area, "score": region.score,
+                     "segmentation": runs, "iscrowd": 0}
+                )  # fmt: skip
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def seconds_by_name(masks: Masks | Iterable[Masks], classes: Sequence[str] = ()) -> dict[str, float]:
+    """For how many seconds each thing or class sounds, the longest first.
+
+    A mask counts until the next one; the last one as long as the one before it.
+
+    Args:
+        masks: One piece or many, such as `segmenter(video)`.
+        classes: Names of a semantic model's classes, background first.
+    """
+    found: dict[str, float] = {}
+    before: tuple[float, set[str]] | None = None
+    step = 0.0
+    split = moments(Tracker())
+    for piece in [masks] if isinstance(masks, Masks) else masks:
+        for moment in split(piece):
+            if before is not None:
+                step = moment.time - before[0]
+                _count(found, before[1], step)
+            before = moment.time, {_name(region, classes) for region in moment.regions}
+    if before is not None:
+        _count(found, before[1], step)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _count(found: dict[str, float], names: set[str], seconds: float) -> None:
+    for name in names:
+        found[name] = found.get(name, 0.0) + seconds
 
 
 def to_supervision(masks: Masks | Iterable[Masks], classes: Sequence[str] = ()) -> Iterator[Any]:

@@ -14,13 +14,14 @@ from jaxtyping import UInt8
 
 from sonomask.media.picture import Picture, Yuv
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
+from sonomask.media.timecode import shifted
 from sonomask.media.waiting import PictureQueue
 from sonomask.media.writer import VideoWriter
 from sonomask.outputs.following import Following
 from sonomask.outputs.formats import Format
 from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.outputs.strip import StripPlanes
-from sonomask.visualise.cutout import blur, cutout, dim, transparent
+from sonomask.visualise.cutout import blur, cutout, dim, grey_matte, transparent
 from sonomask.visualise.overlay import captions, overlay
 from sonomask.visualise.planes import Marks, PlaneColours, overlay_planes
 from sonomask.visualise.timeline import Timeline, envelope
@@ -36,12 +37,12 @@ class VideoKind:
     """What distinguishes the videos.
 
     Attributes:
-        draw: From picture and labels to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay with its timeline.
+        draw: From picture, labels and feather to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay.
         encoding: Of the file.
         sound: Whether the sound goes along.
     """
 
-    draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+    draw: Callable[[np.ndarray, np.ndarray, float | None], np.ndarray] | None
     encoding: Literal["h264", "vp9-alpha", "prores-alpha"] = "h264"
     sound: bool = True
 
@@ -51,7 +52,7 @@ VIDEOS: dict[Format, VideoKind] = {
     "cutout": VideoKind(cutout),
     "dim": VideoKind(dim),
     "blur": VideoKind(blur),
-    "matte": VideoKind(lambda _, labels: np.where(labels > 0, np.uint8(255), np.uint8(0))[..., None], sound=False),
+    "matte": VideoKind(grey_matte, sound=False),
     "alpha-webm": VideoKind(transparent, "vp9-alpha"),
     "alpha-mov": VideoKind(transparent, "prores-alpha"),
 }
@@ -66,7 +67,7 @@ def write_video(path: Path, context: OutputContext, kind: VideoKind) -> Iterator
     size = (info.height + (strip.height if strip else 0), info.width)
     with VideoWriter(
         path, size=size, rate=info.fps, audio_from=context.reader if kind.sound else None, overwrite=context.overwrite,
-        encoding=kind.encoding, colours=info.colours,
+        encoding=kind.encoding, colours=info.colours, timecode=shifted(info.timecode, info.start, info.fps),
     ) as video:  # fmt: skip
         follower = Follower(context, kind, strip, video)
         with closing(follower.source):
@@ -145,7 +146,7 @@ class Follower:
     def _drawn(self, picture: Picture, labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H2 W _C"]:
         image = picture.image(self.context.size)
         if self.kind.draw is not None:
-            return self.kind.draw(image, labels)
+            return self.kind.draw(image, labels, self.context.feather)
         image = overlay(image, labels, self.context.classes)
         if self.context.labels and self.now.regions:
             boxes = [(region.box, self.context.of(region)[1].replace("_", " ")) for region in self.now.regions]

@@ -63,6 +63,7 @@ def open_outputs(
     things: Sequence[str] = (),
     overwrite: bool = False,
     labels: bool = False,
+    feather: float | None = None,
     waiting: PictureQueue | None = None,
 ) -> Iterator[Write]:
     """All outputs of a video at once.
@@ -75,6 +76,7 @@ def open_outputs(
         things: What a model of one mask can name (`config.things`).
         overwrite: Replace what exists.
         labels: Whether the overlay shows the names of regions.
+        feather: Pixels over which the edge of videos is soft; by the size of the picture if None.
         waiting: Pictures that are decoded for the model anyway, for the one format that is a video (`one_video`).
 
     Raises:
@@ -85,7 +87,7 @@ def open_outputs(
         takes: list[Take] = []
         for name, path in paths.items():
             stem, own = path.name.removesuffix(FORMATS[name].suffix), waiting if name in VIDEOS else None
-            context = OutputContext(reader, stem, facts, classes, things, overwrite, labels, own)
+            context = OutputContext(reader, stem, facts, classes, things, overwrite, labels, own, feather)
             opened = write_video(path, context, VIDEOS[name]) if name in VIDEOS else OPENERS[name](path, context)
             takes.append(stack.enter_context(opened))
         wanted = any(

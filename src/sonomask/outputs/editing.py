@@ -1,0 +1,98 @@
+"""Masks as an editor wants them: without specks, held through short pauses, grown or shrunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from sonomask.request import Request
+from sonomask.structures import Masks
+
+__all__ = ["MaskEditor"]
+
+
+class MaskEditor:
+    """Changes the masks of one video, which come in order of time, as a request asks for.
+
+    In this order: regions smaller than `min_area` go; where nothing is left, the last mask stays for up to `hold` seconds;
+    the rest grows or shrinks by `expand` pixels. Only probabilities and classes are changed; names and scores stay.
+
+    Args:
+        request: What is asked.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.min_area, self.hold, self.expand = request.min_area, request.hold, request.expand
+        self._last: Masks | None = None  # the last frame in which something was marked
+
+    def __call__(self, masks: Masks) -> Masks:
+        """The next masks, changed."""
+        if self.min_area:
+            masks = _without_specks(masks, self.min_area)
+        if self.hold:
+            masks = self._held(masks)
+        return _grown(masks, self.expand) if self.expand else masks
+
+    def _held(self, masks: Masks) -> Masks:
+        probability, labels, names = list(masks.probability), masks.labels, masks.names
+        kept = None if labels is None else list(labels)
+        own = None if names is None else list(names)
+        for i, mask in enumerate(masks.mask):
+            marked = bool(mask.any())
+            last = self._last
+            if marked:
+                self._last = masks[i]
+            elif last is not None and masks.times[i] - last.times[0] <= self.hold:
+                probability[i] = last.probability[0]
+                if kept is not None and last.labels is not None:
+                    kept[i] = last.labels[0]
+                if own is not None and last.names is not None:
+                    own[i] = replace(own[i], seen=last.names[0].seen)
+        return replace(
+            masks,
+            probability=np.stack(probability),
+            labels=None if kept is None else np.stack(kept),
+            names=None if own is None else tuple(own),
+        )
+
+
+def _without_specks(masks: Masks, least: float) -> Masks:
+    """Without the connected regions (of each class) whose share of the picture is smaller."""
+    probability, labels = masks.probability, masks.labels
+    changed = False
+    for i, mask in enumerate(masks.mask):
+        specks = _specks(mask.view(np.uint8) if labels is None else labels[i], least * mask.size)
+        if specks is None:
+            continue
+        if not changed:
+            probability, labels = probability.copy(), None if labels is None else labels.copy()
+            changed = True
+        if labels is None:
+            probability[i][specks] = np.minimum(probability[i][specks], masks.threshold)
+        else:
+            labels[i][specks] = 0
+    return replace(masks, probability=probability, labels=labels) if changed else masks
+
+
+def _specks(labels: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
+    """The pixels of regions that are smaller; None if there is none."""
+    found = None
+    for label in np.flatnonzero(np.bincount(labels.ravel()))[int(not labels.all()) :].tolist():
+        _, numbered, stats, _ = cv2.connectedComponentsWithStats((labels == label).view(np.uint8), connectivity=8)
+        small = stats[:, cv2.CC_STAT_AREA] < least
+        small[0] = False
+        if small.any():
+            own = small[numbered]
+            found = own if found is None else found | own
+    return found
+
+
+def _grown(masks: Masks, pixels: int) -> Masks:
+    """The outline moved out by so many pixels, or in where the number is negative."""
+    side = 2 * abs(pixels) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    change = cv2.dilate if pixels > 0 else cv2.erode
+    return replace(masks, probability=np.stack([change(p, disc) for p in masks.probability]))

@@ -1,0 +1,111 @@
+"""What editors ask of masks: no specks, no blinking, room at the edge, tags that their programs read."""
+
+import json
+import shutil
+import subprocess
+
+import av
+import numpy as np
+import pytest
+
+import sonomask
+from sonomask.media.writer import VideoWriter
+from sonomask.outputs.editing import MaskEditor
+from sonomask.request import Request
+from sonomask.structures import Masks
+from sonomask.visualise.cutout import grey_matte, matte
+
+
+def masks(*areas, labels=None, step=0.2):
+    """A frame for each area: a square of so many pixels' side at the top, on 100×100."""
+    probability = np.zeros((len(areas), 100, 100), np.float32)
+    for frame, side in zip(probability, areas, strict=True):
+        frame[:side, :side] = 0.9
+    return Masks(tuple(step * i for i in range(len(areas))), probability, labels=labels)
+
+
+def test_specks_go_and_the_rest_stays():
+    given = masks(20)
+    given.probability[0, 90:92, 90:92] = 0.8
+    edited = MaskEditor(Request(min_area=0.001))(given)
+    assert edited.mask.sum() == 400
+    assert given.mask.sum() == 404
+    assert MaskEditor(Request(min_area=0.0))(given).mask.sum() == 404
+
+
+def test_specks_of_each_class_go():
+    labels = np.zeros((1, 100, 100), np.uint8)
+    labels[0, :20, :20], labels[0, 10, 10], labels[0, 50:60, :50] = 3, 5, 5
+    edited = MaskEditor(Request(min_area=0.001))(masks(0, labels=labels))
+    assert np.unique(edited.labels, return_counts=True)[1].tolist() == [10_000 - 399 - 500, 399, 500]
+
+
+def test_a_mask_is_held_through_a_pause_and_not_longer():
+    editor = MaskEditor(Request(hold=0.5))
+    marked = [int(one.mask.sum()) for one in editor(masks(20, 30, 0, 0, 0, 10))]
+    assert marked == [400, 900, 900, 900, 0, 100]
+    assert [int(m.sum()) for m in MaskEditor(Request())(masks(20, 0)).mask] == [400, 0]
+
+
+def test_a_hold_goes_on_from_piece_to_piece():
+    editor = MaskEditor(Request(hold=0.5))
+    editor(masks(20))
+    later = masks(0)
+    assert editor(Masks((0.3,), later.probability)).mask.sum() == 400
+
+
+@pytest.mark.parametrize(("pixels", "side"), [(5, 25), (-5, 15), (0, 20)])
+def test_masks_grow_and_shrink_by_pixels(pixels, side):
+    edited = MaskEditor(Request(expand=pixels))(masks(20))
+    assert edited.mask[0, 0].sum() == side
+    assert edited.mask[0, :, 0].sum() == side
+
+
+def test_the_edge_is_as_soft_as_asked():
+    labels = masks(50).mask[0].view(np.uint8)
+    widths = [int(((m := matte(labels, feather)[5, :, 0]) > 0.02).sum() - (m > 0.98).sum()) for feather in (0, 2, 8)]
+    assert widths[0] == 0 < widths[1] < widths[2]
+    assert set(np.unique(grey_matte(None, labels))) == {0, 255}
+    assert len(np.unique(grey_matte(None, labels, 4.0))) > 10
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"min_area": 2}, {"hold": -1}, {"hold": 11}, {"feather": -1}, {"expand": 501}], ids=str
+)
+def test_a_value_out_of_range_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+        Request(**wrong)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    with VideoWriter(tmp_path / "a.mov", size=(48, 64), rate=25, sample_rate=16_000, timecode="01:00:00:00") as writer:
+        for i in range(50):
+            writer.write(np.full((48, 64, 3), 5 * i, np.uint8), i / 25)
+        writer.write_audio(np.sin(np.arange(32_000) / 9).astype(np.float32) / 2)
+    return tmp_path / "a.mov"
+
+
+def streams(path):
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-of", "json", "-show_streams", path], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)["streams"]
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe")
+def test_editors_get_straight_alpha_tags_and_the_sources_timecode(clip, tmp_path):
+    made = sonomask.segment(
+        clip, tmp_path / "r", "avs_mini.synthetic", formats=["alpha-mov", "alpha-webm"], rate=1, start=1, threshold=0.0
+    ).files
+    picture = next(s for s in streams(made["alpha-mov"]) if s["codec_type"] == "video")
+    assert (picture["codec_name"], picture["codec_tag_string"], picture["profile"]) == ("prores", "ap4h", "4444")
+    assert picture["pix_fmt"].startswith("yuva444p")
+    assert (picture["color_space"], picture["color_transfer"], picture["color_primaries"]) != (None, None, None)
+    assert picture["tags"]["timecode"] == "01:00:01:00"
+    assert next(s for s in streams(made["alpha-webm"]) if s["codec_type"] == "video")["tags"]["alpha_mode"] == "1"
+    with av.open(str(made["alpha-mov"])) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgba")
+    opaque = frame[..., 3] > 250
+    assert opaque.mean() > 0.9  # all is marked
+    assert np.abs(frame[opaque][:, :3].astype(int) - 125).max() < 10  # not multiplied by alpha
