@@ -27,6 +27,7 @@ from sonomask.inference.segmenter import Segmenter, Stream, finished
 from sonomask.media.opening import Limits
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
+from sonomask.outputs.editing import MaskEditor
 from sonomask.structures import Masks, ModelConfig
 
 __all__ = ["DecodeStage", "FinishStage", "ScoreStage", "start_decoder", "start_whole"]
@@ -109,7 +110,8 @@ class FinishStage:
             return piece
         began = time.perf_counter()
         window, maps, size = piece.body
-        found = finished(window, maps, size, self.config, self.options.request)
+        request = replace(self.options.request, hold=0.0)  # the frames of a video may be finished in several processes
+        found = map(MaskEditor(request), finished(window, maps, size, self.config, request))
         rows = [row for masks in found for row in _rows(piece.video, masks, float(self.options.request.start))]
         return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})
 
