@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -86,7 +86,7 @@ def check_words(words: Sequence[str], config: ModelConfig) -> None:
             raise ValueError(f"{word!r}: neither a thing nor a sound that the model {config.name} knows.{suggestion}")
 
 
-@cache
+@lru_cache(maxsize=1024)  # words come from strangers
 def _meant(word: str) -> frozenset[str]:
     """AudioSet's names that hold a word: "speech" stands for child speech too."""
     pattern = re.compile(rf"\b{re.escape(_plain(word))}\b")
