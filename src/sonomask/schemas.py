@@ -13,7 +13,7 @@ SCHEMAS = {
     "about": 1,  # REST: what a server offers
     "avsbench": 1,  # made_by.json
     "coco": 1,  # `info` of coco, coco-polygons
-    "corpus": 1,  # run.json of `batch`
+    "corpus": 2,  # run.json of `batch`
     "event": 1,  # live --events
     "health": 1,  # REST
     "job": 1,  # REST

@@ -84,7 +84,7 @@ def test_a_video_whose_pieces_are_not_all_there_is_not_committed(tmp_path, corpu
     jobs, pieces = corpus_of_pieces(3)
     summary = attempt(OutputStore(str(tmp_path)), jobs, pieces[:-1])
     assert summary.lost == 3
-    assert not list(tmp_path.glob("manifest/*"))
+    assert not list(tmp_path.glob("manifest/*/*"))
 
 
 def test_a_fault_in_the_middle_makes_the_video_a_failed_row_without_masks(tmp_path, corpus_of_pieces):
@@ -97,7 +97,7 @@ def test_a_fault_in_the_middle_makes_the_video_a_failed_row_without_masks(tmp_pa
     attempt(OutputStore(str(tmp_path)), jobs, pieces[::-1])
     (name, data), (masks, rows) = (
         (n, (tmp_path / n).read_bytes())
-        for n in OutputStore(str(tmp_path)).names("manifest") + OutputStore(str(tmp_path)).names("masks")
+        for n in OutputStore(str(tmp_path)).below("manifest") + OutputStore(str(tmp_path)).below("masks")
     )
     table = read(data, name, ["video", "status", "reason", "frames"]).to_pylist()
     assert table[2] == {"video": "v002", "status": "failed", "reason": "fault 0", "frames": 0}
@@ -153,7 +153,7 @@ def test_an_object_store_keeps_the_same_bytes(tmp_path, corpus_of_pieces):
     remote = OutputStore("memory://ledger/out")
     attempt(remote, jobs, pieces)
     found = {
-        n: d for folder in ("manifest", "masks", "webdataset") for n, d in remote.read(remote.names(folder)).items()
+        n: d for folder in ("manifest", "masks", "webdataset") for n, d in remote.read(remote.below(folder)).items()
     }
     assert found == {n: d for n, d in files(tmp_path).items() if n != "run.json"}
 

@@ -46,6 +46,10 @@ def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(co
     assert main(["batch", str(corpus), "--out", str(whole), *MODEL]) == 1
     assert "0 videos done, 0 failed, 5 were there (1 of them failed)" in capsys.readouterr().out
     assert files(whole) == before
+    shards = pq.read_table(whole / "contents.parquet").to_pylist()
+    assert (sum(s["videos"] for s in shards), sum(s["failed"] for s in shards)) == (5, 1)
+    assert sum(s["frames"] for s in shards) == pq.read_table(whole / "masks").num_rows
+    assert all((whole / "masks" / f"part={s['part']}" / f"{s['shard']}.parquet").is_file() for s in shards)
     about = json.loads(before["run.json"])
     conforms("corpus", about)
     assert about["model"] == "avs_mini.synthetic"
@@ -63,6 +67,19 @@ def test_one_command_gives_a_row_for_each_video_and_the_second_finds_all_done(co
 def test_a_wrong_word_costs_one_line_and_code_two(words, says, corpus, tmp_path, capsys):
     assert main(["batch", str(corpus), "--out", str(tmp_path), *MODEL, *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_names_of_what_is_heard_and_marked_stand_in_each_row(tmp_path):
+    words = ["--model", "world.real", "--rate", "1", "--workers", "1", "--format", "parquet", "jsonl"]
+    assert main(["batch", str(ROOT / "examples" / "friday.mp4"), "--out", str(tmp_path), *words]) == 0
+    rows = pq.read_table(tmp_path / "masks").to_pylist()
+    assert all(sum(thing["area"] for thing in row["things"]) <= row["area"] for row in rows)
+    assert {thing["name"] for row in rows for thing in row["things"]} == {"person"}
+    assert "Speech" in {sound["name"] for row in rows for sound in row["heard"]}
+    (video,) = pq.read_table(tmp_path / "manifest").to_pylist()
+    assert video["things"] == ["person"]
+    (line,) = [json.loads(text) for path in tmp_path.glob("jsonl/*/*.jsonl") for text in path.read_text().splitlines()]
+    assert [mask["things"] for mask in line["masks"]] == [row["things"] for row in rows]
 
 
 def test_duckdb_reads_the_tables_by_the_documented_line(whole):
@@ -111,11 +128,11 @@ def test_an_object_store_gives_and_takes(corpus, whole, monkeypatch):
     both = [subprocess.Popen(twice, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert {process.wait() for process in both} <= {1, 2}  # one of them is refused, or comes when all is done
     store.invalidate_cache()
-    names = store.ls("bucket/twice/manifest")
+    names = store.find("bucket/twice/manifest")
     done = [video for name in names for video in pq.read_table(store.open(name))["video"].to_pylist()]
     assert len(done) == len(set(done)) == 5
     store.invalidate_cache()
-    rows = [row for name in store.ls("bucket/out/manifest") for row in pq.read_table(store.open(name)).to_pylist()]
+    rows = [row for name in store.find("bucket/out/manifest") for row in pq.read_table(store.open(name)).to_pylist()]
     server.stop()
     here = {row["video"].rsplit("/")[-1]: row["sha256"] for row in pq.read_table(whole / "manifest").to_pylist()}
     assert {row["video"].rsplit("/")[-1]: row["sha256"] for row in rows} == here
@@ -135,7 +152,7 @@ def test_ray_gives_the_files_of_the_local_engine(corpus, whole, tmp_path):
 def test_ray_killed_and_started_again_gives_the_files_of_one_run(corpus, whole, tmp_path):
     words = command(corpus, "--out", tmp_path, "--engine", "ray", "--shard-size", "2")
     process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, env=RAY)
-    while process.poll() is None and not list(tmp_path.glob("manifest/*.parquet")):
+    while process.poll() is None and not list(tmp_path.glob("manifest/*/*.parquet")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

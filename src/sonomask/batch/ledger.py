@@ -2,9 +2,11 @@
 
     claims/                     who is at work, see `claims`
     run.json                    the model and the options; another question needs another folder
-    masks/SHARD.parquet         masks of the shard's videos            written first
-    webdataset/SHARD.tar        the same as WebDataset, if asked for   then this
-    manifest/SHARD.parquet      a row for each of its videos           then this: with it the shard is done
+    masks/part=P/SHARD.parquet      masks of the shard's videos              written first
+    webdataset/SHARD.tar            the same as WebDataset, if asked for     then this
+    jsonl/part=P/SHARD.jsonl        the same as JSON lines, if asked for     then this
+    manifest/part=P/SHARD.parquet   a row for each of its videos             then this: with it the shard is done
+    contents.parquet                a row for each shard, made anew of the manifests when a run ends
 
 A video is done if a manifest has its row. What is not is cut, in order, into shards of `shard_size`; a shard's name is a hash
 of its videos, the model and the options, and its bytes follow from these. Shards are committed whole, so what remains after a
@@ -15,19 +17,19 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sonomask.batch.job import Ending, Options, VideoJob, digest
 from sonomask.batch.store import OutputStore
-from sonomask.batch.tables import MANIFEST, MASKS, parquet, read, webdataset
+from sonomask.batch.tables import CONTENTS, MANIFEST, MASKS, json_lines, parquet, read, webdataset
 from sonomask.errors import DatasetError
 from sonomask.schemas import schema
 
 __all__ = ["Extra", "Ledger", "Shard", "in_slice"]
 
-Extra = Literal["parquet", "webdataset"]
+Extra = Literal["parquet", "webdataset", "jsonl"]
 Row = Mapping[str, Any]
 MOST = 500  # manifests read at once
 
@@ -56,6 +58,26 @@ def in_slice(jobs: Sequence[VideoJob], part: int, parts: int) -> list[VideoJob]:
     return [job for job in jobs if zlib.crc32(job.video.encode()) % parts == part]
 
 
+def _part(shard: str) -> str:
+    return shard[:2]
+
+
+def _place(what: str, shard: str) -> str:
+    """Where a shard's file lies; its first two digits are its partition, in the way of Hive."""
+    folder, suffix = {"parquet": ("masks", "parquet"), "webdataset": ("webdataset", "tar")}.get(what, (what, what))
+    if what == "webdataset":  # its readers take plain globs
+        return f"{folder}/{shard}.{suffix}"
+    return f"{folder}/part={_part(shard)}/{shard}.{'parquet' if what == 'manifest' else suffix}"
+
+
+def _most(pairs: Iterable[tuple[str, float]]) -> list[str]:
+    """The names, the one with the highest sum first."""
+    sums: dict[str, float] = {}
+    for name, amount in pairs:
+        sums[name] = sums.get(name, 0.0) + amount
+    return sorted(sums, key=lambda name: (-sums[name], name))
+
+
 class Ledger:
     """The outputs of a corpus.
 
@@ -82,9 +104,9 @@ class Ledger:
         formats: Sequence[Extra] = ("parquet",),
         shard_size: int = 128,
     ) -> None:
-        if not formats or not set(formats) <= {"parquet", "webdataset"} or shard_size < 1:
+        if not formats or not set(formats) <= set(get_args(Extra)) or shard_size < 1:
             raise ValueError(
-                f"Expected formats of parquet, webdataset and a shard size of 1 or more, got {formats}, {shard_size}."
+                f"Expected formats of {', '.join(get_args(Extra))} and a shard size of 1 or more, got {formats}, {shard_size}."
             )
         self.store, self.formats, self.shard_size = store, formats, shard_size
         self.model, self.settings_id = fingerprint, options.fingerprint()
@@ -127,17 +149,35 @@ class Ledger:
         for name, table in self._manifests():
             count = sum(status == "failed" for _, status in table)
             if count:
-                shard = name.removeprefix("manifest/").removesuffix(".parquet")
-                self.store.remove([name, f"masks/{shard}.parquet", f"webdataset/{shard}.tar"])
+                shard = name.rpartition("/")[2].removesuffix(".parquet")
+                self.store.remove([name, *(_place(what, shard) for what in get_args(Extra))])
             failed += count
         return failed
 
     def _manifests(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-        names = self.store.names("manifest")
+        names = self.store.below("manifest")
         for start in range(0, len(names), MOST):
             for name, data in self.store.read(names[start : start + MOST]).items():
                 table = read(data, f"{self.store.root}/{name}", ["video", "status"])
                 yield name, list(zip(table["video"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    def list_contents(self) -> None:
+        """Write the table of contents, by what the manifests say."""
+        rows: list[Row] = []
+        names = self.store.below("manifest")
+        for start in range(0, len(names), MOST):
+            for name, data in self.store.read(names[start : start + MOST]).items():
+                columns = ["video", "status", "frames", "seconds", "shard"]
+                found = read(data, f"{self.store.root}/{name}", columns).to_pylist()
+                if found:
+                    videos = sorted(row["video"] for row in found)
+                    rows.append({
+                        "shard": found[0]["shard"], "part": _part(found[0]["shard"]), "videos": len(found),
+                        "failed": sum(row["status"] == "failed" for row in found),
+                        "frames": sum(row["frames"] for row in found),
+                        "seconds": sum(row["seconds"] or 0.0 for row in found), "first": videos[0], "last": videos[-1],
+                    })  # fmt: skip
+        self.store.put("contents.parquet", parquet(sorted(rows, key=lambda row: str(row["shard"])), CONTENTS))
 
     def shards(self, jobs: Sequence[VideoJob], done: Mapping[str, str]) -> list[Shard]:
         """The shards that are missing."""
@@ -157,18 +197,24 @@ class Ledger:
         rows = [self._row(shard, video, endings[video], kept[video]) for video in shard.videos]
         if "parquet" in self.formats:
             flat = [row for video in shard.videos for row in kept[video]]
-            self.store.put(f"masks/{shard.name}.parquet", parquet(flat, MASKS))
+            self.store.put(_place("parquet", shard.name), parquet(flat, MASKS))
         if "webdataset" in self.formats:
-            self.store.put(f"webdataset/{shard.name}.tar", webdataset(rows, kept))
-        self.store.put(f"manifest/{shard.name}.parquet", parquet(rows, MANIFEST))
+            self.store.put(_place("webdataset", shard.name), webdataset(rows, kept))
+        if "jsonl" in self.formats:
+            self.store.put(_place("jsonl", shard.name), json_lines(rows, kept))
+        self.store.put(_place("manifest", shard.name), parquet(rows, MANIFEST))
 
     def _row(self, shard: Shard, video: str, ending: Ending, masks: Sequence[Row]) -> dict[str, Any]:
         shares: dict[float, float] = {}
         for mask in masks:
             shares[mask["time"]] = shares.get(mask["time"], 0.0) + mask["area"] / (mask["height"] * mask["width"])
+        frames = {mask["time"]: mask.get("heard") or () for mask in masks}  # a frame of several masks is heard once
+        heard = [sound for sounds in frames.values() for sound in sounds]
         presence = [mask["presence"] for mask in masks if mask["presence"] is not None]
         return {
             "video": video, "status": ending.status, "reason": ending.reason, "seconds": ending.seconds,
+            "things": _most((thing["name"], thing["area"]) for mask in masks for thing in mask.get("things") or ()),
+            "heard": _most((sound["name"], sound["score"]) for sound in heard),
             "frames": len(shares), "area": sum(shares.values()) / max(1, len(shares)), "presence": max(presence, default=None),
             "width": ending.width, "height": ending.height, "bytes": ending.bytes, "sha256": ending.sha256,
             "warnings": list(ending.warnings), "model": self.model, "options": self.settings_id, "shard": shard.name,

@@ -48,7 +48,7 @@ def run(
         engine: "local" for processes of this machine, "ray" for a cluster; the outputs are the same.
         workers: Processes, or decoding tasks at once; 0 for as many as there are processors.
         models: Actors that hold the model, of the engine "ray"; 0 for one on each GPU, or on every second processor.
-        formats: "parquet" and "webdataset".
+        formats: "parquet", "webdataset" and "jsonl".
         shard_size: Videos that are written together: what a stop costs, what waits in memory.
         part: (i, n): do the i-th of n parts, for runs on machines that know nothing of one another.
         retry_failed: Do again the shards with a video that failed before.
@@ -91,6 +91,8 @@ def run(
 
         if shards := ledger.shards(jobs, before):
             collect(_pieces(missing, options, scorer, engine, workers, models), shards, ledger, collected, summary)
+        if shards or "contents.parquet" not in ledger.store.names(""):
+            ledger.list_contents()
     summary.wall = time.monotonic() - began
     return summary
 

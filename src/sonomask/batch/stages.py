@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from pycocotools import mask as runs
 
 from sonomask.batch.fetch import Fetched, fetch
@@ -23,12 +24,13 @@ from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.errors import MissingExtraError, SonomaskError
 from sonomask.inference.inputs import cut
 from sonomask.inference.loading import load_fast
+from sonomask.inference.naming import SPECK
 from sonomask.inference.segmenter import Segmenter, Stream, finished
 from sonomask.media.opening import Limits
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
 from sonomask.outputs.editing import MaskEditor
-from sonomask.structures import Masks, ModelConfig
+from sonomask.structures import Masks, ModelConfig, Names
 
 __all__ = ["DecodeStage", "FinishStage", "ScoreStage", "start_decoder", "start_whole"]
 
@@ -160,6 +162,8 @@ def _rows(video: str, masks: Masks, start: float = 0.0) -> Iterator[Mapping[str,
     """
     for i, time_ in enumerate(masks.times):
         labels = masks.mask[i].astype(np.uint8) if masks.labels is None else masks.labels[i]
+        names = None if masks.names is None else masks.names[i]
+        heard = None if names is None else [{"name": name, "score": score} for name, score in names.heard]
         found = [1] if masks.labels is None else [int(n) for n in np.unique(labels) if n] or [0]
         for label in found:
             mask = labels == label if label else np.zeros_like(labels, bool)
@@ -168,4 +172,15 @@ def _rows(video: str, masks: Masks, start: float = 0.0) -> Iterator[Mapping[str,
                 "counts": runs.encode(np.asfortranarray(mask, np.uint8))["counts"], "area": int(mask.sum()),
                 "max_probability": float(masks.probability[i].max()),
                 "presence": None if masks.presence is None else masks.presence[i],
+                "things": None if names is None else _things(names, mask), "heard": heard,
             }  # fmt: skip
+
+
+def _things(names: Names, mask: Bool[np.ndarray, "H W"]) -> list[dict[str, Any]]:
+    """What a mask marks, the largest first, without specks."""
+    areas = np.bincount(names.seen[mask], minlength=len(names.things))
+    order = [i for i in np.argsort(-areas, kind="stable").tolist() if areas[i] > SPECK * mask.size]
+    return [
+        {"name": names.things[i], "area": int(areas[i]), "sound": names.sounds[i], "score": float(names.scores[i])}
+        for i in order
+    ]

@@ -69,6 +69,16 @@ class OutputStore:
         names = (str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
         return sorted(f"{folder}/{name}".lstrip("/") for name in names if name and not name.startswith("."))
 
+    def below(self, folder: str) -> list[str]:
+        """Files of a folder and of those in it, sorted; hidden ones are not told."""
+        self._system.invalidate_cache()
+        try:
+            found = self._system.find(f"{self._path}/{folder}")
+        except FileNotFoundError:
+            return []
+        names = (str(path).replace("\\", "/").rpartition(f"/{folder}/")[2] for path in found)
+        return sorted(f"{folder}/{name}" for name in names if name and not name.rpartition("/")[2].startswith("."))
+
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of files, many at once where the store can.
 

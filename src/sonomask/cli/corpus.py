@@ -43,7 +43,7 @@ def batch(
     ] = "local",
     workers: Annotated[int, "processes, or decoding tasks at once; 0 for as many as processors"] = 0,
     models: Annotated[int, "actors that hold the model (ray); 0 for one on each GPU"] = 0,
-    format: Annotated[Sequence[Literal["parquet", "webdataset"]], "form of the masks"] = ("parquet",),  # noqa: A002
+    format: Annotated[Sequence[Literal["parquet", "webdataset", "jsonl"]], "form of the masks"] = ("parquet",),  # noqa: A002
     shard_size: Annotated[int, "videos that are written together"] = 128,
     slice: Annotated[str, "I/N: only that part, for machines that share the work by themselves"] = "0/1",  # noqa: A002
     retry_failed: Annotated[bool, "do the shards again that have a failed video"] = False,

@@ -14,9 +14,10 @@ from sonomask.audio.audioset import names as sounds
 from sonomask.audio.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
 from sonomask.structures import ModelConfig, Names
 
-__all__ = ["allowed", "check_words", "names_of"]
+__all__ = ["SPECK", "allowed", "check_words", "names_of"]
 
 MOST, LEAST = 5, 0.1  # names of a frame that are told, and the score that they need
+SPECK = 0.0005  # share of the picture below which a thing is not told
 FAINT = 0.03  # score below which a thing is not said to make a sound
 ANY_MUSIC = 0.13  # score of an instrument in plain music
 

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sonomask.errors import MediaError
+from sonomask.inference.naming import SPECK
 from sonomask.live.feed import KEPT, SoundRing
 from sonomask.live.segmenter import LiveMasks
 from sonomask.media.live.remote_writer import RemoteWriter
@@ -28,7 +29,6 @@ from sonomask.schemas import schema
 
 QUEUE = 8  # results that wait for the encoder
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds until a server is tried again
-SPECK = 0.0005  # share of the picture below which a thing is not told
 FAREWELL = 10.0  # seconds that finishing a file or a connection may take
 
 

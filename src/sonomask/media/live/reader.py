@@ -174,7 +174,7 @@ class LiveReader:
         if self.video is not None:
             self.video.thread_type = "SLICE"  # threads over frames would each hold one back
             check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
-        self.form, self.shape = Form(source.text, self.warnings, SAMPLE_RATE, "mono", 1), ("", 0)
+        self.form, self.shape = Form(source.text, self.warnings, SAMPLE_RATE, "mono"), ("", 0)
         self.joins, self.moved, self.last_time = Joins(LEAP), [0.0], 0.0
         self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
         finite = source.kind == "file" or (self.container.duration or 0) > 0
@@ -276,7 +276,7 @@ class LiveReader:
             frame.pts, shape = None, (frame.layout.name, frame.sample_rate)
             if shape != self.shape:
                 self.shape = shape
-                self.form = Form(self.source.text, self.warnings, SAMPLE_RATE, "mono", frame.layout.nb_channels)
+                self.form = Form(self.source.text, self.warnings, SAMPLE_RATE, "mono", frame.layout)
             samples = self.form.convert(frame)[0]
             if time is not None and len(samples):
                 yield LiveSound(time, samples.astype(np.float32, copy=False))
