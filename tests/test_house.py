@@ -1,5 +1,6 @@
 """The house keeps its own rules."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -61,6 +62,35 @@ def sources():
 
 def test_no_file_is_too_long():
     assert {str(p): n for p in sources() if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+NO_NOUN = {"Added", "Also", "As", "By", "Called", "For", "From", "Goes", "How", "In", "Is", "Of", "Told", "To", "When", "Where",
+           "Which", "Whose", "With"}  # fmt: skip
+"""Words with which a line of `Args:` can't begin and be read alone. What and whether begin clauses that stand for nouns."""
+
+
+def argument_lines(text):
+    """(name, first word) of each line of `Args:` in a module's docstrings."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+            for name, word in re.findall(r"^    (\**\w+): (\w+)", block[1], re.MULTILINE) if block else ():
+                yield f"{node.name}: {name}", word
+
+
+def test_each_argument_is_told_by_a_noun_that_can_be_read_alone():
+    found = [
+        f"{path.relative_to(ROOT)}: {name}: {word} …"
+        for path in (ROOT / "src").rglob("*.py")
+        for name, word in argument_lines(path.read_text(encoding="utf-8"))
+        if word in NO_NOUN
+    ]
+    assert found == []
+
+
+def test_the_test_of_argument_lines_sees_them():
+    text = 'def f(x, y):\n    """F.\n\n    Args:\n        x: Of a thing.\n        y: Side of it.\n    """\n'
+    assert list(argument_lines(text)) == [("f: x", "Of"), ("f: y", "Side")]
 
 
 def test_no_path_of_a_machine_is_written_down():

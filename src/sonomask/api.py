@@ -104,8 +104,8 @@ def segment(
         labels: Whether the overlay shows the names of what sounds.
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
-        progress: Called after each frame with the seconds done and those of the whole, if known.
-        stem: Where the outputs go, without their suffixes, as `output_stems` gives it for several videos.
+        progress: Function called after each frame with the seconds done and those of the whole, if known.
+        stem: Path of the outputs without their suffixes, as `output_stems` gives it for several videos.
         name: Name of the video in manifests and in the result; the source if None.
         maker: What makes the second picture that COMBO and VCT read, instead of `request.maskige`.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
@@ -145,12 +145,12 @@ def write_masks(
     Args:
         segmenter: Model and request.
         reader: The video.
-        paths: Where each format goes, from `paths_of`.
+        paths: Path of each format, from `paths_of`.
         source: Name of the video in manifests and in the result; that of the reader if None.
-        sinks: Called with the masks of each frame, after the outputs.
+        sinks: Functions called with the masks of each frame, after the outputs.
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
-        progress: Called after each frame with the seconds done and those of the whole, if known.
+        progress: Function called after each frame with the seconds done and those of the whole, if known.
 
     Raises:
         MediaError: The video can't be read or has no sound, or an output exists.

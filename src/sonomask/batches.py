@@ -23,9 +23,9 @@ class Output:
         logits: One score per pixel and class, at the size of the images.
         fused: The feature maps of each level after fusion and ReLU, fine to coarse; the matching loss reads them.
         sound: The sound as each level saw it, or None where a level did not listen.
-        match: In training, each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
+        match: In training each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
             level has none.
-        past: Of a recurrent model, what the clip that follows is to be given.
+        past: Past of a recurrent model, what the clip that follows is to be given.
         heard: Score of each of AudioSet's names (`sonomask.audio.audioset`), 0 to 1; None of a model that knows no names.
         seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
     """

@@ -19,7 +19,7 @@ class Figure:
     """One figure.
 
     Attributes:
-        name: In Prometheus's form, such as "sonomask_live_masks".
+        name: Name in Prometheus's form, such as "sonomask_live_masks".
         about: What it counts, for people.
         read: What it is now; a number, or numbers by the values of `label`. Called from a thread of its own.
         label: Name of the label; "" without.

@@ -197,7 +197,7 @@ def parse_time(text: float | str, name: str = "time") -> float:
 
     Args:
         text: Seconds, or text in the form of seconds, m:ss or h:mm:ss, with a fraction or without.
-        name: For the message.
+        name: Name for the message.
 
     Raises:
         ValueError: It is none of these, or negative.

@@ -37,8 +37,8 @@ class Names:
         heard: AudioSet's names of the loudest sounds with their scores, 0 to 1, best first.
         seen: What each place shows, as an index into `things`; it means something only where the mask is.
         things: What the model can name.
-        sounds: For each of `things` the sound that it makes, "" where none of its sounds is heard.
-        scores: For each of `things` the score of its loudest sound, 0 to 1.
+        sounds: The sound that each of `things` makes, "" where none of its sounds is heard.
+        scores: The score of the loudest sound of each of `things`, 0 to 1.
     """
 
     heard: tuple[tuple[str, float], ...]
@@ -59,7 +59,7 @@ class Masks:
         probability: That a pixel belongs to something that sounds, 0 to 1.
         threshold: Above it (strictly) a pixel is masked.
         labels: Class indices of the semantic model (0 is background); None for a binary model.
-        presence: For each frame the calibrated probability that something seen sounds; None where the model has none.
+        presence: Calibrated probability, for each frame, that something seen sounds; None where the model has none.
         attention: The attention map of each frame (`sonomask.inference.attention`), 0 to 1; None unless asked for.
         names: What is heard and seen in each frame; None of a model that knows no names.
         pictures: The brightness of each frame at the model's size, by which a mask can follow what moves
@@ -266,7 +266,7 @@ class ModelConfig:
         patches: Log-mel patches for each frame, each 0.24 s before the one in front of it.
         maskige: The model reads a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         presence: Scale and offset of the calibrated presence score (`sonomask.inference.presence`); None where none was fitted.
-        about: Where the weights come from, what they can't do.
+        about: Origin of the weights, and what they can't do.
     """
 
     name: str

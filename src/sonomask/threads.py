@@ -21,7 +21,7 @@ def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
     raised here; when the iterator is closed the thread ends after the item that it is at, and closes its own source.
 
     Args:
-        items: Whose making is to overlap with their use.
+        items: Iterator whose work is to overlap with that of its user.
         size: Items that may wait.
     """
     line = _Line(size)

@@ -18,7 +18,7 @@ class EfficientEncoder(nn.Module):
     Args:
         channels: D, of the embedding.
         backbone: timm's name.
-        dropout: Of the pooled features in training.
+        dropout: Dropout of the pooled features in training.
 
     Source: Palanisamy et al., "Rethinking CNN models for audio classification", 2020, for the start from ImageNet.
     """

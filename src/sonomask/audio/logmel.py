@@ -58,8 +58,8 @@ def fit(
     """Exactly `count` patches: what is too much is cut off, what is missing is made up.
 
     Args:
-        patches: As from `examples`.
-        count: How many.
+        patches: Patches as from `examples`.
+        count: Number of patches.
         pad: "repeat" the last patch, as AVSBench does for S4 and MS3 (a track without any patch counts as silence), or
             "zeros" as in AVSS.
     """

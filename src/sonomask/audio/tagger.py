@@ -19,7 +19,7 @@ class Tagger(nn.Module):
     Batch norms are folded into the convolutions, as in the weights that were published for phones.
 
     Args:
-        names: How many sounds.
+        names: Number of sounds.
 
     Source: YAMNet, TensorFlow models, research/audioset (Apache-2.0); Howard et al., "MobileNets", 2017.
     """

@@ -47,7 +47,7 @@ def run_ray(
 
     Args:
         jobs: What to do; files must be reachable from every node.
-        options: What is asked.
+        options: Request for the masks.
         scorer: The model, which is sent to the actors.
         workers: Decoding tasks at once; 0 for as many as there are processors.
         models: Actors; 0 for one on each GPU, or on every second processor.

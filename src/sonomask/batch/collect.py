@@ -23,7 +23,7 @@ class Summary:
         kept: Videos that had a row already.
         kept_failed: Those of them that had failed.
         lost: Videos that the engine gave no ending of; they are missing still.
-        seconds: Of video.
+        seconds: Seconds of video.
         clock: Seconds of work by stage, summed over processes.
         wall: Seconds that the run took.
         masks: Made now.
@@ -71,11 +71,11 @@ def collect(
     """Commit each shard when its last video is whole.
 
     Args:
-        pieces: Of the shards' videos, in any order; one that came before does not matter.
+        pieces: Pieces of the shards' videos, in any order; one that came before does not matter.
         shards: What is missing.
-        ledger: Where to commit.
-        report: Called with each video that is complete.
-        summary: Is added to.
+        ledger: Ledger to which shards are committed.
+        report: Function called with each video that is complete.
+        summary: Counts that are added to.
     """
     home = {video: shard for shard in shards for video in shard.videos}
     videos: dict[str, _Video] = {}

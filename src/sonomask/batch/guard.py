@@ -33,7 +33,7 @@ class Child:
     """A process that does one task after another, started when first needed.
 
     Args:
-        start: Called once in the process, with `options`; gives what does the tasks. Importable by name.
+        start: Function called once in the process, with `options`, that gives what does the tasks; importable by name.
         options: Its arguments.
     """
 
@@ -47,7 +47,7 @@ class Child:
 
         Args:
             task: Anything that can be pickled.
-            seconds: Of waiting for the child; time that the caller takes between items does not count.
+            seconds: Seconds of waiting for the child; time that the caller takes between items does not count.
 
         Raises:
             ChildError: It died or took too long.

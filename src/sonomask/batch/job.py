@@ -87,10 +87,10 @@ class Ending:
         status: "done" or "failed".
         reason: Why it failed, in one line.
         seconds: Length; None if unknown.
-        width: As displayed, in pixels.
-        height: As displayed, in pixels.
-        bytes: Of the file.
-        sha256: Of the file.
+        width: Width as displayed, in pixels.
+        height: Height as displayed, in pixels.
+        bytes: Bytes of the file.
+        sha256: Sha256 of the file.
         warnings: What could not be read of it.
         clock: Seconds of work by stage ("fetch", "decode", "model", "finish"); for the report, in no table.
     """

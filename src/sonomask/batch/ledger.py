@@ -39,8 +39,8 @@ class Shard:
     """Videos that are written together.
 
     Attributes:
-        name: Of its files.
-        videos: In order.
+        name: Name of its files.
+        videos: Videos in order.
     """
 
     name: str
@@ -82,10 +82,10 @@ class Ledger:
     """The outputs of a corpus.
 
     Args:
-        store: Where they lie.
-        options: What is asked.
-        name: Of the model.
-        fingerprint: Of its weights.
+        store: Store that holds the output.
+        options: Request for the masks.
+        name: Name of the model.
+        fingerprint: Fingerprint of its weights.
         formats: What to write of the masks.
         shard_size: Videos a shard.
 
@@ -189,7 +189,7 @@ class Ledger:
         """Write a shard.
 
         Args:
-            shard: Which.
+            shard: Shard to commit.
             endings: What became of each of its videos.
             masks: Rows of those that are done, in order of time.
         """

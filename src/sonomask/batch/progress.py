@@ -19,7 +19,7 @@ class Counts:
     """Counts videos, and tells them a line at a time.
 
     Args:
-        say: Told a line.
+        say: Function called with each line.
         now: A clock; tests hand in another.
     """
 

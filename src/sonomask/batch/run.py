@@ -52,9 +52,9 @@ def run(
         shard_size: Videos that are written together: what a stop costs, what waits in memory.
         part: (i, n): do the i-th of n parts, for runs on machines that know nothing of one another.
         retry_failed: Do again the shards with a video that failed before.
-        progress: Called with how many videos are done and how many there are.
-        report: Called with each video's ending.
-        summary: Is filled while the run lasts; a new one unless given.
+        progress: Function called with how many videos are done and how many there are.
+        report: Function called with each video's ending.
+        summary: Counts that are filled while the run lasts; new ones unless given.
 
     Raises:
         DatasetError: A source or the output is not as it must be, or another run is at work on the same videos.

@@ -157,7 +157,7 @@ def _rows(video: str, masks: Masks, start: float = 0.0) -> Iterator[Mapping[str,
 
     Args:
         video: Name of the video.
-        masks: Of a part of it.
+        masks: Masks of a part of it.
         start: Seconds of the video at which that part begins.
     """
     for i, time_ in enumerate(masks.times):

@@ -21,7 +21,7 @@ class OutputStore:
     """Files below a path or address.
 
     Args:
-        root: Where; made when first written to.
+        root: Path or address of the store; made when first written to.
     """
 
     def __init__(self, root: str) -> None:

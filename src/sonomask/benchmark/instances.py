@@ -52,10 +52,10 @@ def mark(
     A track's category is what most of its masks are; one that has none is left out. Its score is the mean of its masks'.
 
     Args:
-        segmenter: Of one mask a second, with a model that knows names.
+        segmenter: Segmenter of one mask a second, with a model that knows names.
         videos: One after the other.
-        listen: From a wav file to its samples, 16 kHz mono.
-        category: From a thing and its sound, as the model names them, to a number; None for none.
+        listen: Function from a wav file to its samples, 16 kHz mono.
+        category: Function from a thing and its sound, as the model names them, to a number; None for none.
     """
     found = []
     for video in videos:

@@ -21,14 +21,14 @@ class Plan:
         data: "synthetic", or a folder with AVSBench in it.
         out: Folder of everything.
         size: Height and width.
-        steps: Of training, of all stages of a row together.
+        steps: Training steps, of all stages of a row together.
         batch_size: Clips.
         small: Shallow networks with random weights, as stated in `rows.py`; otherwise the catalogue's.
         seeds: One run each.
         repeated: Rows that run with every seed; the others with the first. None for all rows.
-        clips: Of the test split of the synthetic world.
-        device: Where to score.
-        precision: Of training, as Lightning names it.
+        clips: Clips of the test split of the synthetic world.
+        device: Device to score on.
+        precision: Precision of training, as Lightning names it.
         backbone_weights: A ResNet-18 from which every row that has one starts; random weights unless given. `small` only.
         audio_weights: A model (`world_duo.real`) whose tagger our rows and the two-stage one hear with, unchanged; a light
             encoder with random weights, which learns, unless given. `small` only.

@@ -15,7 +15,7 @@ class Row:
     Attributes:
         group: Task that it comes from.
         model: Catalogue name.
-        options: Of the network.
+        options: Options of the network.
         small: Options that replace these where a benchmark is run at reduced size, with random weights.
         training: Options of `AVSModule` at reduced size.
         stages: Options of trainings that follow one another, each from the weights of the one before.

@@ -26,10 +26,10 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
     """Figures of each model and subset; what is there already is not made again.
 
     Args:
-        plan: How.
+        plan: Sizes, steps, seeds and places of the runs.
         subsets: "s4", "ms3".
         models: Names of `ROWS`, or model folders.
-        command: Is written below the tables.
+        command: Command that is written below the tables.
 
     Raises:
         ValueError: A subset or a row is unknown.

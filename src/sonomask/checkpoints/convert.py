@@ -66,8 +66,8 @@ def convert_state(
     """The model of a published state dict.
 
     Args:
-        tensors: By their published names.
-        fusion: As in `convert`.
+        tensors: Tensors by their published names.
+        fusion: Kind of fusion, as in `convert`.
         source: Named in errors.
         listens: Give AVSBench's model a VGGish, still random.
     """

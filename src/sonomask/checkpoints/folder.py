@@ -33,9 +33,9 @@ def save(model: Net, folder: str | Path, *, half: bool = False, bits: Literal[32
 
     Args:
         model: Any model with a `config`.
-        folder: Where; a model that is there already is replaced, anything else is not.
+        folder: Folder to write; a model that is there already is replaced, anything else is not.
         half: The same as `bits=16`.
-        bits: Of each weight: 32, 16, or 8 with a scale for each output channel (`eight_bits`); what is no matrix keeps 16.
+        bits: Bits of each weight: 32, 16, or 8 with a scale for each output channel (`eight_bits`); what is no matrix keeps 16.
             Loading gives float32 again.
 
     Raises:
@@ -88,7 +88,7 @@ def load(source: str | Path, device: str | torch.device = "cpu", create: Callabl
     Args:
         source: Name of a built-in model (`built_in()`), a folder, the folder of a training run (its best model), or a
             repository of the Hugging Face hub as "owner/name"; a hub is asked only if there is no such folder.
-        device: Where to put it.
+        device: Device to put it on.
         create: Builds the network from the options of its config, for one that is not in the catalogue.
 
     Raises:

@@ -18,10 +18,10 @@ class KnownFile:
 
     Attributes:
         file: Its name.
-        address: Where its authors offer it.
+        address: Address at which its authors offer it.
         digest: First digits of its SHA-256, as its name or its authors tell; "" where they tell none.
         megabytes: About how large.
-        licence: Of the weights.
+        licence: Licence of the weights.
         what: What it holds.
     """
 

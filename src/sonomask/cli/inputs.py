@@ -26,7 +26,7 @@ class Input:
     """One video to segment.
 
     Attributes:
-        name: As the user wrote it, or the path of a file that was found.
+        name: Name as the user wrote it, or the path of a file that was found.
         kind: "video"; "pipe" for standard input; "pictures" for a folder of pictures.
     """
 
@@ -102,7 +102,7 @@ def opened(item: Input, fps: float | None = None) -> Iterator[str]:
     """The path or address of a video; what is none yet becomes one in a temporary folder.
 
     Args:
-        item: From `inputs`.
+        item: Item from `inputs`.
         fps: Frame rate of a folder of pictures; by its sound, or 25, if None.
 
     Raises:

@@ -48,7 +48,7 @@ class AVISVideo:
 
     Attributes:
         number: Its `id` in the file of annotations.
-        name: Of its folder.
+        name: Name of its folder.
         size: Height and width.
         frames: Its pictures, one a second.
         sound: Its wav file.
@@ -159,9 +159,9 @@ def write_avis(
 
     Args:
         root: Folder to write into.
-        split: Which one.
-        videos: By name, the pictures of each second, and the sound, 16 kHz mono.
-        tracks: By name, category number and the mask of each second, None where it is silent.
+        split: Name of the split.
+        videos: Videos by name, the pictures of each second, and the sound, 16 kHz mono.
+        tracks: Tracks by name, category number and the mask of each second, None where it is silent.
         categories: Names, from number 1 on.
     """
     folder = Path(root) / split

@@ -53,7 +53,7 @@ class Subset:
         columns: Those that are read by position where the csv has no such names.
         seconds: T.
         classes: 1 for a binary mask.
-        counts: Of the official download, by split.
+        counts: Counts of the official download, by split.
         marker: A folder that stands beside the data.
     """
 
@@ -89,10 +89,10 @@ class Item:
     Attributes:
         base: Folder of the data.
         subset: Whose row it is.
-        name: Of the clip.
+        name: Name of the clip.
         split: train, val or test.
-        category: Of S4.
-        label: Of AVSS: v1s, v1m or v2.
+        category: Category of S4.
+        label: Label of AVSS: v1s, v1m or v2.
     """
 
     base: Path
@@ -242,7 +242,7 @@ class AVSBench(Dataset[Clip]):
         split: train, val or test.
         size: Height and width.
         truth_size: Those of the masks; `size` unless given.
-        sound: Where the sound comes from; "auto" takes wav, then the official `.pkl`, then the raw video.
+        sound: Source of the sound; "auto" takes wav, then the official `.pkl`, then the raw video.
         skip_missing: Leave out clips that lack files instead of refusing the data set.
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.

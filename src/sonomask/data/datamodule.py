@@ -36,8 +36,8 @@ class EpochBatches:
 
     Args:
         length: Clips in the data set.
-        batch_size: Of each process.
-        seed: Of the order.
+        batch_size: Batch size of each process.
+        seed: Seed of the order.
         rank: This process.
         world: Number of processes.
         keys: Give `epoch * length + index`, as `Augmented` wants it, and not the index.
@@ -112,7 +112,7 @@ class ClipDataModule(LightningDataModule):
         batch_size: Clips a batch in training.
         eval_batch_size: Clips a batch in evaluation; no figure depends on it, protocols group clips themselves.
         workers: Loader processes.
-        seed: Of the order of training clips.
+        seed: Seed of the order of training clips.
         augment: What happens to training clips.
         maskige: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
             "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
@@ -243,7 +243,7 @@ class CompositeDataModule(ClipDataModule):
         val: Clips for validation.
         test: Clips for test.
         epochs: After so many epochs the training clips come again.
-        truth: As in `CompositeScenes`.
+        truth: Kind of truth, as in `CompositeScenes`.
         size: Height and width.
         seconds: T in training.
         world: Seed of the scenes (`seed` is that of the order).
@@ -301,7 +301,7 @@ class AVSBenchDataModule(ClipDataModule):
         root: A folder somewhere above the subset's csv.
         subset: "s4", "ms3" or "avss".
         size: Height and width; unless given the model's own in evaluation, and 224 in training.
-        sound: Where the sound comes from: "auto", "wav", "pkl" or "video".
+        sound: Source of the sound: "auto", "wav", "pkl" or "video".
         skip_missing: Leave out clips that lack files.
         cache: Folder for memory-mapped copies, one for each split, made when first needed.
         loading: Arguments of `ClipDataModule`.

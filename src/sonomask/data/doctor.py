@@ -95,7 +95,7 @@ def examine(root: str | Path, subsets: Iterable[str] = tuple(SUBSETS), *, deep: 
 
     Args:
         root: A folder somewhere above the data.
-        subsets: Which.
+        subsets: Names of the subsets to check.
         deep: Open each file; else only look whether it is there.
 
     Raises:

@@ -29,7 +29,7 @@ def with_maskige(dataset: Any, source: str, mean: tuple[float, ...] = MEAN, std:
     """The same clips with their maskiges.
 
     Args:
-        dataset: Of clips, normalised by `mean` and `std`.
+        dataset: Data set of clips, normalised by `mean` and `std`.
         source: A folder with the files of COMBO's (or VCT's) authors, for AVSBench; else a maker (`inference.maskige`).
         mean: Per RGB channel.
         std: Per RGB channel.
@@ -51,7 +51,7 @@ class MadeMaskige(Dataset[Clip]):
     """Clips whose maskiges are made when they are read, in the process that reads them.
 
     Args:
-        dataset: Of clips, normalised by `mean` and `std`.
+        dataset: Data set of clips, normalised by `mean` and `std`.
         maker: A word for `sonomask.inference.maskige.make`.
         mean: Per RGB channel.
         std: Per RGB channel.

@@ -82,7 +82,7 @@ def prepare(
             masks are missing, and the tree is good for prediction only.
         size: Side of the frames.
         workers: Processes; 0 for this one.
-        progress: Called after each clip with how many are done and how many there are.
+        progress: Function called after each clip with how many are done and how many there are.
 
     Raises:
         DatasetError: There are no videos, or the csv is not as it must be.

@@ -24,9 +24,9 @@ class ShardBatches(EpochBatches):
 
     Args:
         sizes: Clips of each shard.
-        batch_size: Of each process.
+        batch_size: Batch size of each process.
         together: Shards that are mixed.
-        place: As of `EpochBatches`: seed, rank, world, keys.
+        place: Place, as for `EpochBatches`: seed, rank, world, keys.
 
     Raises:
         DatasetError: There are fewer shards than processes.

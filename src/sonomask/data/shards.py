@@ -44,10 +44,10 @@ def write_shards(
     """Write every clip of a data set, normalised as ImageNet's; a run that was stopped goes on where it was.
 
     Args:
-        dataset: Of clips.
-        folder: Where; what is there of an earlier run of the same is kept.
-        clips: In a shard.
-        progress: Called after each shard with how many clips are done and how many there are.
+        dataset: Data set of clips.
+        folder: Folder to write; what is there of an earlier run of the same is kept.
+        clips: Clips in a shard.
+        progress: Function called after each shard with how many clips are done and how many there are.
 
     Raises:
         DatasetError: The folder holds a whole set already.

@@ -58,7 +58,7 @@ class Augment:
 
         Args:
             clip: Normalised as ImageNet's.
-            generator: Of every choice made.
+            generator: Generator of all random choices.
             foreign: A clip whose sound may replace that of this one.
         """
 
@@ -141,9 +141,9 @@ class Augmented(Dataset[Clip]):
     A key is `epoch * len(self) + index`, which `EpochBatches` gives, so that neither workers nor a resumed run matter.
 
     Args:
-        dataset: Of clips.
+        dataset: Data set of clips.
         augment: What may happen.
-        seed: Of the choices.
+        seed: Seed of the choices.
     """
 
     def __init__(self, dataset: Any, augment: Augment, seed: int = 0) -> None:

@@ -229,7 +229,7 @@ def write_tree(
         out: The folder to make.
         preset: A name in `PRESETS`, or sizes of your own.
         seed: The same seed gives the same pictures, sounds and masks.
-        subsets: Which of AVSBench's subsets to imitate.
+        subsets: Names of the subsets of AVSBench to imitate.
         workers: Processes that write; 0 writes in this one.
         overwrite: Replace a tree that this function wrote before.
         tables: Paths of `images.csv` and `sounds.csv` (`data.library`): compose scenes of these, S4 and MS3 only.

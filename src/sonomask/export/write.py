@@ -46,11 +46,11 @@ class Exported:
     """What was written.
 
     Attributes:
-        folder: With the model, `config.json` and, if it was asked for, the front end.
-        free: Which of batch, time and size may vary.
+        folder: Folder with the model, `config.json` and, if it was asked for, the front end.
+        free: Names of what may vary: batch, time and size.
         difference: Largest difference of a logit from torch's, over all shapes that were tried.
-        span: Of the logits: what the difference is to be compared with.
-        megabytes: Of the model's file.
+        span: Span of the logits, with which to compare the difference.
+        megabytes: Megabytes of the model's file.
     """
 
     folder: Path
@@ -78,14 +78,14 @@ def export(
     (B, T, K, H, W) and uses no custom operator.
 
     Args:
-        model: From `load`; it is brought to the CPU and to eval mode.
+        model: Model from `load`; it is brought to the CPU and to eval mode.
         out: Folder to make.
         format: "onnx", or "torch-export" for `torch.export.load`.
         frontend: The log-mel front end: left out, inside the graph, or beside it as a graph of its own.
         size: (height, width) of the images if the size can't be free; the config's unless given.
         overwrite: Replace a folder of this command.
         attention: Give the attention map of each frame as a second output, where the network has one.
-        bits: Of each stored weight of ONNX (`export.shrink`); the agreement with torch is measured before.
+        bits: Bits of each stored weight of ONNX (`export.shrink`); the agreement with torch is measured before.
 
     Raises:
         WeightsError: The network can't be exported, or what came out disagrees with it.

@@ -67,11 +67,11 @@ def finish(
     model's coarse pixels, while logits tell where between two pixels it runs.
 
     Args:
-        time: Of the frame, in seconds.
-        maps: Of the frame.
+        time: Time of the frame, in seconds.
+        maps: Maps of the frame.
         size: Height and width of the masks.
-        config: Of the model.
-        request: What is asked.
+        config: Config of the model.
+        request: Request for the masks.
         image: The frame at the model's size, RGB, from which `pictures` and `colours` come.
     """
     pictures, colours = (None, None) if image is None else (grey(image)[None], small(image)[None])

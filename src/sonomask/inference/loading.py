@@ -33,7 +33,7 @@ def load_fast(
             "directml" too.
         backend: "auto" takes ONNX Runtime where the model comes as a graph and no accelerator is asked for or found, else
             torch.
-        threads: Of one operation on a CPU; 0 for the engine's own choice.
+        threads: Number of threads of one operation on a CPU; 0 for the engine's own choice.
 
     Raises:
         WeightsError: There is no such model, or it has no graph.

@@ -102,7 +102,7 @@ class MaskRCNN:
 
     Args:
         weights: torchvision's file of `maskrcnn_resnet50_fpn` or `…_v2`, as its download gives it.
-        device: Where to run.
+        device: Device to run on.
 
     Raises:
         WeightsError: It is no such file.
@@ -141,7 +141,7 @@ class Sam:
 
     Args:
         weights: Folder, or repository of the hub, of a SAM or SAM 2 in transformers' form; safetensors only.
-        device: Where to run.
+        device: Device to run on.
         points: Points that go through the decoder together.
 
     Raises:

@@ -43,7 +43,7 @@ def allowed(names: Names, only: Collection[str], without: Collection[str]) -> Bo
     """The places whose thing, or the sound that it makes, is asked for.
 
     Args:
-        names: Of a frame.
+        names: Names of a frame.
         only: Words for what is wanted; everything if there is none.
         without: Words for what is not.
     """

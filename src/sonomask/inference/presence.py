@@ -27,7 +27,7 @@ def presence(logits: Float[np.ndarray, "N H W"], fit: Sequence[float]) -> Float[
     """Probability that something seen sounds in a frame: σ(scale · evidence + offset).
 
     Args:
-        logits: Of a mask.
+        logits: Logits of a mask.
         fit: Scale and offset, from `calibrate`.
     """
     return likelihood(evidence(logits), fit)
@@ -44,7 +44,7 @@ def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
     Of a model whose logits are relative to the best of what is in sight, these would not tell whether that fits the sound.
 
     Args:
-        names: Of a frame.
+        names: Names of a frame.
         mask: What is marked in it.
     """
     kinds = len(names.things)

@@ -65,7 +65,7 @@ class Replay:
     What it gives is overwritten by the next call. A network that can't be recorded is called as it is, with a warning.
 
     Args:
-        model: Called with keywords.
+        model: Function of keywords that is replayed.
         record: Makes the recording.
     """
 

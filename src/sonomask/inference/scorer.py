@@ -23,7 +23,7 @@ class Scored(NamedTuple):
     Attributes:
         logits: One score per pixel and class, at the size of the pictures.
         attention: The attention map of each frame, 0 to 1; None if it was not asked for, or the model has none.
-        past: Of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
+        past: Past of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
         heard: Score of each of AudioSet's names, 0 to 1; None of a model that knows no names.
         seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
     """
@@ -63,7 +63,7 @@ class Scorer(Protocol):
             logmel: The patches of each frame; None for a model that does not listen.
             maskige: The second picture of each frame, for a model that reads one.
             attention: Whether attention maps are wanted.
-            past: Of a recurrent model, from the clip before; None at the beginning of a video.
+            past: Past of a recurrent model, from the clip before; None at the beginning of a video.
 
         Raises:
             MemoryError: The device has too little memory for so many clips.
@@ -99,7 +99,7 @@ class StreamScorer(Scorer, Protocol):
         Args:
             picture: RGB, of the model's size.
             logmel: Its patches.
-            past: From `start`, or from the step before.
+            past: Past from `start`, or from the step before.
             time: Seconds, later than the step before.
         """
         ...

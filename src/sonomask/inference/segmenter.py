@@ -50,7 +50,7 @@ class Stream:
 
     Attributes:
         smoother: Steadies its masks.
-        past: Of a recurrent model (`Scored.past`).
+        past: Past of a recurrent model (`Scored.past`).
     """
 
     smoother: Smoother
@@ -169,9 +169,9 @@ class Segmenter:
         """The model's stage: maps at its size, by phase and second.
 
         Args:
-            window: Of the video; all of them are given, in order.
+            window: Window of the video; all of them are given, in order.
             source: Name of the video, for errors.
-            stream: Of the video, from `new_stream`, changed by the call; None for one window alone.
+            stream: Stream of the video, from `new_stream`, changed by the call; None for one window alone.
 
         Raises:
             MediaError: The sound holds something that isn't a number.

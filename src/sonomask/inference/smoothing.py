@@ -45,9 +45,9 @@ class Smoother:
         """The maps of the next frame, steadied; those of a semantic model as they are.
 
         Args:
-            time: Of the frame, in seconds.
+            time: Time of the frame, in seconds.
             image: The frame at the size of the maps.
-            maps: Of the frame.
+            maps: Maps of the frame.
         """
         if not self.seconds or maps.classes is not None:
             return maps

@@ -31,7 +31,7 @@ def computing(precision: Precision, device: str | torch.device) -> Iterator[None
     Args:
         precision: "float32": all 23 bits everywhere. "tf32": 10 bits in products, where the device can (CUDA from Ampere
             on; a CPU ignores it). "bf16": autocast to bfloat16, and TF32 for what is left.
-        device: Where the tensors are.
+        device: Device of the tensors.
 
     Raises:
         ValueError: There is no such precision.
@@ -53,11 +53,11 @@ class TorchScorer:
     """See `scorer.StreamScorer`; only a network with `start` and `step` streams.
 
     Args:
-        model: In the interface of `docs/design.md`, with its `config`; moved to the device and put in eval mode.
+        model: Model in the interface of `docs/design.md`, with its `config`; moved to the device and put in eval mode.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
-        threads: Of one operation on a CPU, for the whole process; 0 for torch's own choice.
-        precision: As of `Request`; "auto" becomes what `chosen_precision` says.
-        cuda_graphs: As of `Request`; without effect on other devices.
+        threads: Number of threads of one operation on a CPU, for the whole process; 0 for torch's own choice.
+        precision: Precision, as in `Request`; "auto" becomes what `chosen_precision` says.
+        cuda_graphs: Use of CUDA graphs, as in `Request`; without effect on other devices.
 
     Raises:
         ValueError: There is no such device here.

@@ -41,15 +41,15 @@ class Capture:
     longer and longer waits, until one succeeds or `patience` has passed since the loss.
 
     Args:
-        source: From `parse_source`.
-        feed: Where to bring it.
+        source: Source from `parse_source`.
+        feed: Feed to which pictures and sound are brought.
         takes: "both", or only "pictures" or "sound" where another source brings the rest.
-        clock: Of the run.
-        say: Told what happens, a line at a time.
+        clock: Clock of the run.
+        say: Function called with each message, a line at a time.
         stop: Set to end it.
         limits: What a source may cost; its timeout is how long one may be silent.
         patience: Seconds without a source after which to give up.
-        epoch: Of the run; shared by its sources.
+        epoch: Epoch of the run; shared by its sources.
         late: Seconds by which this source's sound is late against the pictures (a microphone's own delay).
         open_reader: Opens a source; tests hand in another.
     """
@@ -98,7 +98,7 @@ class Capture:
         """Open the source and read it in a thread.
 
         Raises:
-            MediaError: As `open`.
+            MediaError: As for `open`.
         """
         self.first_reader = self.open()
         thread = threading.Thread(target=self.run, name=f"capture {self.source.text}", daemon=True)

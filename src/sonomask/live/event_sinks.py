@@ -37,9 +37,9 @@ class EventSink:
 
     Args:
         targets: Files, "-" for standard output, `http(s)://` to post to, `mqtt://HOST[:PORT]/TOPIC`.
-        hub: Of those who watch a page.
+        hub: Hub that serves the page's viewers.
         overwrite: Replace an existing file.
-        say: Told what goes wrong, a line at a time.
+        say: Function called with each problem, a line at a time.
 
     Raises:
         MediaError: A file exists.

@@ -25,15 +25,15 @@ class Event:
 
     Attributes:
         event: Which of the two.
-        id: From 1; the end has that of the onset.
+        id: Id from 1; the end has that of the onset.
         label: Class or thing, or "sounding" where the model knows no names.
         sound: AudioSet's name of what it is heard to do, or "".
         time: When, in seconds since the run began; of an end, when it was last seen.
         box: (left, top, right, bottom) of its pixels, as shares of the picture; of an end, where it was last seen.
-        share: Of the picture that it covers.
+        share: Share of the picture that it covers.
         score: Mean probability of its pixels.
         delay: Seconds from the capture of that picture until this was known.
-        duration: Of an end, seconds since the onset.
+        duration: Duration of an end, seconds since the onset.
     """
 
     event: Literal["onset", "end"]

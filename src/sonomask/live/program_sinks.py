@@ -43,7 +43,7 @@ class PipeSink:
         target: "-" or a named pipe.
         shows: See `shown`.
         kind: See `PipeWriter`.
-        say: Told what happens, a line at a time.
+        say: Function called with each message, a line at a time.
 
     Raises:
         MediaError: The target is no pipe.

@@ -95,15 +95,15 @@ class LiveRun:
 
     Args:
         segmenter: The model's side.
-        source: Of pictures, and of sound unless that is given.
-        sound: Of the sound.
-        outputs: Where the masks go.
+        source: Source of pictures, and of sound unless that is given.
+        sound: Source of the sound; that of the pictures if None.
+        outputs: Places to which the masks go.
         sound_delay: Seconds by which that sound is late against the pictures.
         timeout: Seconds that a source may be silent.
         patience: Seconds after a loss at which to give up.
-        seconds: How long to run; None for as long as there is something.
+        seconds: Length of the run; None for as long as there is something.
         clock: Tests hand in another.
-        say: Told what happens, a line at a time.
+        say: Function called with each message, a line at a time.
     """
 
     segmenter: LiveSegmenter

@@ -37,8 +37,8 @@ class LiveMasks:
     Attributes:
         masks: One frame; its time is in seconds since the run began.
         picture: Which it is of.
-        captured: When the picture was captured, at the earliest, by the clock.
-        ready: When its masks were ready.
+        captured: Time at which the picture was captured, at the earliest, by the clock.
+        ready: Time at which its masks were ready.
         classes: Names of a semantic model's classes.
     """
 
@@ -83,7 +83,7 @@ class LiveSegmenter:
         request: What is asked; its rate is that of masks at most, and that of `FOR_STREAMS` without a request.
         pairing: "end" takes the 0.96 s that end with the picture, or up to `LAG` before it, with no wait; "model" the sound
             that the model was trained with, which may lie half a second ahead of the picture.
-        height: Of the masks at most, in pixels; a larger picture is scaled down.
+        height: Height of the masks at most, in pixels; a larger picture is scaled down.
         **options: Fields of `Request` in place of those of `request`.
 
     Raises:

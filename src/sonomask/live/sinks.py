@@ -40,7 +40,7 @@ class JsonLines:
     sounds its `label`, `share` of the picture and `counts` (COCO's uncompressed run lengths).
 
     Args:
-        path: Of the file, or "-" for standard output.
+        path: Path of the file, or "-" for standard output.
         classes: Names of a semantic model's classes.
         overwrite: Replace an existing file.
 
@@ -151,7 +151,7 @@ class VideoSink:
         target: See `LiveWriter`.
         ring: The sound; None for none.
         overwrite: Replace an existing file.
-        say: Told what happens, a line at a time.
+        say: Function called with each message, a line at a time.
 
     Raises:
         MediaError: The file exists.

@@ -104,7 +104,7 @@ def attention(output: Output, masks: Int[Tensor, "B T H W"], labelled: Bool[Tens
     directly, it learns to listen in a fraction of the steps. A mean over levels; zero if none attends to sound.
 
     Args:
-        output: Of a model in training.
+        output: Output of a model in training.
         masks: Truth.
         labelled: Frames that have a mask.
     """
@@ -128,7 +128,7 @@ class Matching:
         distance: Between the two features: "cosine" (-log of their product), "kl" or "euclidean".
         partner: What a frame's masked feature is compared with: the "sound" of the frame (audio–visual), or the masked
             feature of the frame whose sound is "nearest" (visual–visual).
-        pool: How the prediction is brought to a map's size.
+        pool: Way in which the prediction is brought to a map's size.
         normalise: Whether both features are brought to length 1 first.
         sum: Whether "kl" is summed over frames and not averaged.
     """
@@ -154,7 +154,7 @@ def matching(
     """L_AVM, a mean over the levels that listen (zero if none does).
 
     Args:
-        output: Of a model.
+        output: Output of a model.
         valid: Frames that count; the sum or mean is over them.
         variant: A name of `RELEASED`, or one's own `Matching`.
 

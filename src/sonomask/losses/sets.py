@@ -31,8 +31,8 @@ def set_loss(
     "no object".
 
     Args:
-        classes: Of each prediction: logits, the last of "no object".
-        masks: Of each prediction: logits.
+        classes: Classes of each prediction: logits, the last of "no object".
+        masks: Masks of each prediction: logits.
         truth: Class indices (binary: 0 and 1).
         points: Places of a mask that are looked at, drawn anew for each prediction; None for all pixels of the truth.
 

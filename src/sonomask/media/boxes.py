@@ -44,7 +44,7 @@ def crop_of(path: str | Path, place: int) -> Crop:
 
     Args:
         path: A file.
-        place: Which of the tracks of pictures, from 0.
+        place: Number of the track of pictures, from 0.
     """
     try:
         with Path(path).open("rb") as file:

@@ -17,10 +17,10 @@ class FrameClock:
     """Gives frames their times.
 
     Args:
-        source: For messages.
+        source: Source for messages.
         gap: Seconds above which a step forward is taken for a clock that was set anew.
         warnings: Takes what was not as it should be.
-        start: Where reading began.
+        start: Time at which reading began.
         shifts: Seconds to add in each piece of joined recordings, as `Joins` found them; worked out here where it ends.
         stands: Whether a picture stands from one time to another, in seconds, although the step is over `gap`; no unless
             given.
@@ -46,7 +46,7 @@ class FrameClock:
         A clock that goes back by more than a second, or leaps, was set anew (joined recordings, streams).
 
         Args:
-            time: Of its timestamp.
+            time: Time of its timestamp.
             spare: Seconds after the frame before, where its timestamp is of no use.
         """
         begun = self.last >= 0

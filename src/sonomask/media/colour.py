@@ -139,7 +139,7 @@ def to_stored(image: UInt8[np.ndarray, "H W _C"], pixels: str, colours: Colours)
     Args:
         image: RGB, RGBA or grey (H, W, 1).
         pixels: FFmpeg's name of the pixel format.
-        colours: Of the result.
+        colours: Colours of the result.
     """
     kind = {1: "gray", 3: "rgb24", 4: "rgba"}[image.shape[2]]
     whole = np.ascontiguousarray(image[..., 0] if kind == "gray" else image)

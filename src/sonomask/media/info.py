@@ -48,20 +48,20 @@ class VideoInfo:
 
     Attributes:
         source: Path or URL.
-        width: As displayed: after pixel aspect and rotation.
-        height: As displayed.
+        width: Width as displayed: after pixel aspect and rotation.
+        height: Height as displayed.
         fps: Average frame rate.
         duration: Seconds, or None if neither header nor file tells.
         rotation: Quarter turns counter-clockwise that were applied, in degrees.
         has_audio: Whether there is a sound stream that can be decoded.
         mirrored: Whether left and right were swapped before the turn.
-        colours: Of the pictures that the reader gives, for whoever writes them again.
+        colours: Colours of the pictures that the reader gives, for whoever writes them again.
         start: Seconds of the source at which its own clock begins, where a part of it is read.
         audio_tracks: The sound tracks of the source.
         heard: Numbers of those that are heard; several where they are mixed.
         end: Seconds of the source at which the wanted part ends; None for the end of the source.
         joined: Whether the file is several recordings one after the other.
-        timecode: Of the source's first frame, such as "01:00:00:00"; "" if it has none.
+        timecode: Timecode of the source's first frame, such as "01:00:00:00"; "" if it has none.
     """
 
     source: str

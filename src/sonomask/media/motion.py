@@ -42,8 +42,8 @@ def carried(values: Shaped[np.ndarray, "H W"], moved: Float32[np.ndarray, "H W 2
     """A map of one picture as it lies on another.
 
     Args:
-        values: Of the picture before; float32 or uint8.
-        moved: From `motion`.
+        values: Values of the picture before; float32 or uint8.
+        moved: Motion from `motion`.
     """
     places = np.ascontiguousarray(np.moveaxis(_places(*moved.shape[:2]) + moved, -1, 0))
     return cv2.remap(values, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

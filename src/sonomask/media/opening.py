@@ -35,8 +35,8 @@ class Limits:
     """What a source may cost.
 
     Attributes:
-        pixels: Of a frame, as stored and as displayed.
-        seconds: Of the whole; None for any length.
+        pixels: Pixels of a frame, as stored and as displayed.
+        seconds: Length of the whole; None for any length.
         timeout: Seconds that a source may be silent.
         gap: Seconds between two frames above which the clock is taken to have been set anew.
     """
@@ -150,7 +150,7 @@ def decoded(
         container: PyAV's.
         stream: One of it.
         warnings: Takes what is wrong.
-        seen: Called with each packet before it is decoded.
+        seen: Function called with each packet before it is decoded.
         through: What the packets go through before.
     """
     name = container.name.removeprefix("file:")

@@ -45,9 +45,9 @@ class Picture:
 
     Attributes:
         time: Seconds.
-        frame: As it was decoded.
-        convert: From a frame and a size to RGB as displayed.
-        colours: Of the video that is written with it; None if the frame is not displayed as it is stored (turned, stretched).
+        frame: Frame as it was decoded.
+        convert: Function from a frame and a size to RGB as displayed.
+        colours: Colours of the video that is written with it; None if the frame is displayed turned or stretched.
     """
 
     time: float

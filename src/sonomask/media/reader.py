@@ -66,7 +66,7 @@ class VideoReader:
         end: Seconds of the source at which it ends; None for the whole.
         audio_track: Number from 1, language or title of the sound track to hear, or "mix" for all at once; None for the
             default one, or the first that is not silent.
-        hwaccel: As of `decoder.LocalDecoder`.
+        hwaccel: Hardware decoder, as for `decoder.LocalDecoder`.
         decoder: Another way to the same pictures and sound.
 
     Raises:
@@ -138,7 +138,7 @@ class VideoReader:
             start: Seconds; from the first step that begins there or later.
             stop: Seconds; steps that begin there or later are left out.
             size: (height, width) to scale to; the displayed size unless given.
-            again: Of "native": give a picture that stands again each 0.2 s.
+            again: Whether, at the rate "native", to give a picture that stands again each 0.2 s.
 
         Raises:
             MediaError: A frame is beyond the limit of pixels.
@@ -285,7 +285,7 @@ def read_sound(source: str | Path, seconds: float) -> Float32[np.ndarray, " S"]:
 
     Args:
         source: Path.
-        seconds: How much at most.
+        seconds: Seconds to read at most.
 
     Raises:
         MediaError: It can't be opened, or has no sound.

@@ -47,7 +47,7 @@ def assemble(pictures: Sequence[Path], sound: Path | None, target: Path, fps: Fr
     """Write pictures and sound as a video without loss (FFV1 and PCM in Matroska); gives its frame rate.
 
     Args:
-        pictures: In order; all of the first one's size.
+        pictures: Pictures in order; all of the first one's size.
         sound: Begins with the first picture.
         target: A `.mkv` file.
         fps: Pictures a second; if None, the usual rate at which they are as long as the sound, or 25.

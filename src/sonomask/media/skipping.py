@@ -44,9 +44,9 @@ def sparing(
     From where times leap on nothing is left out, since the reader's clock then says other times than the packets.
 
     Args:
-        packets: Of the stream, in order of decoding.
+        packets: Packets of the stream, in order of decoding.
         stream: PyAV's.
-        wanted: From begin and end of a picture, in seconds since `origin`.
+        wanted: Function from begin and end of a picture, in seconds since `origin`, to whether it is wanted.
         origin: Seconds of the container at which time is 0.
         gap: Seconds from one packet to the next that are no leap.
     """

@@ -51,10 +51,10 @@ class AudioTrack:
     """A sound track of a file.
 
     Attributes:
-        number: From 1.
+        number: Number from 1.
         codec: FFmpeg's name.
-        language: As the file has it, such as "eng"; "" for none.
-        title: As the file has it.
+        language: Language as the file has it, such as "eng"; "" for none.
+        title: Title as the file has it.
         default: Whether the container marks it as the one to play.
         problem: Why it can't be heard; "" if it can.
     """
@@ -108,10 +108,10 @@ def choose_tracks(
     """Numbers of the tracks that are heard together; none where there is none to hear.
 
     Args:
-        tracks: Of the file.
+        tracks: Tracks of the file.
         choice: Number, a language or title, "mix" for all at once, or None for the rule above.
         loudness: The highest sample of a track, or None for one that can't be decoded.
-        source: For messages.
+        source: Source for messages.
 
     Raises:
         MediaError: There is no such track, or it can't be decoded.

@@ -23,8 +23,8 @@ def shifted(timecode: str, seconds: float, rate: Fraction) -> str:
     Drop-frame timecodes (with ";"), which leave out numbers so as to keep to the clock, stay such.
 
     Args:
-        timecode: Of the first frame, such as "01:00:00:00".
-        seconds: From there on, 0 or more.
+        timecode: Timecode of the first frame, such as "01:00:00:00".
+        seconds: Seconds from there on, 0 or more.
         rate: Frames per second.
     """
     found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode)

@@ -22,7 +22,7 @@ class PictureQueue:
     Filled by `noting(reader, waiting.add)` from the thread that decodes for the model, or by a decoder of its own (`of`).
 
     Args:
-        source: Where pictures come from if none was added; None if all are.
+        source: Iterator of pictures for the case that none was added; None if all are.
     """
 
     def __init__(self, source: Iterator[Picture] | None = None) -> None:

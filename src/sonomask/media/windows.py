@@ -24,9 +24,9 @@ class Window:
         waveform: 16 kHz mono from one second before the first to one after the last, zeros outside the track; None
             if the video has no sound stream.
         waveform_start: Time of its first sample.
-        fresh: How many of the seconds, from the end, were in no window before. In a video shorter than a window the
+        fresh: Number of seconds, from the end, that were in no window before. In a video shorter than a window the
             last second is repeated to fill it: then `fresh` counts from the beginning.
-        repeated: How many seconds at the end are such copies.
+        repeated: Number of seconds at the end that are such copies.
         final: Whether it is the last one.
     """
 
@@ -47,9 +47,9 @@ def windows(
     Two windows are held at most.
 
     Args:
-        reader: Of the video.
+        reader: Reader of the video.
         rate: See `VideoReader.frames`.
-        seconds: Of a window.
+        seconds: Seconds of a window.
         size: (height, width) of the frames.
     """
     sound = _Sound(reader) if reader.info.has_audio else None

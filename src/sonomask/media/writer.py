@@ -33,12 +33,12 @@ class Encoding:
 
     Attributes:
         container: FFmpeg's name of it.
-        encoder: Of the pictures.
+        encoder: Encoder of the pictures.
         pixels: Pixel format that the encoder is given.
         sound: Encoder of the sound.
         copied: Codecs of sound that the container takes as they are and every player of it plays.
-        options: Of the encoder.
-        container_options: Of the container.
+        options: Options of the encoder.
+        container_options: Options of the container.
     """
 
     container: str
@@ -74,13 +74,13 @@ class VideoWriter:
         path: Target.
         size: (height, width) of the pictures; an odd one is padded by a line.
         rate: Nominal frames per second; each frame carries its own time.
-        sample_rate: Of the sound given to `write_audio`; None for none.
+        sample_rate: Sample rate of the sound given to `write_audio`; None for none.
         audio_from: Path, URL or reader whose sound goes along, copied if the container takes it, else encoded again.
         overwrite: Replace an existing target.
         quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
         encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
-        colours: How the pictures are stored, and tagged; as players take untagged ones of that size if None.
-        timecode: Of the first frame; "" for none. Left out at frame rates that have no timecodes.
+        colours: Colour space to store and tag; the one that players assume for untagged pictures of that size if None.
+        timecode: Timecode of the first frame; "" for none. Left out at frame rates that have no timecodes.
 
     Raises:
         MediaError: The target exists or can't be encoded.
@@ -194,7 +194,7 @@ class VideoWriter:
         """Add a picture that is drawn straight into the encoder's planes.
 
         Args:
-            draw: Is given Y at the writer's size, U and V at half of it each way, rounded up, and writes all of them.
+            draw: Function that fills Y, at the writer's size, and U and V, at half of it each way, rounded up.
             time: Seconds at which it appears.
         """
         height, width = self.size
@@ -299,7 +299,7 @@ def write_wav(path: Path, waveform: Float32[np.ndarray, " S"]) -> None:
 
     Args:
         path: A `.wav` file in an existing folder or in one to be made.
-        waveform: In -1..1.
+        waveform: Waveform in -1..1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:

@@ -25,8 +25,8 @@ class AVSMetrics(Metric):
 
     Args:
         protocols: Names of `PROTOCOLS`.
-        boundary: Also the boundary F-score.
-        categories: Also the IoU of each category.
+        boundary: Whether to give the boundary F-score too.
+        categories: Whether to give the IoU of each category.
         step: Seconds between frames.
     """
 
@@ -63,7 +63,7 @@ class AVSMetrics(Metric):
             indices: Place of each clip in the data set.
             labelled: Frames that have a truth; all unless given.
             valid: Frames that exist.
-            categories: Of the clips, if known.
+            categories: Categories of the clips, if known.
 
         Raises:
             ValueError: Shapes differ, or a logit is not finite.

@@ -24,7 +24,7 @@ def flicker(
     Pairs of two empty masks don't count; NaN where no pair does.
 
     Args:
-        masks: Of consecutive frames.
+        masks: Masks of consecutive frames.
         pictures: Brightness of these frames.
         still: Whether the sound is steady between each frame and the next, from `steady`.
     """

@@ -17,7 +17,7 @@ class Protocol:
             shorter one with the same weight) among one another; a batch of nothing but silence has F = 0. "video": each
             clip by itself; one of nothing but silence has no F. "dataset": pixels are summed over everything.
         batch: Clips in a batch.
-        threshold: Of the probability, for the IoU.
+        threshold: Threshold of the probability, for the IoU.
         source: Who scores so.
     """
 

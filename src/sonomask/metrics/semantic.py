@@ -41,7 +41,7 @@ class SemanticMetrics(Metric):
 
     Args:
         classes: K, background included.
-        names: Of the classes, for `details`; their numbers unless given.
+        names: Names of the classes, for `details`; their numbers unless given.
         details: Keep which class is taken for which, for rows `iou[NAME]` and `taken[NAME for NAME]`.
     """
 

@@ -53,7 +53,7 @@ class Autocast(nn.Module):
     """Runs a model in a lower precision and hands out float32.
 
     Args:
-        model: In eval mode.
+        model: Model in eval mode.
         dtype: What convolutions and matrix products compute in.
     """
 

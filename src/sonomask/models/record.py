@@ -26,7 +26,7 @@ class Figure:
         miou: Mean IoU in percent.
         fscore: F-score in percent.
         protocol: Name of the scoring protocol, see `metrics.protocols`.
-        source: Where the figure was read.
+        source: Document in which the figure was read.
     """
 
     preset: str

@@ -21,7 +21,7 @@ class MaskEditor:
     the rest grows or shrinks by `expand` pixels. Only probabilities and classes are changed; names and scores stay.
 
     Args:
-        request: What is asked.
+        request: Request for the masks.
     """
 
     def __init__(self, request: Request) -> None:

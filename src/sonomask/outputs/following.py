@@ -25,7 +25,7 @@ class Following:
     """A mask, and where it lies on other pictures of its video.
 
     Args:
-        moment: Of the mask.
+        moment: Moment of the mask.
     """
 
     def __init__(self, moment: Moment) -> None:

@@ -235,9 +235,9 @@ class _List:
     """A JSON object whose last entry is a list that grows.
 
     Args:
-        out: Where.
+        out: File to write to.
         head: The entries before it.
-        name: Of the list.
+        name: Name of the list.
     """
 
     def __init__(self, out: IO[str], head: dict[str, Any], name: str) -> None:

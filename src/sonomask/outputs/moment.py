@@ -89,9 +89,9 @@ class OutputContext:
     """What the formats of one video share.
 
     Attributes:
-        reader: Of the video; whoever needs its pictures reads it once more.
-        name: Of the video, without suffix.
-        facts: Where the masks come from.
+        reader: Reader of the video; whoever needs its pictures reads it once more.
+        name: Name of the video, without suffix.
+        facts: Origin of the masks.
         classes: Names of a semantic model's classes, background first.
         things: What a model of one mask can name.
         overwrite: Replace what exists.

@@ -38,9 +38,9 @@ class RegionNamer:
         """The regions with the name of what they show, and of the sound that it makes now.
 
         Args:
-            time: Of the frame, in seconds.
-            regions: Of the frame.
-            names: Of the frame.
+            time: Time of the frame, in seconds.
+            regions: Regions of the frame.
+            names: Names of the frame.
             seen: `names.seen` at the size of the regions' picture, where that is another one.
         """
         seen = names.seen if seen is None else seen

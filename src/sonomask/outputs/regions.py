@@ -17,12 +17,12 @@ class Region:
     """A connected part of a mask.
 
     Attributes:
-        id: From 1, the same in every frame in which the thing is seen.
+        id: Id from 1, the same in every frame in which the thing is seen.
         label: Class index; 1 for a binary mask.
         box: (top, left, bottom, right) in pixels, the last two exclusive.
         mask: The pixels within the box.
         score: Mean probability of the pixels.
-        name: Of the thing, or "" where the model knows no names.
+        name: Name of the thing, or "" where the model knows no names.
         sound: AudioSet's name of what it is heard to do, or "".
     """
 

@@ -128,7 +128,7 @@ def to_fiftyone(video: str | Path, masks: Masks | Iterable[Masks], classes: Sequ
 
     Args:
         video: Path.
-        masks: Of that video, one piece or many.
+        masks: Masks of that video, one piece or many.
         classes: Names of a semantic model's classes, background first.
 
     Raises:

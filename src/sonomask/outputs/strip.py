@@ -19,8 +19,8 @@ class StripPlanes:
     """Y, U and V of a timeline.
 
     Args:
-        timeline: Of even size.
-        colours: Of the video.
+        timeline: Timeline of even size.
+        colours: Colours of the video.
     """
 
     def __init__(self, timeline: Timeline, colours: Colours) -> None:

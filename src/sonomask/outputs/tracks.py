@@ -47,13 +47,13 @@ class _Track:
     """What is known of a thing.
 
     Attributes:
-        region: As last seen.
+        region: Region as last seen.
         time: When.
-        born: When it was first seen.
+        born: Time at which it was first seen.
         looks: Histograms, from when it was last seen by itself; None where no pictures came.
         own: Centre (y, x) and area when it was last seen by itself.
-        own_time: When that was.
-        speed: Of the centre then, in pixels a second.
+        own_time: Time of that.
+        speed: Speed of the centre then, in pixels a second.
         into: The track that it has merged into, or 0.
     """
 
@@ -108,7 +108,7 @@ class Tracker:
         Args:
             time: Seconds.
             labels: A mask, or the class of each pixel, 0 where nothing sounds.
-            probability: For the regions' score, which is 1 without.
+            probability: Probability for the regions' score, which is 1 without.
             colours: A small RGB picture of the frame, by which things are known again and cuts are found.
 
         Raises:

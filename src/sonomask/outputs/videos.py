@@ -37,8 +37,8 @@ class VideoKind:
     """What distinguishes the videos.
 
     Attributes:
-        draw: From picture, labels and feather to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay.
-        encoding: Of the file.
+        draw: Function from picture, labels and feather to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay.
+        encoding: Encoding of the file.
         sound: Whether the sound goes along.
     """
 
@@ -79,8 +79,8 @@ class Follower:
     """Draws each frame once it is known which mask is nearest, where what that marks has moved to.
 
     Args:
-        job: Whose video.
-        kind: How to draw.
+        context: What the formats of the video share.
+        kind: Way of drawing.
         strip: The overlay's timeline.
         video: Takes the pictures.
     """
@@ -158,8 +158,8 @@ def timeline(reader: VideoReader, rows: int = 0) -> Timeline | None:
     """None where the container does not tell how long the video is, as a live stream.
 
     Args:
-        reader: Of the video.
-        rows: For the names of what sounds.
+        reader: Reader of the video.
+        rows: Rows for the names of what sounds.
     """
     info = reader.info
     if info.duration is None:

@@ -32,7 +32,7 @@ class Span:
     Attributes:
         start: Seconds of the source.
         end: Seconds of the source.
-        name: Of the class, or of the thing where the model knows names.
+        name: Name of the class, or of the thing where the model knows names.
     """
 
     start: float

@@ -69,8 +69,8 @@ def open_outputs(
     """All outputs of a video at once.
 
     Args:
-        reader: Of the video; formats with pictures read it once more. What could not be written is added to its warnings.
-        paths: From `paths_of`.
+        reader: Reader of the video; formats with pictures read it once more, and its warnings tell what could not be written.
+        paths: Paths from `paths_of`.
         facts: What the manifests tell besides the frames: `source`, `model`, …
         classes: Names of a semantic model's classes, background first; none for a binary one.
         things: What a model of one mask can name (`config.things`).

@@ -48,7 +48,7 @@ def open_session(
 
     Args:
         file: A graph.
-        threads: Of one operation; 0 for as many as there are cores.
+        threads: Number of threads of one operation; 0 for as many as there are cores.
         data: The graph, if not all of it is in the file.
         provider: Name and options of what runs the nodes that it can; the CPU runs the others, or all if None.
 

@@ -56,7 +56,7 @@ def run_pickle(file: Readable, known: Mapping[str, Any], persistent: Callable[[A
 
     Args:
         file: At the program's first byte.
-        known: By "module.name" the functions that the program may call, and values. Neither values nor what the functions
+        known: Functions that the program may call, and values, by "module.name". Neither values nor what the functions
             give may be of a type that a program could change, besides plain tables and lists.
         persistent: Makes a value of what the program refers to outside of itself.
 

@@ -39,12 +39,12 @@ def decode_picture(
     Args:
         data: The file's content.
         name: What errors call it.
-        mode: As for `open_picture`.
-        pixels: As for `open_picture`.
+        mode: Mode, as for `open_picture`.
+        pixels: Limit, as for `open_picture`.
         formats: Pillow's names of the formats that it may have.
 
     Raises:
-        DatasetError: As `open_picture`.
+        DatasetError: As for `open_picture`.
     """
     return _decode(io.BytesIO(data), name, mode, pixels, formats)
 

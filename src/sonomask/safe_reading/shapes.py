@@ -25,8 +25,8 @@ def decode_shape(shape: Any, height: int, width: int) -> Bool[np.ndarray, "H W"]
     Args:
         shape: Polygons (lists of x, y, x, y …), or a table of `size` [height, width] and `counts`, run lengths down the
             columns from zeros on, as numbers or packed as text.
-        height: Of the picture.
-        width: Of the picture.
+        height: Height of the picture.
+        width: Width of the picture.
 
     Raises:
         ValueError: It is none of these, or does not fit the picture.

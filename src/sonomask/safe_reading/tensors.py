@@ -213,7 +213,7 @@ def rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Tens
 
     Args:
         storage: `Storage`.
-        offset: Of its first number.
+        offset: Offset of its first number.
         shape: Its size in each dimension.
         stride: Steps from one number to the next in each dimension.
 

@@ -87,7 +87,7 @@ class Guard:
     Args:
         app: The ASGI application behind.
         access: Who may come in.
-        limits: For the bodies of requests other than uploads.
+        limits: Limits for the bodies of requests other than uploads.
         ending: Set when the server is told to end, for streams that would go on.
     """
 

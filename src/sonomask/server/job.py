@@ -62,23 +62,23 @@ class Job:
     Attributes:
         id: Opaque and not to be guessed; whoever has it has the job.
         folder: Its files; removed with it.
-        name: For people to read; never part of a path.
+        name: Name for people to read; never part of a path.
         options: What to do.
         limits: What it may cost.
         source: The upload.
         session: Whose it is; None for a program without cookies.
         client: Address that it counts for.
-        state: Where it is.
+        state: Stage that it has reached.
         done: Share of the work, 0 to 1.
         error: Why it failed.
         warnings: What could not be read.
         files: What it made, by format.
-        heard: Which sound track was heard, of how many.
+        heard: Sound track that was heard, and how many there are.
         parent: Folder of a finished job's `view`, of which `sources` alone are wanted; None for all that sounds.
         sources: Numbers of those.
         size: Bytes of its files.
         preview: JPEG of the newest picture with its masks, and how many there were.
-        halted: When it was told to end.
+        halted: Time at which it was asked to end.
         late: Whether it took too long.
     """
 

@@ -71,7 +71,7 @@ class LivePage:
     Pictures are compressed only while somebody watches, and each viewer gets the newest, so a slow one holds up nobody.
 
     Args:
-        address: As `parse_address` takes it; port 0 takes a free one. Others than loopback ask for a token, which is part of
+        address: Address as `parse_address` takes it; port 0 takes a free one. Other than loopback, it asks for a token, part of
             `url`.
 
     Raises:

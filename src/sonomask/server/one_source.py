@@ -35,7 +35,7 @@ def selecting(view: Path, numbers: tuple[int, ...]) -> Callable[[Masks], Masks]:
 
     Args:
         view: Folder that `write_view` made of the same part of the same video, with the same options.
-        numbers: Of the sources.
+        numbers: Numbers of the sources.
     """
     about: dict[str, Any] = json.loads((view / "view.json").read_text(encoding="utf-8"))
     times, size = np.asarray(about["times"]), (about["map"]["height"], about["map"]["width"])
@@ -96,8 +96,8 @@ class SelectingSegmenter(Segmenter):
 
     Args:
         select: The function.
-        model: As for `Segmenter`.
-        request: As for `Segmenter`.
+        model: Model as for `Segmenter`.
+        request: Request as for `Segmenter`.
     """
 
     def __init__(self, select: Callable[[Masks], Masks], model: Any, request: Any) -> None:

@@ -87,7 +87,7 @@ def as_json(status: int, detail: str, errors: Sequence[tuple[str, str]] = ()) ->
     """The one form in which an error is told.
 
     Args:
-        status: Of HTTP.
+        status: Status code of HTTP.
         detail: One line for people.
         errors: (field, what is wrong with it) of each wrong option.
     """

@@ -54,7 +54,7 @@ class ListenOptions:
         root_path: Path under which a proxy shows it.
         proxies: Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         unsafe_decoding: Whether to serve other addresses than loopback where the decoder's sandbox is missing.
-        folder: Where results are kept over a restart; None to remove them at the end.
+        folder: Folder in which results are kept over a restart; None to remove them at the end.
     """
 
     host: str = LOCAL[1]
@@ -179,7 +179,7 @@ def serve(
         options: Address to listen at, and clients that are let in.
         device: "auto", "cpu", "cuda" or "mps".
         limits: What strangers may use.
-        announce: Called with each line for the person who starts the server.
+        announce: Function called with each line for the person who starts the server.
         metrics: "[HOST:]PORT" at which Prometheus reads counts of jobs; None for nowhere.
 
     Raises:

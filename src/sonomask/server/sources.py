@@ -114,12 +114,12 @@ class Sources:
 
         Args:
             index: Number of the mask.
-            number: Of the track.
+            number: Number of the track.
             label: Class index.
             mask: The region's pixels within its box.
             at: Top and left of the box.
             area: Share of the picture.
-            name: Of what it shows, where the model knows names.
+            name: Name of what it shows, where the model knows names.
             sound: That it makes.
         """
         track = self.tracks.get(number)
@@ -150,8 +150,8 @@ class Sources:
         """What the player shows of each source: `tracks`, `name`, `sound`, `colour`, `area` by mask, `spans` in seconds.
 
         Args:
-            times: Of the masks.
-            end: Of the video.
+            times: Times of the masks.
+            end: End of the video.
             classes: Names of a semantic model's classes.
         """
         found = self.merged()

@@ -38,7 +38,7 @@ class Upload:
         session: Whose it is; None for a program without cookies, which has it by its id alone.
         client: Address that its bytes count for.
         name: The sender's name for it, for people to read; never part of a path.
-        path: Where it lies. Has no suffix: the content tells what it is.
+        path: Path of the file. Has no suffix: the content tells what it is.
         size: Bytes so far.
         facts: What the video is, once it was looked into.
         users: Jobs that read it; it is removed when the last one has ended.

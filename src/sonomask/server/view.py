@@ -62,12 +62,12 @@ def write_view(
     """Takes `Masks` in order; at a clean exit `folder` has `view.json`, `preview.mp4` and the strips.
 
     Args:
-        folder: To make.
-        reader: Of the video.
-        classes: Of a semantic model.
+        folder: Folder to make.
+        reader: Reader of the video.
+        classes: Classes of a semantic model.
         threshold: That the masks were made with, for the legend of the heat map.
-        check: Called often; may raise to end.
-        glance: Called now and then with a JPEG of the newest picture with its masks.
+        check: Function called often; may raise to end.
+        glance: Function called now and then with a JPEG of the newest picture with its masks.
     """
     folder.mkdir()
     info = reader.info

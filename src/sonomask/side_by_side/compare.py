@@ -54,12 +54,12 @@ def compare(
 
     Args:
         source: Path or address of a video.
-        models: As for `load_fast`.
+        models: Models as for `load_fast`.
         out: Folder; that of the video unless given.
         rate: Masks per second.
         device: "auto", "cpu", "cuda" or "mps".
         overwrite: Replace existing results.
-        progress: Called with the seconds done and those of the whole, if known.
+        progress: Function called with the seconds done and those of the whole, if known.
         part: `start`, `end` and `audio_track` for the reader, as `Request.part` gives them; the whole if None.
 
     Returns:
@@ -218,12 +218,12 @@ def attention(
 
     Args:
         source: Path or address of a video.
-        model: As for `load`.
+        model: Model as for `load`.
         out: Folder; that of the video unless given.
         second: A moment of the clip.
         device: "auto", "cpu", "cuda" or "mps".
         overwrite: Replace an existing picture.
-        part: As for `compare`; `second` counts from its start.
+        part: Part of the video, as for `compare`; `second` counts from its start.
 
     Raises:
         MediaError: The video can't be read, or the picture exists.

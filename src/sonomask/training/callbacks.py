@@ -24,7 +24,7 @@ class Checkpoint(Callback):
     the run.
 
     Args:
-        folder: Where; the logger's folder unless given.
+        folder: Folder to write; the logger's folder unless given.
         monitor: The figure that chooses the best epoch, larger is better.
         every: Steps of the optimiser between checkpoints within an epoch; 0 for none.
     """
@@ -108,7 +108,7 @@ class Panels(Callback):
     """Shows a few validation clips in TensorBoard: picture, truth and probability, seconds from left to right.
 
     Args:
-        clips: How many.
+        clips: Number of clips.
     """
 
     def __init__(self, clips: int = 4) -> None:

@@ -22,7 +22,7 @@ def clip_scores(batch: Batch, logits: Tensor) -> list[dict[str, Any]]:
     """A row of `COLUMNS` for each clip, from its frames that exist and have a truth.
 
     Args:
-        batch: With the truth.
+        batch: Batch with the truth.
         logits: B T K H W at its size. With one class the IoU is a mean over frames and F the highest of the mean curve over
             frames that sound (0 if none does); with more, both are means over the classes that are seen or predicted.
     """
@@ -94,7 +94,7 @@ class Difference(NamedTuple):
     """How two runs differ on the same clips.
 
     Attributes:
-        clips: How many both have.
+        clips: Number of clips that both have.
         first: Mean of the first.
         second: Mean of the second.
         low: Lower end of the interval in which the difference (second less first) lies in 95 % of the draws.

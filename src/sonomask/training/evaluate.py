@@ -84,17 +84,17 @@ def evaluate(
     With the clips' own sounds and others, figures of AVSBench-Robust follow (`robust.g_scores`).
 
     Args:
-        model: In eval mode.
-        batches: In the order of the data set; may be gone through once per sound.
+        model: Model in eval mode.
+        batches: Batches in the order of the data set; may be gone through once per sound.
         protocols: Names of scoring protocols; the model's own unless given. A semantic model's are both of AVSS.
         sounds: "own" for the clips as they are; the others replace every clip's sound by silence, by noise, or by that of
             a clip of another category, drawn by the seed from all batches, with the truth then being empty.
-        device: Where the model is.
-        facts: Goes into the report.
+        device: Device of the model.
+        facts: Facts for the report.
         save_masks: Folder for a PNG of each frame.
-        worst: How many of the worst clips to draw.
+        worst: Number of the worst clips to draw.
         out: Folder for pictures of the worst.
-        seed: Of the noise and of whose sound comes from off screen.
+        seed: Seed of the noise and of whose sound comes from off screen.
         details: Boundary F and figures of each category too; of a semantic model, each class's IoU and the classes that
             are taken for one another.
         precision: What products are computed in, on devices that have more than one.

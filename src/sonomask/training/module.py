@@ -58,16 +58,16 @@ class AVSModule(LightningModule):
     Args:
         model: Name in the catalogue, or "package.module.Class" of one's own `Net`.
         options: Arguments of `create_model`, or of that class.
-        learning_rate: Of Adam; constant as in the reference unless `schedule`.
+        learning_rate: Learning rate of Adam; constant as in the reference unless `schedule`.
         weight_decay: Decoupled (AdamW) if not 0.
         decay_norms: Whether the weight decay is that of norms, embeddings and Swin's biases of position, too.
         schedule: "constant", or to zero over the run after `warmup` steps: "cosine", or "poly", 0.9 its power.
         warmup: Steps of linear increase.
         matching: A name of `losses.RELEASED`, or None for no L_AVM.
         matching_weight: λ of L_AVM.
-        attention_weight: Of the attention term, which tells TPAVI's attention where the sound is.
-        dice_weight: Of the soft Dice term, which keeps small objects from being lost among the background.
-        class_weights: Of each class in a semantic model's cross-entropy; alike unless given.
+        attention_weight: Weight of the attention term, which tells TPAVI's attention where the sound is.
+        dice_weight: Weight of the soft Dice term, which keeps small objects from being lost among the background.
+        class_weights: Weight of each class in a semantic model's cross-entropy; alike unless given.
         freeze_audio: Keep the audio encoder as it is, in eval mode, as the reference does with VGGish.
         freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
@@ -85,10 +85,10 @@ class AVSModule(LightningModule):
             norms' statistics move, as in AVSegFormer.
         adversary_rate: Factor on the learning rate for what plays against the model (iGAN's discriminator, LGVT's energy).
         optimizer: "adam" (with `weight_decay` decoupled) or "sgd" with momentum 0.9.
-        betas: Of Adam.
+        betas: Betas of Adam.
         protocols: Scoring protocols of validation; the first chooses the best epoch by mIoU.
         metrics: Paths of metrics of one's own (`own_metrics.OwnMetrics`), which validation logs as `val/NAME`.
-        seed: Of whatever is random in a step; each epoch starts from (seed, epoch).
+        seed: Seed of whatever is random in a step; each epoch starts from (seed, epoch).
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def train(argv: Sequence[str], seed: int | None = None) -> None:
     Args:
         argv: Recipes first, as `FILE` or `FILE:ROW`, where a later one overrides an earlier; then LightningCLI's options
             (`--model.…`, `--data.…`, `--trainer.…`), `--out FOLDER`, `--resume` and `--overwrite`.
-        seed: Of the order of the clips, where the data module takes one; the recipe's unless given.
+        seed: Seed of the order of the clips, where the data module takes one; the recipe's unless given.
 
     Raises:
         TrainingError: The folder holds a run and neither is given, or what it holds can't be gone on with as asked.

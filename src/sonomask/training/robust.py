@@ -23,7 +23,7 @@ class Offscreen:
 
     Args:
         batches: All of them, in order; gone through once.
-        seed: Of who hears whom: each clip draws among all that are foreign to it.
+        seed: Seed of the pairing: each clip draws among all sounds that are foreign to it.
 
     Raises:
         ValueError: A clip has no foreign one.
@@ -108,7 +108,7 @@ def g_scores(against: Mapping[str, tuple[Sequence[Mapping[str, Any]], float]]) -
     marked. The authors don't say how they pool the three sounds; here each has its rows, and "mean" is their mean.
 
     Args:
-        against: By sound: rows of figures against the own truth, of which the first of mIoU and F are taken; share marked.
+        against: Figures by sound against the clips' own truth, of which the first mIoU and F are taken, and the share marked.
 
     Returns:
         Nothing if there are not both, own and foreign sounds.

@@ -45,7 +45,7 @@ def train_seeds(argv: Sequence[str]) -> str:
     deviation. A seed that is done is not run again, and one that was stopped goes on.
 
     Args:
-        argv: As of `train`, with `--seeds 1 2 3`.
+        argv: Words, as for `train`, with `--seeds 1 2 3`.
 
     Returns:
         The table.

@@ -38,7 +38,7 @@ def in_one_line(message: str, command: str, options: Iterable[str] = ()) -> str:
     """A parser's message in plain words.
 
     Args:
-        message: As jsonargparse gives it: names of keys, types of Python, several lines.
+        message: Message as jsonargparse gives it: names of keys, types of Python, several lines.
         command: What was called, such as "sonomask train".
         options: The options that there are, for "did you mean".
     """

@@ -31,7 +31,7 @@ def overlay(
     Args:
         image: RGB.
         labels: A mask, or the class of each pixel, 0 where nothing sounds.
-        names: Of the classes, background first, written on the areas.
+        names: Names of the classes, background first, written on the areas.
 
     Raises:
         ValueError: The sizes differ.

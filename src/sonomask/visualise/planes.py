@@ -31,7 +31,7 @@ class PlaneColours:
     """How a video's numbers say colours.
 
     Attributes:
-        matrix: From RGB to Y, U and V.
+        matrix: Matrix from RGB to Y, U and V.
         full: Whether Y runs from 0 to 255, not from 16 to 235.
     """
 
@@ -58,7 +58,7 @@ class Marks:
 
     Args:
         labels: A mask, or the class of each pixel, 0 where nothing sounds.
-        colours: Of the video.
+        colours: Colours of the video.
     """
 
     def __init__(self, labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], colours: PlaneColours) -> None:
@@ -134,8 +134,8 @@ def overlay_planes(source: Planes, target: Planes, marks: Marks, colours: PlaneC
     Args:
         source: Y, U and V of the frame, which stays as it is.
         target: Y, U and V that are written.
-        marks: Of the mask that the frame shows.
-        colours: Of the video.
+        marks: Marks of the mask that the frame shows.
+        colours: Colours of the video.
 
     Raises:
         ValueError: The sizes differ.

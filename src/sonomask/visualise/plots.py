@@ -33,7 +33,7 @@ def score_plot(
         times: Seconds of each value.
         series: Values by name, one for each time.
         duration: Seconds that the plot spans.
-        sound: From `envelope`, of any width.
+        sound: Waveform from `envelope`, of any width.
         title: Above the plot.
         size: (height, width) in pixels.
 

@@ -23,10 +23,10 @@ def contact_sheet(
     """Pictures side by side, row by row, each with its time and, if there is sound, its waveform below.
 
     Args:
-        images: In order.
+        images: Images in order.
         times: Seconds of each.
         columns: Pictures in a row.
-        sound: From `envelope` over all the pictures' time, any width.
+        sound: Waveform from `envelope` over all the pictures' time, any width.
 
     Raises:
         ValueError: There are none, or not as many times as pictures.
@@ -60,10 +60,10 @@ def draw_wave(
 
     Args:
         pen: Draws.
-        sound: From `envelope`.
+        sound: Waveform from `envelope`.
         span: First and last column of it.
         box: Left, top, width and height.
-        colours: Of peak and mean.
+        colours: Colours of peak and mean.
     """
     left, top, width, height = box
     loudest, middle = max(float(sound[0].max()), 1e-4), top + height / 2
@@ -104,7 +104,7 @@ def grid(
     Args:
         rows: Name and pictures; all of one size and number.
         heads: What stands above each column, such as its time.
-        sound: From `envelope`, below the whole.
+        sound: Waveform from `envelope`, below the whole.
         margin: Pixels for the names.
 
     Raises:

@@ -21,7 +21,7 @@ def envelope(
     Args:
         blocks: The track in pieces, from time 0.
         duration: Seconds that the columns span.
-        columns: How many.
+        columns: Number of columns.
         sample_rate: Hz.
     """
     peak, power, count = np.zeros(columns, np.float32), np.zeros(columns), np.zeros(columns)
@@ -50,8 +50,8 @@ class Timeline:
     Args:
         size: (height, width) in pixels.
         duration: Seconds that the strip spans.
-        sound: From `envelope` with `width` columns; None for a video without sound.
-        rows: How many rows for names there are below the curves; a name has the next free one when it is first marked.
+        sound: Waveform from `envelope` with `width` columns; None for a video without sound.
+        rows: Number of rows for names below the curves; a name has the next free one when it is first marked.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Timeline:
         """Note what sounds from the last mark up to `time`.
 
         Args:
-            time: In seconds.
-            share: Of the picture that sounds, 0 to 1.
+            time: Time in seconds.
+            share: Share of the picture that sounds, 0 to 1.
             presence: Presence score, where there is one.
-            names: Of what sounds; those beyond the rows that there are have none.
+            names: Names of what sounds; those beyond the rows that there are have none.
         """
         low, high = self.lane
         column = min(self.width, self._column(time) + 1)

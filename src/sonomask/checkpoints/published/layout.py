@@ -37,7 +37,7 @@ class Layout:
     Attributes:
         system: Its authors' name for the model.
         name: Name in our catalogue.
-        options: Of `create_model`.
+        options: Options of `create_model`.
         names: Pattern and replacement, applied in order to each key.
         dead: Patterns of keys that the file holds and its model never uses, or that follow from others.
         flat: Pattern of our keys whose tensors have axes of length 1 too many at the end.

@@ -55,8 +55,8 @@ def table_from_voc(root: str | Path, out: str | Path, *, least: float = 0.01) ->
     Args:
         root: Folder with JPEGImages, SegmentationObject (a palette PNG, one index for each object) and Annotations (an
             XML for each picture, whose n-th object has index n).
-        out: As of `table_from_coco`.
-        least: As of `table_from_coco`.
+        out: Folder, as for `table_from_coco`.
+        least: Smallest share, as for `table_from_coco`.
 
     Returns:
         The `images.csv`; each picture is a group.

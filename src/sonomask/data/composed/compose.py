@@ -261,9 +261,9 @@ def tree_scene(
     Args:
         tables: Paths of `images.csv` and `sounds.csv`.
         kind: Setting.
-        split: Whose groups to take.
-        seed: Of the tree.
-        index: Of the clip.
+        split: Split whose groups are taken.
+        seed: Seed of the tree.
+        index: Index of the clip.
         size: Side in pixels.
 
     Raises:
@@ -284,9 +284,9 @@ class CompositeScenes(Dataset[Clip]):
     """Clips of composed scenes, made when asked for; clip `i` depends only on the arguments and `i`.
 
     Args:
-        library: Of the split that is wanted.
+        library: Library of the split that is wanted.
         count: Number of clips.
-        seed: Of the whole set.
+        seed: Seed of the whole set.
         size: Height and width in pixels.
         seconds: Frames in a clip (T), each in the middle of its second.
         truth: "sounding" for the mask of what sounds; "sounding classes" and "classes" for 1 + index in

@@ -28,15 +28,15 @@ class Actor:
 
     Attributes:
         picture: Whose object it is.
-        height: Of the object.
+        height: Height of the object.
         squeeze: Its width is that of the picture's object times this.
-        home: Where its centre is at the middle of the scene, across and down.
+        home: Position of its centre at the middle of the scene, across and down.
         drift: How far its home moves a second.
         swing: Greatest distance from there, across and down.
         pace: Swings a second.
-        phase: Of the swings, in radians.
+        phase: Phase of the swings, in radians.
         growth: Relative change of its height a second.
-        angle: In degrees.
+        angle: Angle in degrees.
         spin: Degrees a second.
         flipped: Mirrored.
         light: Factor and offset of its brightness.

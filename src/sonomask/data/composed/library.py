@@ -76,9 +76,9 @@ class Library:
     """What scenes are made of.
 
     Attributes:
-        pictures: With a mask, in the order of the table.
+        pictures: Pictures with a mask, in the order of the table.
         backgrounds: Without.
-        recordings: Of every category.
+        recordings: Recordings of every category.
         matches: Visible category to its sounds.
     """
 

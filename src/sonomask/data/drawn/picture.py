@@ -26,13 +26,13 @@ class Thing:
 
     Attributes:
         kind: Index into `KINDS`.
-        hue: Of its main colour, 0 to 1.
+        hue: Hue of its main colour, 0 to 1.
         radius: Fraction of the picture's short side.
         home: Middle of its path as a fraction of width and height.
         swing: Half the width and height of its path, likewise.
         pace: Swings a second in x and y.
-        phase: Of the two swings, in radians.
-        angle: In radians at time 0.
+        phase: Phase of the two swings, in radians.
+        angle: Angle in radians at time 0.
         spin: Radians a second.
         pitch: Factor on the frequencies of its sound.
         gain: Factor on the amplitude of its sound.

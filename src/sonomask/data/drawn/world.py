@@ -106,7 +106,7 @@ class Scene:
         """What is seen at a time.
 
         Args:
-            time: In seconds; beyond either end the first or last second's things sound.
+            time: Time in seconds; beyond either end the first or last second's things sound.
 
         Returns:
             The RGB picture; the mask, 1 where something that sounds is seen; the classes, 1 + kind there and else 0.
@@ -231,7 +231,7 @@ class SyntheticScenes(Dataset[Clip]):
 
     Args:
         count: Number of clips.
-        seed: Of the whole set.
+        seed: Seed of the whole set.
         size: Height and width in pixels.
         seconds: Frames in a clip (T).
         kind: "single" is like S4, where only the first frame of a training clip is labelled; "multi" like MS3;

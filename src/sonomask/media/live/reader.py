@@ -76,8 +76,8 @@ class LiveSound:
     """A piece of sound: 16 kHz mono.
 
     Attributes:
-        time: Of the first sample, in seconds since the run began.
-        samples: In -1..1.
+        time: Time of the first sample, in seconds since the run began.
+        samples: Samples in -1..1.
     """
 
     time: float
@@ -102,7 +102,7 @@ class StreamClock:
     """Relates a source's stamps to the run's time and to the clock.
 
     Args:
-        epoch: Of the run.
+        epoch: Epoch of the run.
         origin: The stamp with which the source begins; that of its first packet unless given.
         jumps: Whether a stamp far from what the clock expects begins a new count, as where a camera was started again.
     """
@@ -145,8 +145,8 @@ class LiveReader:
     If decoding can't keep up, pictures between two key frames are left out until it has.
 
     Args:
-        source: From `parse_source`.
-        epoch: Of the run.
+        source: Source from `parse_source`.
+        epoch: Epoch of the run.
         limits: What it may cost.
         now: The clock.
 

@@ -30,7 +30,7 @@ class Receiver(io.RawIOBase):
     """Bytes from an address as they come; use `close` at the end.
 
     Args:
-        address: Where from.
+        address: Address of the other side.
         timeout: Seconds of silence after which it counts as broken.
 
     Raises:
@@ -77,7 +77,7 @@ class Sender(io.RawIOBase):
     """Takes bytes for an address; use `close` at the end.
 
     Args:
-        address: Where to.
+        address: Address of the other side.
 
     Raises:
         OSError: There is no program.

@@ -36,8 +36,8 @@ class LiveSource:
     """Where pictures or sound come from.
 
     Attributes:
-        text: As the user wrote it, for messages.
-        address: As FFmpeg takes it.
+        text: Text as the user wrote it, for messages.
+        address: Address as FFmpeg takes it.
         kind: An address on a network, a file, a device of this machine, or a pipe.
         format: Name of FFmpeg's input device; else None, and FFmpeg finds out.
         audio_track: Number from 1, language or title of the sound track to hear; the default one if None.
@@ -95,7 +95,7 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
     """PyAV's container.
 
     Args:
-        source: From `parse_source`.
+        source: Source from `parse_source`.
         limits: What it may cost: silence, and the size of its pictures, already in the decoder.
 
     Raises:
@@ -136,7 +136,7 @@ class Pipe(io.RawIOBase):
     """Bytes of a pipe as they come; one that is silent for too long counts as broken.
 
     Args:
-        path: Of a named pipe, or "-" for standard input.
+        path: Path of a named pipe, or "-" for standard input.
         timeout: Seconds.
     """
 

@@ -119,7 +119,7 @@ class LiveWriter:
         """Add a picture and the sound up to it.
 
         Args:
-            image: Of the size that was said.
+            image: Image of the writer's size.
             time: Seconds, later than the one before; the first may be any.
             sound: 16 kHz mono that ends at `time`.
 

@@ -85,15 +85,15 @@ class SandboxedReader(VideoReader):
     """A `VideoReader` whose file is opened and decoded by a guarded child; use it in a `with` block.
 
     Args:
-        source: As for `VideoReader`; for an address the child keeps the network.
+        source: Source as for `VideoReader`; for an address the child keeps the network.
         limits: What the source may cost.
         child_limits: Limits of the child process.
-        start: As for `VideoReader`, and so are the others.
+        start: Beginning, as for `VideoReader`, as are the others.
         end: See there.
         audio_track: See there.
 
     Raises:
-        MediaError: As `VideoReader`, or the child died.
+        MediaError: As for `VideoReader`, or the child died.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class GuardedDecoder:
     """A `Decoder` whose work is done by a guarded child.
 
     Args:
-        source: As for `VideoReader`; for an address the child keeps the network.
+        source: Source as for `VideoReader`; for an address the child keeps the network.
         limits: What the source may cost.
         selection: What of the source is wanted.
         child_limits: Limits of the child process.
 
     Raises:
-        MediaError: As `VideoReader`, or the child died.
+        MediaError: As for `VideoReader`, or the child died.
     """
 
     guarded = True

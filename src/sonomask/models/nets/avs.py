@@ -119,7 +119,7 @@ class AVS(Net):
         """An empty past, for the first `step` of a stream.
 
         Args:
-            seconds: How many the fusion sees together; as in training unless given.
+            seconds: Seconds that the fusion sees together; as in training unless given.
 
         Raises:
             ValueError: `seconds` is less than 1.
@@ -142,9 +142,9 @@ class AVS(Net):
         however long the stream; `past` is not changed.
 
         Args:
-            images: As for `forward`, one frame of each stream.
+            images: Images as for `forward`, one frame of each stream.
             logmel: The patch of each.
-            past: From `start`, or from the step before.
+            past: Past from `start`, or from the step before.
             time: Seconds, later than the step before; one second later unless given.
 
         Returns:
@@ -262,8 +262,8 @@ def build(
         stages: Levels at which fusion happens, 0 is the finest.
         align_bias: Whether TPAVI's map of the sound has a bias.
         width: Channels of the fusion and the decoder.
-        dilations: Of the branches at each level.
-        start: How strongly fusion acts at first, see `tpavi`.
+        dilations: Dilations of the branches at each level.
+        start: Strength of fusion at first, see `tpavi`.
         num_classes: K; 1 for a mask.
         fold: Seconds that fusion sees together; None for the whole clip.
         fine: Whether the decoder works at full size at its end, see `decoder`.

@@ -41,10 +41,10 @@ class AVSegFormer(Net):
         num_classes: K; 1 for a mask, 71 for AVSS.
         sound_channels: D.
         width: C, of queries and maps.
-        queries: How many.
+        queries: Number of queries.
         depth: Layers of the generator, the encoder and the decoder.
         hidden: Width of the feed-forward parts of encoder and decoder, and of the mlp; half of it in the generator.
-        dropout: Of encoder and decoder in training.
+        dropout: Dropout of encoder and decoder in training.
         at_once: Frames that go through together without gradients; one on a CPU and eight elsewhere unless given.
 
     Source: Gao et al., "AVSegFormer: Audio-Visual Segmentation with Transformer", AAAI 2024, figure 2, as released.
@@ -196,7 +196,7 @@ class Mixer(nn.Module):
 
     Args:
         width: C.
-        heads: Of the attention.
+        heads: Number of heads of the attention.
     """
 
     def __init__(self, width: int, heads: int = 8) -> None:

@@ -45,9 +45,9 @@ class COMBO(Net):
         width: Channels of everything behind the backbone.
         queries: Q.
         depth: Layers of the pixel decoder's encoder.
-        layers: Of the decoder.
+        layers: Number of layers of the decoder.
         audio_hidden: Width of the sound's MLP.
-        points: Of a mask that the loss looks at.
+        points: Number of points of a mask that the loss looks at.
 
     Source: Yang et al., "Cooperation Does Matter: Exploring Multi-Order Bilateral Relations for Audio-Visual
     Segmentation", CVPR 2024.
@@ -199,7 +199,7 @@ class BilateralFusion(Shift):
     Args:
         width: C, channels of the pixels and of the attention.
         sound: D, channels of the sound.
-        heads: Of the attention.
+        heads: Number of heads of the attention.
 
     Source: Yang et al., COMBO, CVPR 2024, section 3.3 (Bilateral-Fusion Module), and its released code: the paper lets
     pixels attend to sound by a softmax over the sound's one token, the code by the one over pixels.

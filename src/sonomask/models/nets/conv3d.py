@@ -28,7 +28,7 @@ class Conv3D(Net):
         depthwise: Channel-separated 3×3×3 as in the reference; False has full kernels, which ImageNet weights fill
             exactly (`Encoder3D.inflated`).
         width: Channels of the decoder.
-        channels: Of the logits: 1, or 2 as the reference, where the second minus the first is ours.
+        channels: Number of channels of the logits: 1, or 2 as the reference, where the second minus the first is ours.
 
     Source: Mahadevan et al., "Making a case for 3D convolutions for object segmentation in videos", BMVC 2020.
     """

@@ -139,8 +139,8 @@ class LGVT(Net):
         """Langevin steps towards what explains the truth.
 
         Args:
-            z: Where to start.
-            levels: As from `encode`.
+            z: Latent to start from.
+            levels: Levels as from `encode`.
             truth: 0 or 1.
             noise: Factor on the noise.
             likelihood: ‖p - y‖²; the reference's is a mean, which weighs next to nothing.

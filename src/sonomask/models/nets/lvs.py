@@ -29,7 +29,7 @@ class LVS(Net):
         positive: ε⁺.
         negative: ε⁻.
         softness: τ.
-        temperature: Of the logits.
+        temperature: Temperature of the logits.
         supervision: Weight of a further term, the binary cross-entropy of (S - ε⁺)/τ on labelled frames; 0 as in the paper.
 
     Source: Chen et al., "Localizing visual sounds the hard way", CVPR 2021. The reference multiplies an own pair's logit

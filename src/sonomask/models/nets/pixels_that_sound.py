@@ -99,7 +99,7 @@ def sparse_correlation(
 
     Args:
         features: Each column of mean 0.
-        target: Of mean 0.
+        target: Target of mean 0.
         sparsity: The share.
     """
     scale = features.norm(dim=0).clamp(min=1e-8)

@@ -33,9 +33,9 @@ class SST(Net):
         backbone: "resnet18", "resnet50" or "resnet101"; the last stage of the first keeps the size without dilation.
         width: Channels of the transformer.
         layers: L.
-        heads: Of the attention.
+        heads: Number of heads of the attention.
         attention: "grid" or "strided".
-        affinity: Also give the decoder the attention to the object of a reference frame, `forward(reference=…)`.
+        affinity: Whether to give the decoder the attention to the object of a reference frame too, `forward(reference=…)`.
 
     Source: Duke et al., "SSTVOS: sparse spatiotemporal transformers for video object segmentation", CVPR 2021. Neither
     model nor weights were published; layers, widths and decoder are ours.

@@ -40,7 +40,7 @@ class TwoStage(Net):
         side: Short side at which the detector looks.
         score: Least score of a detection; low, since COCO lacks most instruments.
         most: Detections of a frame.
-        width: Of the choice.
+        width: Width of the choice.
         stage: What `objective` trains: "select", or "detect" on the connected parts of the masks where no COCO weights
             are at hand.
         cache: Folder where detections are kept between runs, by picture and detector; None for no cache.

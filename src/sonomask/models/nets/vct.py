@@ -39,16 +39,16 @@ class VCT(Net):
         backbone: timm name of a Swin or of another network with four levels.
         size: Side of the pictures; the visual queries know no other.
         num_classes: K; 1 for a mask, which is told from a background class of its own.
-        prototypes: How many kinds of sound the visual queries are prompted with; 0 for none (MS3).
+        prototypes: Number of kinds of sound the visual queries are prompted with; 0 for none (MS3).
         categories: Names of the clips' categories in the order of the prototypes, if a clip has one and not a label map.
         maskige: Whether it sees a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         drop_path: Share of the backbone's blocks that training leaves out.
         width: Channels of everything behind the backbone.
         queries: Q.
         depth: Layers of the pixel decoder's encoder.
-        layers: Of the decoder.
+        layers: Number of layers of the decoder.
         audio_hidden: Width of the sound's MLP.
-        points: Of a mask that the loss looks at.
+        points: Number of points of a mask that the loss looks at.
 
     Source: Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025.
     """
@@ -194,7 +194,7 @@ class VisualQueries(nn.Module):
         width: Channels.
         cells: Number of pixels.
         queries: Q.
-        prototypes: How many; 0 for none.
+        prototypes: Number of prototypes; 0 for none.
 
     Source: Huang et al., VCT, CVPR 2025, section 3.2 (Prototype Prompted Query Generation); the hard assignment is that of
     Xu et al., "GroupViT", CVPR 2022.

@@ -59,10 +59,10 @@ class World(Net):
     Args:
         config: Travels with the model; what follows from the network is filled in.
         backbone: timm's name of an EfficientNet.
-        evidence: For each scene reader, how many groups of ImageNet's classes it reads as evidence, 0 for none. The readers'
+        evidence: Groups of ImageNet's classes that each scene reader reads as evidence, 0 for none. The readers'
             shares are averaged.
         width: Channels of the scene readers' pyramids.
-        rank: Of the convolutions at the pyramids' finest level, 0 for full ones.
+        rank: Rank of the convolutions at the pyramids' finest level, 0 for full ones.
         gate: Whether a small learnt net says how far each category's relevance counts (`Gate`).
     """
 
@@ -110,7 +110,7 @@ class World(Net):
             images: RGB, normalised with `config.mean` and `config.std`; height and width are multiples of 32.
             logmel: Patches of each frame, the latest first; one is enough.
             valid: Frames that exist; the logits of the others are 0.
-            past: From the clip before, or None at the beginning.
+            past: Past from the clip before, or None at the beginning.
         """
         if logmel is None:
             raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
@@ -211,7 +211,7 @@ class Heard(NamedTuple):
     Attributes:
         names: Score of each of AudioSet's names, 0 to 1.
         audible: Whether the sound is loud enough to come from what is in sight.
-        past: For the clip that follows.
+        past: Past for the clip that follows.
     """
 
     names: Float[Tensor, "B T 521"]

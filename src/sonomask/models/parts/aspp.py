@@ -17,7 +17,7 @@ class DilatedSum(nn.Module):
     The branches are summed, not concatenated as in DeepLab's atrous spatial pyramid pooling, and nothing follows them.
 
     Args:
-        channels: Channels of the level.
+        channels: Number of channels of the level.
         width: Channels of the result.
         dilations: One branch each.
         bias: Whether the branches have one.

@@ -111,7 +111,7 @@ class Pyramid(nn.Module):
     """Four maps from one: enlarged fourfold and twofold, as it is, and halved.
 
     Args:
-        channels: Of the map.
+        channels: Number of channels of the map.
 
     Source: Li et al., "Exploring plain vision transformer backbones for object detection", ECCV 2022, section 3.
     """

@@ -21,7 +21,7 @@ class Past:
     near as there are any, within half a second. At most 32 a second are kept, so size and cost have a bound.
 
     Attributes:
-        seconds: How many the fusion sees together, the present one included.
+        seconds: Number of seconds that the fusion sees together, the present one included.
         kept: Times in seconds, and the traces, in order.
     """
 

@@ -52,7 +52,7 @@ class Decoder(nn.Module):
     Args:
         width: Channels of every level.
         classes: K, channels of the logits.
-        levels: How many maps come in.
+        levels: Number of maps that come in.
         fine: Whether the last two steps run at twice and at the whole size of the finest map's picture, as in the reference.
             Without, logits are made at the size of the finest map and enlarged: half of the work, edges a little softer.
 

@@ -39,14 +39,14 @@ class DeformableEncoder(nn.Module):
 
     Args:
         channels: C, of the maps.
-        levels: How many maps.
+        levels: Number of maps.
         depth: Layers.
-        heads: Of the attention; each has C / heads channels.
+        heads: Number of heads of the attention; each has C / heads channels.
         points: Places that a head looks at in each level.
         hidden: Width of the feed-forward part.
-        activation: Of the feed-forward part.
+        activation: Activation of the feed-forward part.
         normalise: Whether positions run from 0 to 2π on every map (Mask2Former) or count cells (AVSegFormer).
-        dropout: In training, as the reference layers have it.
+        dropout: Dropout in training, as the reference layers have it.
 
     Source: Zhu et al., "Deformable DETR", ICLR 2021, equation 3, without masks of padding.
     """
@@ -156,9 +156,9 @@ class DeformableAttention(nn.Module):
         """What each query finds at its places.
 
         Args:
-            query: With its position added.
+            query: Query with its position added.
             source: Cells of all levels, one level after another.
-            cells: Where the queries stand and how the levels lie.
+            cells: Places of the queries and of the levels.
         """
         value = self.value_proj(source).unflatten(-1, (self.heads, -1))
         offsets = self.sampling_offsets(query).unflatten(-1, (-1, 2))
@@ -176,11 +176,11 @@ class Cells:
         sizes: Height and width of each level.
         x: Column of each query in units of each level's cells; the centre of the first cell is 0.
         y: Row, likewise.
-        width: Of each column's level.
+        width: Width of each column's level.
         height: Likewise.
         step: Rows of `sample_rows`'s table from a cell to the one below it.
         first: Row of a column's head and its level's cell (0, 0).
-        rows: Of the table for one frame.
+        rows: Rows of the table for one frame.
     """
 
     sizes: tuple[Size, ...]
@@ -276,7 +276,7 @@ def sine_position(
         width: W.
         channels: C, a multiple of 4.
         normalise: Rows and columns from 0 (exclusive) to 2π instead of 1 to H and W.
-        like: Whose device and dtype to take.
+        like: Tensor whose device and dtype are taken.
 
     Source: Carion et al., "End-to-end object detection with transformers", ECCV 2020; sine in even channels of a half,
     cosine of the same wavelength in the odd one after it.

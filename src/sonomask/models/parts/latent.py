@@ -67,9 +67,9 @@ def langevin(
     made there.
 
     Args:
-        z: Where to start.
-        energy: Of all z together, a sum over them.
-        steps: How many.
+        z: Latent to start from.
+        energy: Function that gives the sum of the energies of all z.
+        steps: Number of steps.
         step: Size.
         noise: Factor on ε; 0 for the walk without chance.
     """

@@ -35,11 +35,11 @@ class MaskDecoder(nn.Module):
         classes: K; "no object" is added.
         queries: Q.
         width: Channels of queries, maps and pixels.
-        heads: Of each attention.
-        hidden: Of the feed-forward part.
-        layers: How many.
+        heads: Number of heads of each attention.
+        hidden: Width of the feed-forward part.
+        layers: Number of layers.
         levels: Maps, read in turn.
-        whole: Which of the maps are read everywhere, whatever the mask.
+        whole: Numbers of the maps that are read everywhere, whatever the mask.
 
     Source: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022, section 3.1.
     """
@@ -81,7 +81,7 @@ class MaskDecoder(nn.Module):
         """Classes and masks.
 
         Args:
-            extra: Is added to the learned queries: what was heard, or seen.
+            extra: Sum added to the learned queries: what was heard, or seen.
             maps: One for each level.
             pixels: What masks are made of.
             every: Keep those of each stage, which training looks at; of the last only otherwise.

@@ -36,9 +36,9 @@ class Net(nn.Module):
 
     Attributes:
         config: What a user of its weights must know.
-        parts: Where the parts lie that training and loading treat apart.
+        parts: Names of the parts that training and loading treat apart.
         pretrained_names: Whose names the file for the part "pretrained" has, see `checkpoints.backbones`.
-        recomputable: Where the networks of timm lie whose activations can be recomputed in the backward pass.
+        recomputable: Names of the networks of timm whose activations can be recomputed in the backward pass.
         keeps_audio: Whether training leaves the audio encoder alone unless told.
         not_exported: Why no exported graph can hold the net; "" if one can.
     """

@@ -14,7 +14,7 @@ class PixelDecoder(nn.Module):
         1/4 → 1×1 convolution, norm → + the 1/8 map, enlarged → 3×3, norm, ReLU → 1×1 ─▶ pixels
 
     Args:
-        channels: Of the backbone's four maps, fine to coarse.
+        channels: Number of channels of the backbone's four maps, fine to coarse.
         encoder: Three maps, coarse to fine, to three of the same sizes.
         width: Channels of whatever it gives.
 

@@ -25,7 +25,7 @@ class SceneReader(nn.Module):
 
     Args:
         backbone: timm's name of an EfficientNet.
-        categories: How many, without the background.
+        categories: Number of categories, without the background.
         width: Channels of the pyramid.
         groups: Groups of ImageNet's classes that are read as evidence; 0 for none.
         rank: Channels to which the three convolutions at stride 4 are narrowed on their way (`LowRank`); 0 for full ones.
@@ -77,7 +77,7 @@ class Evidence(nn.Module):
         conv: The classifier's last convolution.
         norm: What follows it.
         classifier: Linear, to ImageNet's classes.
-        groups: How many groups; which class belongs to which is part of the weights.
+        groups: Number of groups; which class belongs to which is part of the weights.
     """
 
     WIDTH = 64

@@ -13,7 +13,7 @@ class Tower(nn.Module):
     """torchvision's ResNet-18 whose last stage keeps the size of its map (stride 1, no dilation), without its head.
 
     Args:
-        channels: Of the input: 3 for RGB, 1 for a spectrogram.
+        channels: Number of channels of the input: 3 for RGB, 1 for a spectrogram.
 
     Source: Chen et al., "Localizing visual sounds the hard way", CVPR 2021.
     """

@@ -24,7 +24,7 @@ class Attention(nn.Module):
     Args:
         channels: C.
         heads: Each has d = C / heads channels.
-        bias: Of all four linear maps.
+        bias: Bias of all four linear maps.
     """
 
     def __init__(self, channels: int = 256, heads: int = 8, *, bias: bool = True) -> None:
@@ -64,12 +64,12 @@ class DecoderLayer(nn.Module):
 
     Args:
         channels: C.
-        heads: Of both attentions.
+        heads: Number of heads of both attentions.
         hidden: Width of the feed-forward part.
-        activation: Of the feed-forward part.
+        activation: Activation of the feed-forward part.
         bias: Whether the attentions have biases.
-        first: Which attention comes first.
-        dropout: In training.
+        first: Name of the attention that comes first.
+        dropout: Dropout in training.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class DecoderLayer(nn.Module):
         Args:
             queries: Before it.
             memory: What they look at.
-            places: Added to the queries where they ask and where they are asked for, not to what they hold.
+            places: Positions added to the queries where they ask and where they are asked for, not to what they hold.
             keys: What the memory is found by, usually with its positions added; the memory itself unless given.
             mask: True where a query may look at the memory. A row without any gives NaN.
         """
