@@ -1,10 +1,13 @@
 """Fixtures that every room's tests share."""
 
+import atexit
 import csv
 import json
 import math
 import os
+import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +21,16 @@ from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden" / "reference.tar.xz"
 
+CACHE = Path(tempfile.mkdtemp(prefix="sonomask-test-cache-"))
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+
 torch.set_num_threads(1)  # two pytest workers share two cores; more threads only fight
 
 
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
     """Undo what a test does to the environment: a command run in this process sets variables for its own children."""
-    with mock.patch.dict(os.environ):
+    with mock.patch.dict(os.environ, SONOMASK_CACHE=str(CACHE)):
         yield
 
 

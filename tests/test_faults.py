@@ -58,6 +58,32 @@ def test_too_little_memory_for_a_batch_means_a_smaller_one(video, caplog):
     np.testing.assert_allclose(got, probabilities(Hungry(99), video, batch_size=8), atol=1e-6, rtol=0)
 
 
+class HungryStream(Hungry):
+    """Recurrent: runs out of memory above so many frames, and remembers how many it has seen."""
+
+    config = ModelConfig("stream", image_size=(24, 32), dense=True, recurrent=True)
+
+    def forward(self, images, logmel, past=None):
+        if images.shape[1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.sizes.append(images.shape[1])
+        past = images.new_zeros(1, 1) if past is None else past
+        counts = past + torch.arange(1, images.shape[1] + 1)
+        logits = images.mean(2, keepdim=True) + (counts / 50 + logmel.mean((2, 3, 4)))[..., None, None, None]
+        return Output(logits, past=counts[:, -1:])
+
+
+def test_too_little_memory_for_a_recurrent_model_means_fewer_frames_at_once(video, caplog):
+    model, plenty = HungryStream(1), HungryStream(99)
+    got = probabilities(model, video)
+    np.testing.assert_allclose(got, probabilities(plenty, video), atol=1e-6, rtol=0)
+    assert set(model.sizes) == {1}
+    assert set(plenty.sizes) == {4}
+    assert "frames at once; goes on with 1" in caplog.text
+    with pytest.raises(MediaError, match="too small for one frame"):
+        probabilities(HungryStream(0), video)
+
+
 def test_too_little_memory_for_one_clip_is_told(video):
     with pytest.raises(MediaError, match="too small for one clip"):
         probabilities(Hungry(0), video)

@@ -33,14 +33,26 @@ def compose(
     preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
     seed: Annotated[int, "the same seed gives the same tree"] = 0,
     subsets: Annotated[Sequence[Literal["s4", "ms3"]], "which of AVSBench's"] = ("s4", "ms3"),
+    counts: Annotated[Sequence[int], "clips for train, val and test in each subset; the preset's unless given"] = (),
+    size: Annotated[int, "side of the pictures in pixels; the preset's unless given"] = 0,
     workers: Annotated[int, "processes; 0 for this one"] = 0,
     overwrite: Annotated[bool, "replace a tree made by this command"] = False,
 ) -> int:
     """Compose scenes of your pictures with masks and your sounds, in the layout of AVSBench."""
-    from sonomask.data.tree import write_tree
+    from dataclasses import replace
 
+    from sonomask.data.tree import PRESETS, write_tree
+
+    if counts and (len(counts) != 3 or min(counts) < 1):
+        raise ValueError(
+            f"`counts`: expected three numbers from 1 on, for train, val and test, got {' '.join(map(str, counts))}."
+        )
+    chosen = PRESETS[preset]
+    if counts:
+        chosen = replace(chosen, counts=(counts[0], counts[1], counts[2]))
+    chosen = replace(chosen, size=size or chosen.size)
     write_tree(
-        out, preset=preset, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
+        out, preset=chosen, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
     )
     print(out)
     return 0

@@ -12,6 +12,7 @@ Source: the data loaders of AVSBench, and what its users report.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sonomask.audio.logmel import fit
+from sonomask.audio.logmel import MEL_BANDS, PATCH_FRAMES, fit
 from sonomask.avsbench.palette import palette
 from sonomask.batches import Clip
 from sonomask.data.sound import patches_of
@@ -281,6 +282,24 @@ class AVSBench(Dataset[Clip]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def stamp(self) -> str:
+        """Digits that change when a clip, or the size or time of one of its files, does."""
+        told = hashlib.sha256(repr((self.subset.name, self.split, self.size, self.truth_size, self.sound)).encode())
+        for item in self.items:
+            sound = item.sound(self.sound)
+            files = [item.frame(i) for i in range(item.seconds)] + [item.mask(i) for i in range(item.labelled)]
+            told.update(repr((item.name, item.category)).encode())
+            for path in (*files, *([] if sound is None else [sound])):
+                about = path.stat()
+                told.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode())
+        return told.hexdigest()[:16]
+
+    def nbytes(self) -> int:
+        """Size of its cache (`cache.write_cache`)."""
+        height, width = self.size
+        frame = 3 * height * width + self.truth_size[0] * self.truth_size[1] + 4 * PATCH_FRAMES * MEL_BANDS
+        return len(self) * self.subset.seconds * frame
 
     def __getitem__(self, index: int) -> Clip:
         item, total = self.items[index], self.subset.seconds

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from sonomask.batches import Clip
 from sonomask.errors import DatasetError
@@ -29,8 +29,13 @@ INDEX = "clips.json"
 MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
-def write_cache(dataset: Any, folder: str | Path) -> Path:
+def write_cache(dataset: Any, folder: str | Path, workers: int = 0) -> Path:
     """Write every clip of a data set, normalised as ImageNet's; the folder appears when it is whole.
+
+    Args:
+        dataset: Of clips.
+        folder: To make.
+        workers: Processes that read them.
 
     Raises:
         DatasetError: The folder exists.
@@ -43,8 +48,7 @@ def write_cache(dataset: Any, folder: str | Path) -> Path:
         fresh = Path(temporary, "new")
         fresh.mkdir()
         names, categories, arrays = [], [], {}
-        for i in range(len(dataset)):
-            clip = dataset[i]
+        for i, clip in enumerate(DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is)):
             values = {
                 "images": _bytes(clip.images),
                 "masks": clip.masks.byte(),
@@ -66,6 +70,10 @@ def write_cache(dataset: Any, folder: str | Path) -> Path:
         (fresh / INDEX).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
         fresh.rename(folder)
     return folder
+
+
+def _as_it_is(clip: Clip) -> Clip:
+    return clip
 
 
 def _bytes(images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from sonomask.data.avsbench import AVSBench, Sound
 from sonomask.data.cache import CachedClips, write_cache
 from sonomask.data.composed.compose import CompositeRules, CompositeScenes
 from sonomask.data.composed.library import Library
+from sonomask.data.copies import folder_for, write_copy
 from sonomask.data.drawn.world import Rules, SyntheticScenes
 from sonomask.data.maskige import FOLDER, with_maskige
 from sonomask.data.transforms import Augment, Augmented
@@ -303,7 +304,9 @@ class AVSBenchDataModule(ClipDataModule):
         size: Height and width; unless given the model's own in evaluation, and 224 in training.
         sound: Source of the sound: "auto", "wav", "pkl" or "video".
         skip_missing: Leave out clips that lack files.
-        cache: Folder for memory-mapped copies, one for each split, made when first needed.
+        cache: Folder for memory-mapped copies, one for each split, made when first needed. "auto" makes them for training in
+            the user's cache folder, if they take no more than half of its free space, and says so; they are made anew when a
+            file of the data set changes. "off" for none.
         loading: Arguments of `ClipDataModule`.
     """
 
@@ -315,7 +318,7 @@ class AVSBenchDataModule(ClipDataModule):
         size: int | None = None,
         sound: Sound = "auto",
         skip_missing: bool = False,
-        cache: str | None = None,
+        cache: str = "auto",
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
@@ -335,7 +338,7 @@ class AVSBenchDataModule(ClipDataModule):
                 f"`maskige`: {config.name} reads a maskige for each frame. Name the authors' folder for the "
                 f"published figure (--data.init_args.maskige …/{FOLDER}), or a maker such as superpixels."
             )
-        if self.cache and (config.mean, config.std) != (self.config.mean, self.config.std):
+        if self.cache not in ("auto", "off") and (config.mean, config.std) != (self.config.mean, self.config.std):
             raise ValueError("`cache`: its clips are normalised as ImageNet's, the model's are not. Leave it out.")
         size = self.config.image_size if self.given else config.image_size
         truth = None if self.given else config.score_size
@@ -343,20 +346,31 @@ class AVSBenchDataModule(ClipDataModule):
 
     def prepare_data(self) -> None:
         """Make the cached splits that are missing; Lightning calls this in one process only."""
-        splits: tuple[Split, ...] = ("train", "val", "test") if self.cache else ()
-        for split in splits:
+        splits: dict[str, tuple[Split, ...]] = {"off": (), "auto": ("train", "val")}
+        for split in splits.get(self.cache, ("train", "val", "test")):
             try:
                 clips = self._clips(split)
             except DatasetError:
                 continue  # told when the split is used
-            if not self._cached(split).exists():
-                write_cache(clips, self._cached(split))
+            folder = self._folder(split, clips)
+            if folder is not None and not folder.exists():
+                (write_copy if self.cache == "auto" else write_cache)(clips, folder, self.workers)
 
     def dataset(self, split: Split) -> Dataset[Clip]:
         """Clips of a split."""
-        if self.cache and not self._cached(split).exists():
-            write_cache(self._clips(split), self._cached(split))
-        return CachedClips(self._cached(split)) if self.cache else self._clips(split)
+        clips = self._clips(split)
+        folder = self._folder(split, clips)
+        if folder is not None and self.cache != "auto" and not folder.exists():
+            write_cache(clips, folder, self.workers)
+        return CachedClips(folder) if folder is not None and folder.exists() else clips
+
+    def _folder(self, split: Split, clips: Any) -> Path | None:
+        """Where a split's copy lies or goes; None for no copy."""
+        if self.cache == "off" or (self.cache == "auto" and (self.trainer is None or self.maskige is not None)):
+            return None
+        if self.cache != "auto":
+            return self._cached(split)
+        return folder_for(self._cached(split).name, self.root, clips)
 
     def _seen(self, dataset: Any) -> Any:
         """`dataset` has seen to it, so that the cache holds the maskiges."""
@@ -375,4 +389,4 @@ class AVSBenchDataModule(ClipDataModule):
         sizes = [str(height) if height == width else f"{height}x{width}"]
         sizes += [f"{h}x{w}" for h, w in [self.config.score_size or (0, 0)] if h]
         seen = [] if self.maskige is None else [hashlib.sha256(self.maskige.encode()).hexdigest()[:8]]
-        return Path(self.cache or "", "_".join([self.subset, split, *sizes, self.sound, *seen]))
+        return Path(self.cache, "_".join([self.subset, split, *sizes, self.sound, *seen]))

@@ -130,3 +130,22 @@ def test_the_data_module_gives_new_scenes_in_each_epoch(small_tables):
     assert first[0].shape == (2, 2, 3, 32, 32)
     assert not any(torch.equal(a, b) for a in first for b in second)
     assert next(iter(module.val_dataloader())).images.shape == (2, 5, 3, 32, 32)
+
+
+def test_compose_takes_counts_and_a_size(small_tables, tmp_path, capsys):
+    from PIL import Image
+
+    from sonomask.cli.main import main
+    from sonomask.data.avsbench import AVSBench
+
+    out = tmp_path / "tree"
+    words = ["compose", str(small_tables[0]), str(small_tables[1]), str(out), "--subsets", "ms3", "--preset", "tiny"]
+    assert main([*words, "--counts", "3", "1", "2", "--size", "32"]) == 0
+    for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        clips = AVSBench(out, "ms3", split, size=(32, 32))
+        assert len(clips) == count
+        with Image.open(clips.items[0].frame(0)) as picture:
+            assert picture.size == (32, 32)
+    capsys.readouterr()
+    assert main([*words, "--counts", "3", "1"]) == 2
+    assert "three numbers" in capsys.readouterr().err
