@@ -114,6 +114,30 @@ def test_supervision_reads_yolo_s_polygons(written, hollow):
     assert overlap(found.mask.any(0), hollow) > 0.9  # OpenCV draws the edge itself, half a pixel outwards
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
+def test_ultralytics_finds_the_frames_wherever_it_is_started(written, hollow, tmp_path, monkeypatch):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    check = pytest.importorskip("ultralytics.data.utils").check_det_dataset
+    from ultralytics.data.dataset import YOLODataset
+
+    folder = written(["yolo"], one(hollow))["yolo"]
+    monkeypatch.chdir(tmp_path)
+    about = check(str(folder / "data.yaml"), autodownload=False)
+    dataset = YOLODataset(img_path=about["train"], data=about, task="segment", augment=False, imgsz=64)
+    assert [label["cls"].ravel().tolist() for label in dataset.labels] == [[0, 0]]
+    assert dataset[0]["masks"].any()
+
+
+def test_yolo_s_yaml_leaves_its_own_folder_to_the_reader(written, hollow):
+    yaml = pytest.importorskip("yaml")
+    folder = written(["yolo"], one(hollow))["yolo"]
+    layout = yaml.safe_load((folder / "data.yaml").read_text())
+    assert "path" not in layout  # a relative one would be taken from where the reader was started
+    assert (folder / layout["train"]).is_dir()
+    assert (folder / layout["val"]).is_dir()
+
+
 def test_yolo_s_yaml_names_every_class(written, masks):
     yaml = pytest.importorskip("yaml")
     classes = ("background", *(f"class {i}" for i in range(1, 71)))

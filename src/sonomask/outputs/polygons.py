@@ -102,7 +102,8 @@ def write_yolo(path: Path, context: OutputContext) -> Iterator[Take]:
         yield take
         names = [category["name"] for category in context.categories()]
         rows = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(names)]
-        head = ["path: .", "train: images/train", "val: images/train", f"nc: {len(names)}", "names:"]
+        # without `path`: Ultralytics takes "." for the folder that it was started in, and nothing for that of this file
+        head = ["train: images/train", "val: images/train", f"nc: {len(names)}", "names:"]
         (fresh / marker).write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
 
 
