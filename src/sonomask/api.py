@@ -197,7 +197,8 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "precision": precision_of(segmenter.scorer),
         **{name: getattr(segmenter.request, name) for name in ("smooth", "min_area", "hold", "expand")},
     }
-    asked = {"only": segmenter.request.only, "not": segmenter.request.without}
+    request = segmenter.request
+    asked = {"only": request.only, "not": request.without, "prompt": request.prompt}
     facts |= {name: list(words) for name, words in asked.items() if words}
     return facts if segmenter.maker is None else {**facts, "maskige": segmenter.maker.name}
 

@@ -104,6 +104,9 @@ class Request:
     without: tuple[str, ...] = field(
         default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not", "metavar": "NAME"}
     )
+    prompt: tuple[str, ...] = field(
+        default=(), metadata={"help": "free words for what is to be marked while it is heard; only for the model open"}
+    )
     attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
     hwaccel: str | None = field(
         default=None,
@@ -149,7 +152,7 @@ class Request:
         _check_share("min_presence", self.min_presence)
         if not 0 <= self.smooth <= MOST_SMOOTH:
             raise ValueError(f"`smooth`: expected 0 to {MOST_SMOOTH:g} seconds, got {self.smooth}.")
-        for name in ("only", "without"):
+        for name in ("only", "without", "prompt"):
             words = getattr(self, name)
             if isinstance(words, str) or not all(isinstance(word, str) and word for word in words):
                 raise ValueError(f"`{name}`: expected several names, such as ('dog', 'speech'), got {words!r}.")

@@ -37,6 +37,7 @@ def segment(
             "rate",
             "only",
             "without",
+            "prompt",
             "start",
             "end",
             "audio_track",

@@ -19,6 +19,7 @@ from sonomask.structures import ModelOrigin
 
 __all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "load_fast", "load_onnx"]
 
+OPEN = "open"  # words by what is heard, things by networks of transformers (`inference.open_scorer`)
 Backend: TypeAlias = Literal["auto", "torch", "onnx"]
 
 
@@ -28,7 +29,8 @@ def load_fast(
     """A model by name, folder or `.onnx` file (the built-in one if None), on its device and fit for inference.
 
     Args:
-        model: A file that ends with `.onnx` is run by ONNX Runtime in any case.
+        model: A file that ends with `.onnx` is run by ONNX Runtime in any case. "open", "open:NAME" and "open:BOXES,MASKS" are
+            networks of transformers for free words.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps"; ONNX Runtime takes the CPU unless told, and knows "coreml" and
             "directml" too.
         backend: "auto" takes ONNX Runtime where the model comes as a graph and no accelerator is asked for or found, else
@@ -43,6 +45,8 @@ def load_fast(
     source = str(DEFAULT_MODEL if model is None else model)
     if source.endswith(".onnx"):
         return load_onnx(source, threads, device)
+    if source == OPEN or source.startswith(f"{OPEN}:"):
+        return _load_open(source, device)
     graph = graph_of(source)
     only_onnx = device in ("coreml", "directml")
     if backend == "onnx" or only_onnx or (backend == "auto" and graph is not None and _cpu_suffices(device)):
@@ -62,6 +66,14 @@ def load_fast(
     scorer = TorchScorer(optimize(load(source, choose_device(device)), in_place=True), device, threads)
     scorer.origin = ModelOrigin(_name(source), _hash_of_file(source))
     return scorer
+
+
+def _load_open(source: str, device: str) -> Scorer:
+    try:
+        from sonomask.inference.open_scorer import load_open
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("The model open", "open") from error
+    return load_open(source, device)
 
 
 def load_onnx(file: str | Path, threads: int = 0, device: str = "cpu") -> OnnxScorer:

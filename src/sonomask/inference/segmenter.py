@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
-from sonomask.inference.scorer import Scored, as_asked, origin_of
+from sonomask.inference.scorer import Scored, Scorer, as_asked, origin_of
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
@@ -81,7 +81,7 @@ class Segmenter:
         self.batch_size, self.together = self.request.batch_size, TOGETHER
         if isinstance(model, str | Path | None):
             model = load_fast(model, self.request.device)
-        self.scorer = as_asked(model, self.request)
+        self.scorer = _prompted(as_asked(model, self.request), self.request.prompt)
         self.config: ModelConfig = self.scorer.config
         check_request(self.request, self.config)
         if self.request.rate == "auto":
@@ -256,6 +256,22 @@ class Segmenter:
         device, less = self.scorer.device, count // 2
         logger.warning("%s: too little memory for %d %ss at once; goes on with %d.", device, count, what, less)
         return less
+
+
+def _prompted(scorer: Scorer, prompts: Sequence[str]) -> Scorer:
+    """The scorer, asked for these words.
+
+    Raises:
+        ValueError: It takes none.
+    """
+    if not prompts:
+        return scorer
+    if not hasattr(scorer, "prompted"):
+        raise ValueError(
+            f"`prompt`: the model {scorer.config.name} takes no free words. Take the model open, or --only with a name that "
+            "the model knows."
+        )
+    return cast("Scorer", scorer.prompted(prompts))
 
 
 def check_request(request: Request, config: ModelConfig) -> None:

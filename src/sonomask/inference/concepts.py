@@ -1,0 +1,64 @@
+"""Things by their words: what finds them in pictures, whatever network that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+__all__ = ["PHRASES", "Concepts", "Found", "phrase"]
+
+PHRASES = {
+    "other_animal": "animal", "big_cat": "lion", "object": "machine", "violin": "violin or cello", "tuba": "horn",
+    "hand_drum": "drum", "harp": "harp or zither",
+}  # fmt: skip
+"""What some of the built-in names are called before a network that takes free words; the others as they are."""
+
+
+class Found(NamedTuple):
+    """A thing in a picture.
+
+    Attributes:
+        word: Place of its word among those that were asked for.
+        score: 0 to 1.
+        mask: Its pixels.
+    """
+
+    word: int
+    score: float
+    mask: Bool[np.ndarray, "H W"]
+
+
+class Concepts(Protocol):
+    """What finds things by free words.
+
+    Attributes:
+        name: Of the network or networks, for manifests.
+        device: Where it runs.
+    """
+
+    name: str
+    device: str
+
+    def __call__(self, picture: UInt8[np.ndarray, "H W 3"], words: Sequence[str]) -> list[Found]:
+        """The things of a picture that some of the words mean.
+
+        Raises:
+            MemoryError: The device has too little memory.
+        """
+        ...
+
+    def to(self, device: str) -> Concepts:
+        """The same on another device.
+
+        Raises:
+            ValueError: There is no such device here.
+        """
+        ...
+
+
+def phrase(thing: str) -> str:
+    """A built-in name in words."""
+    return PHRASES.get(thing, thing.replace("_", " "))
