@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as run_lengths
 
 from sonomask.inference.segmenter import Segmenter
@@ -17,6 +16,7 @@ from sonomask.metrics.instances import InstanceTrack
 from sonomask.outputs.regions import Region
 from sonomask.outputs.tracks import Tracker
 from sonomask.outputs.write import moments
+from sonomask.safe_reading.pictures import open_picture
 
 __all__ = ["Video", "mark"]
 
@@ -59,7 +59,7 @@ def mark(
     """
     found = []
     for video in videos:
-        pictures = [np.asarray(Image.open(file).convert("RGB")) for file in video.frames]
+        pictures = [np.asarray(open_picture(file, "RGB")) for file in video.frames]
         seen: dict[int, dict[int, Region]] = {}
         split = moments(Tracker())
         with from_arrays(pictures, 1.0, listen(video.sound)) as reader:

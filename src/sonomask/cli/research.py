@@ -126,6 +126,32 @@ def evaluate_instances(
     return 0
 
 
+def evaluate_referring(
+    root: Annotated[str, "folder in Ref-AVS's layout: metadata.csv, media, gt_mask"],
+    split: Annotated[Literal["train", "val", "test_s", "test_u", "test_n"], "which sentences"] = "test_s",
+    model: Annotated[
+        str, "'open', 'open:NAME' or 'open:BOXES,MASKS'; others mark what sounds, whatever the sentence"
+    ] = "open",
+    device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
+) -> int:
+    """Score a model on sentences about videos, as Ref-AVS does: J, F and their mean; S for sentences that mean nothing."""
+    with needs("Scoring sentences", "torch"):
+        from sonomask.benchmark.referring import refer
+        from sonomask.data.refavs import RefAVS
+    from sonomask.api import load_fast
+
+    data, scorer = RefAVS(root, split), load_fast(model, device)
+    if not len(data):
+        raise ValueError(f"`split`: {root} has no sentences of {split}.")
+    if not hasattr(scorer, "prompted"):
+        print(f"The model {scorer.config.name} takes no words: it marks what sounds, whatever the sentence.")
+    scores = refer(scorer, data, device=device)
+    print(f"{len(data)} sentences of {split}")
+    print("| " + " | ".join(scores) + " |\n|" + "--:|" * len(scores))
+    print("| " + " | ".join(f"{100 * value:.2f}" for value in scores.values()) + " |")
+    return 0
+
+
 def weights() -> int:
     """List the public files that recipes begin from: which are here, where the others are, their licence and size."""
     with needs("The list of weights", "torch"):
@@ -187,6 +213,6 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = (convert, benchmark, compare_runs, evaluate_instances, weights, models)
+VERBS = (convert, benchmark, compare_runs, evaluate_instances, evaluate_referring, weights, models)
 RECIPES = (train, evaluate)
 """These parse their own words, as Lightning wants it."""
