@@ -43,8 +43,8 @@ IGNORED = ("metrics", "events.", "versions.txt", "recipe.yaml", "hparams", "last
 
 
 def segment(out):
-    """Every kind of output of two videos."""
-    words = ["--model", "avs_mini.synthetic", "--rate", "4", "--format", "overlay", "masks", "npz"]
+    """Every kind of output of two videos, with what the model said kept for the next run."""
+    words = ["--model", "avs_mini.synthetic", "--rate", "4", "--format", "overlay", "masks", "npz", "--resume"]
     waiting = [v for v in ("a", "b") if not all((out / f"{v}{s}").exists() for s in (".overlay.mp4", ".masks", ".npz"))]
     videos = [str(out.parent / "videos" / f"{v}.mp4") for v in waiting]
     return run_command(["segment", *videos, "--out", str(out), *words, "--overwrite"]) if videos else 0
@@ -94,9 +94,9 @@ def start(job, out):
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     with contextlib.suppress(BaseException):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        said = os.open(out.parent / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
         code = job(out)
     os._exit(int(code or 0))
 
@@ -140,7 +140,7 @@ def contents(out):
     found = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
+        hidden = any(part.startswith(".") or part.endswith(".resume") for part in path.relative_to(out).parts)
         if not path.is_file() or hidden or path.suffix == ".part" or path.name.startswith(IGNORED):
             continue
         if path.suffix == ".npz":  # a zip tells the hour at which it was made
@@ -176,12 +176,15 @@ def rounds(name, count, rng, base):
         code = finish(start(job, out))
         got = contents(out)
         if code != 0:
-            broken.append(f"{number}: not completed, exit {code}")
+            said = (base / "said.txt").read_text(encoding="utf-8").strip().splitlines()[-3:]
+            broken.append(
+                f"{number}: not completed, exit {code}: {' / '.join(said)}; left {sorted(contents(out))[:20]}"
+            )
         if got != expected:
             broken.append(
                 f"{number}: differs in {sorted(k for k in {*got, *expected} if got.get(k) != expected.get(k))[:5]}"
             )
-        hidden = [p.name for pattern in (".sonomask-*", ".*.part") for p in out.rglob(pattern)]
+        hidden = [p.name for pattern in (".sonomask-*", ".*.part", "*.resume") for p in out.rglob(pattern)]
         broken += [f"{number}: left {hidden}"] if hidden else []
         print(f"{name} round {number}: killed {kills} times, {'whole' if got == expected else 'BROKEN'}", flush=True)
         shutil.rmtree(out)

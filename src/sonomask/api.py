@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from sonomask.errors import MissingExtraError
 from sonomask.inference import loading
+from sonomask.inference.journal import Journal
 from sonomask.inference.loading import DEFAULT_MODEL, Backend
 from sonomask.inference.scorer import Scorer, precision_of
 from sonomask.inference.segmenter import Segmenter
@@ -82,6 +83,7 @@ def segment(
     overwrite: bool = False,
     labels: bool = False,
     sandbox: bool = False,
+    resume: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
     stem: Path | None = None,
@@ -103,6 +105,9 @@ def segment(
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
+        resume: Keep what the model says in a folder beside the outputs ("talk.resume"; 0.6 GB per thousand masks or less)
+            until they are done, and go on with what a run that was killed has left there. Outputs that are there
+            already are left out. The outputs are the same bytes as without.
         limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
         stem: Path of the outputs without their suffixes, as `output_stems` gives it for several videos.
@@ -124,9 +129,45 @@ def segment(
             )  # fmt: skip
     source = check_source(source)
     paths = output_paths(source, out, [formats] if isinstance(formats, str) else formats, stem=stem)
-    segmenter = Segmenter(model, request, maker=maker, **options)
-    with open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader:
-        return write_masks(segmenter, reader, paths, overwrite=overwrite, labels=labels, progress=progress, source=name)
+    if resume and not overwrite:
+        there = {form: path for form, path in paths.items() if path.exists()}
+        if len(there) == len(paths):
+            return Result(name or str(source), {}, 0, 0.0, (f"{', '.join(map(str, there.values()))}: there already.",))
+        paths = {form: path for form, path in paths.items() if form not in there}
+    asked = replace(request or Request(), **options)
+    if resume and asked.rate == "auto":
+        raise ValueError("`resume`: the rate 'auto' may differ from run to run. Give a number.")
+    segmenter = Segmenter(model, asked, maker=maker)
+    with (
+        open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader,
+        journal_of(source, stem or output_stem(source, out), segmenter) if resume else nullcontext() as journal,
+    ):
+        return write_masks(
+            segmenter,
+            reader,
+            paths,
+            overwrite=overwrite,
+            labels=labels,
+            progress=progress,
+            source=name,
+            journal=journal,
+        )
+
+
+def journal_of(source: str | Path, stem: Path, segmenter: Segmenter) -> Journal:
+    """Where a run keeps what the model says of a video.
+
+    Raises:
+        ValueError: The source is no file.
+    """
+    if not Path(source).is_file():
+        raise ValueError(f"`resume`: {source} is no file, so it may be another one the next time. Save it first.")
+    facts = Path(source).stat()
+    asked = asdict(segmenter.request)
+    about = {"size": facts.st_size, "changed": facts.st_mtime_ns, **segmenter.origin.facts, "request": asked}
+    maker = None if segmenter.maker is None else segmenter.maker.name
+    engine = {"device": segmenter.scorer.device, "precision": precision_of(segmenter.scorer), "maskige": maker}
+    return Journal(stem.with_name(f"{stem.name}.resume"), {"source": Path(source).name, **about, **engine})
 
 
 def write_masks(
@@ -139,6 +180,7 @@ def write_masks(
     overwrite: bool = False,
     labels: bool = False,
     progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> Result:
     """The one loop from an open video through a model to its outputs, for whoever holds both.
 
@@ -151,6 +193,7 @@ def write_masks(
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
+        journal: Journal of the maps: what a run that was killed has left, and where they are kept.
 
     Raises:
         MediaError: The video can't be read or has no sound, or an output exists.
@@ -174,7 +217,7 @@ def write_masks(
             feather=segmenter.request.feather,
             waiting=waiting,
         ) as write,
-        closing(segmenter.overlapped(seen)) as stream,
+        closing(segmenter.overlapped(seen, journal)) as stream,
     ):
         for masks in map(MaskEditor(segmenter.request), stream):
             for sink in (write, *sinks):

@@ -60,6 +60,9 @@ def segment(
         float | None, "frames per second of a folder of pictures; fitted to its sound, else 25, unless given"
     ] = None,
     sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,
+    resume: Annotated[
+        bool, "keep what the model says until the results are done, go on after a kill, leave out what is there"
+    ] = False,
 ) -> int:
     """Mark the pixels of what sounds in videos.
 
@@ -68,6 +71,7 @@ def segment(
       sonomask segment talk.mp4 street.mkv --format overlay masks --out results
       sonomask segment dogs.mp4 --only dog --start 0:10 --end 0:20
       sonomask segment concert.mov --rate native --format alpha-mov matte
+      sonomask segment three_hours.mkv --resume
     """
     from sonomask import api
 
@@ -85,7 +89,7 @@ def segment(
             with bar(item.name) as progress:
                 result = api.segment(
                     path, out, network, request, maker=maker, formats=format, labels=labels, overwrite=overwrite,
-                    sandbox=sandbox, progress=progress, stem=stem, name=item.name,
+                    sandbox=sandbox, resume=resume, progress=progress, stem=stem, name=item.name,
                 )  # fmt: skip
             _report(result, item.place, stem)
             done += 1

@@ -21,6 +21,7 @@ from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
 from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
+from sonomask.inference.journal import Journal
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
@@ -51,10 +52,12 @@ class Stream:
     Attributes:
         smoother: Steadies its masks.
         past: Past of a recurrent model (`Scored.past`).
+        journal: Journal of the model's maps; None for none.
     """
 
     smoother: Smoother
     past: np.ndarray | None = None
+    journal: Journal | None = None
 
 
 class Segmenter:
@@ -141,19 +144,24 @@ class Segmenter:
         """Seconds of video that are between the decoder and the last stage of `overlapped`, at most."""
         return (WINDOWS + 3) * window_seconds(self.config)
 
-    def overlapped(self, reader: VideoReader) -> Generator[Masks, None, None]:
+    def overlapped(self, reader: VideoReader, journal: Journal | None = None) -> Generator[Masks, None, None]:
         """As a call, with decoding, model and finishing in threads of their own, a window ahead of one another.
 
         Close it where it is left early. A guarded reader takes no part: one thread talks to its process.
+
+        Args:
+            reader: Of the video.
+            journal: Journal of the maps: what a run that was killed has left, and where they are kept.
         """
         if reader.guarded:
-            yield from self._masks(reader)
+            yield from self._masks(reader, journal)
             return
-        with closing(ahead(self._masks(reader, overlap=True), MASKS)) as masks:
+        with closing(ahead(self._masks(reader, journal, overlap=True), MASKS)) as masks:
             yield from masks
 
-    def _masks(self, reader: VideoReader, *, overlap: bool = False) -> Iterator[Masks]:
+    def _masks(self, reader: VideoReader, journal: Journal | None = None, *, overlap: bool = False) -> Iterator[Masks]:
         size, stream = (reader.info.height, reader.info.width), self.new_stream()
+        stream.journal = journal
         windows = cut(reader, self.config, self.request)
         with closing(ahead(windows, WINDOWS) if overlap else windows) as seen:
             yield from self._marked(seen, reader, size, stream)
@@ -178,11 +186,23 @@ class Segmenter:
             WeightsError: The model gives something that isn't a number.
         """
         stream = stream or self.new_stream()
-        return smoothed(stream.smoother, window, self._scored(window, source, stream))
+        return smoothed(stream.smoother, window, self._kept(window, source, stream))
 
     def new_stream(self) -> Stream:
         """What `maps` is given with each window of one video."""
         return Stream(Smoother(self.request.smooth if self.request.steadied else 0.0))
+
+    def _kept(self, window: Window, source: str, stream: Stream) -> list[list[Maps]]:
+        """What the journal has of the window, else what the model says."""
+        if stream.journal is None:
+            return self._scored(window, source, stream)
+        kept = stream.journal.next()
+        if kept is None:
+            maps = self._scored(window, source, stream)
+            stream.journal.append(maps, stream.past)
+            return maps
+        maps, stream.past = kept
+        return maps
 
     def _scored(self, window: Window, source: str, stream: Stream) -> list[list[Maps]]:
         dense = self.config.dense
