@@ -14,7 +14,7 @@ from sonomask.cli.main import main
 from sonomask.data.datamodule import SyntheticDataModule
 from sonomask.errors import WeightsError
 from sonomask.models.catalog import create_model
-from sonomask.training.callbacks import Checkpoint
+from sonomask.training.callbacks import FIRST_EPOCH, Checkpoint
 from sonomask.training.module import AVSModule
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of CPUs, workers and arguments
@@ -70,6 +70,21 @@ def test_a_new_run_may_take_the_folder_when_told(recipe, tmp_path):
         words = ["train", recipe, "--out", str(tmp_path / "run"), "--trainer.max_epochs", "1", *options]
         assert main(words) == 0
     assert (tmp_path / "run" / "best" / "config.json").is_file()
+
+
+def test_a_run_killed_within_its_first_epoch_starts_anew_with_resume(recipe, tmp_path):
+    """Between the first best weights and the first checkpoint there is something to replace, and nothing to go on from."""
+    run = tmp_path / "run"
+    words = ["train", recipe, "--out", str(run), "--trainer.max_epochs", "1"]
+    assert main(words) == 0
+    assert not (run / FIRST_EPOCH).exists()
+    weights = (run / "best" / "model.safetensors").read_bytes()
+    (run / "last.ckpt").unlink()  # as the run had it when it was killed
+    (run / FIRST_EPOCH).touch()
+    (run / "best" / "model.safetensors").write_bytes(b"of the epoch that was broken off")
+    assert main(words) == 2
+    assert main([*words, "--resume"]) == 0
+    assert (run / "best" / "model.safetensors").read_bytes() == weights
 
 
 def test_a_damaged_checkpoint_is_told_in_one_line(recipe, tmp_path, capfd):

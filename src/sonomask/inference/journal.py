@@ -121,11 +121,8 @@ def _packed(maps: Sequence[Sequence[Maps]], past: np.ndarray | None) -> dict[str
     if past is not None:
         arrays["past"] = past
     for number, each in enumerate(each for phase in maps for each in phase):
-        for name, value in zip(Maps._fields, each, strict=True):
-            if name == "scores":
-                arrays[f"{number}.scores"], arrays[f"{number}.shape"] = _small(value), np.array(value.shape)
-            elif value is not None:
-                arrays[f"{number}.{name}"] = value
+        arrays |= {f"{number}.{name}": value for name, value in each._asdict().items() if value is not None}
+        arrays |= {f"{number}.scores": _small(each.scores), f"{number}.shape": np.array(each.scores.shape)}
     return arrays
 
 

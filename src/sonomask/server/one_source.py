@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from sonomask.inference.journal import Journal
 from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import VideoReader
 from sonomask.structures import Masks
@@ -104,7 +105,7 @@ class SelectingSegmenter(Segmenter):
         super().__init__(model, request)
         self.select = select
 
-    def overlapped(self, reader: VideoReader) -> Generator[Masks, None, None]:
+    def overlapped(self, reader: VideoReader, journal: Journal | None = None) -> Generator[Masks, None, None]:
         """As that of `Segmenter`."""
-        for masks in super().overlapped(reader):
+        for masks in super().overlapped(reader, journal):
             yield self.select(masks)

@@ -15,6 +15,8 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from sonomask.batches import Batch
 from sonomask.checkpoints.folder import save
 
+FIRST_EPOCH = "first_epoch.txt"  # is there as long as no checkpoint is
+
 
 class Checkpoint(Callback):
     """Keeps `last.ckpt` (to go on) and the folder `best` (to use) after each epoch.
@@ -75,6 +77,7 @@ class Checkpoint(Callback):
                     with fresh.open("rb+") as file:
                         os.fsync(file.fileno())
                     fresh.replace(last)
+                    (last.parent / FIRST_EPOCH).unlink(missing_ok=True)
             finally:
                 if trainer.is_global_zero:
                     fresh.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from sonomask.checkpoints.own import build, find
 from sonomask.checkpoints.places import BEST
 from sonomask.errors import TrainingError
 from sonomask.inference.torch_scorer import PRECISIONS, choose_device
-from sonomask.training.callbacks import Checkpoint, Panels
+from sonomask.training.callbacks import FIRST_EPOCH, Checkpoint, Panels
 from sonomask.training.clips import write_clips
 from sonomask.training.evaluate import Report
 from sonomask.training.evaluate import evaluate as score
@@ -253,11 +253,17 @@ class _Training(LightningCLI):
             check_resume(
                 out / LAST, self._get(self.config, "model").as_dict(), self._get(self.config, "trainer.max_epochs")
             )
-        elif not overwrite:
+            return
+        first = getattr(rank_zero_only, "rank", 0) == 0
+        if overwrite or (resume and (out / FIRST_EPOCH).exists()):  # killed before there was a checkpoint
+            if first:
+                (out / LAST).unlink(missing_ok=True)
+                shutil.rmtree(out / BEST, ignore_errors=True)
+        else:
             refuse_to_replace(out)
-        elif getattr(rank_zero_only, "rank", 0) == 0:
-            (out / LAST).unlink(missing_ok=True)
-            shutil.rmtree(out / BEST, ignore_errors=True)
+        if first:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / FIRST_EPOCH).write_text("There is no checkpoint yet: --resume starts anew.\n", encoding="utf-8")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         out = Path(self._get(self.config_init, "out"))

@@ -11,6 +11,7 @@ import yaml
 
 from sonomask.checkpoints.places import BEST
 from sonomask.errors import TrainingError
+from sonomask.training.callbacks import FIRST_EPOCH
 from sonomask.training.recipes import LAST, evaluate, train
 
 __all__ = ["split_seeds", "summary", "train_seeds"]
@@ -63,7 +64,7 @@ def train_seeds(argv: Sequence[str]) -> str:
     for seed in seeds:
         folder = out / f"seed_{seed}"
         if not (folder / DONE / "scores.json").is_file():
-            again = ["--resume"] if (folder / LAST).is_file() else []
+            again = ["--resume"] if (folder / LAST).is_file() or (folder / FIRST_EPOCH).is_file() else []
             train(
                 [*words, "--seed_everything", str(seed), "--model.seed", str(seed), OUT, str(folder), *again], seed=seed
             )
