@@ -172,6 +172,12 @@ def lying(shape):
         ("masks.png", lambda _: corpus.blank_png(8000, 8000), "limit"),
         ("logmel.npy", lambda _: lying((2**40, 1, 96, 64)), "log-mel"),
         ("logmel.npy", lambda _: lying((5, 1, 96, 64)), "log-mel"),
+        (
+            "logmel.npy",
+            lambda data: data.replace(b"{", b"(", 1),
+            "head",
+        ),  # NumPy tries it as Python 2 would have written it
+        ("logmel.npy", lambda data: data.replace(b"NUMPY", b"NUMPI", 1), "damaged"),
         ("clip.json", lambda _: b"[" * 10**5, "damaged"),
         ("clip.json", lambda _: b'{"valid": [], "labelled": []}', "seconds"),
         ("clip.json", lambda data: data.replace(b'"valid"', b'"value"'), "damaged"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class CachedClips(Dataset[Clip]):
             more = ("maskige",) if (folder / "maskige.npy").is_file() else ()
             names = ("images", "masks", "logmel", "flags", *more)
             arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, tokenize.TokenError) as error:  # the last from NumPy, for a damaged head
             raise DatasetError(f"{folder}: is no cache of clips ({error}). Delete it; it is made again.") from error
         if about.get("format") != FORMAT or {len(a) for a in arrays.values()} != {len(about["names"])}:
             raise DatasetError(f"{folder}: expected a whole cache of format {FORMAT}. Delete it; it is made again.")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tokenize
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate, pairwise
@@ -208,7 +209,10 @@ def _array(data: bytes) -> np.ndarray:
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"its numbers have NumPy's format {version}, expected 1.0")
-    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    except tokenize.TokenError as error:  # from NumPy's second try at a head that it can't read
+        raise ValueError("its numbers have a head that can't be read") from error
     if kind != np.float32 or shape[1:] != (1, 96, 64) or shape[0] * 96 * 64 * 4 != len(data) - file.tell():
         raise ValueError(f"its log-mel has the shape {shape} of {kind}, expected (T, 1, 96, 64) of float32")
     file.seek(0)

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import shutil
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,7 +79,7 @@ class Journal:
             return None
         try:
             found = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file raises whatever it likes
             logger.warning("%s can't be read (%s); goes on without it.", path, error)
             self.going_on = False
             return None
