@@ -99,6 +99,18 @@ def test_take_home_only_one_source(newcomer):
     assert ".overlay.mp4" in kind
 
 
+def test_take_home_some_sources(newcomer):
+    browser = newcomer.browser
+    mark(newcomer, THREE)
+    whole, count = browser.chrome.current_url, len(browser.all(".lane.source"))
+    assert not browser.seen("#ticked").is_enabled()  # that would be all of them
+    newcomer.click(".lane.source input")
+    newcomer.click("#ticked")
+    browser.until(f"location.pathname.startsWith('/job/') && location.href !== '{whole}'")
+    browser.ready()
+    assert 1 <= len(browser.all(".lane.source")) < count
+
+
 def test_download_for_an_editor(newcomer, clip):
     newcomer.click("#format-alpha-mov")
     mark(newcomer, clip)

@@ -77,17 +77,21 @@ function offerAlone() {
     dot.style.setProperty("--own", `rgb(${source.colour})`);
     const button = element("button", { type: "button" }, dot, source.name);
     button.setAttribute("aria-label", `Make files of ${source.name} alone`);
-    button.onclick = async () => {
-      button.disabled = true;
-      try {
-        location.href = (await post(`v1/jobs/${id}/sources`, { sources: [source.id] })).page;
-      } catch (error) {
-        $("error-alone").textContent = error.message;
-        button.disabled = false;
-      }
-    };
+    button.onclick = () => take(button, [source.id]);
     return element("li", {}, button);
   }));
+  player.onHidden = (hidden) => { $("ticked").disabled = !hidden.size || hidden.size === sources.length; };
+  $("ticked").onclick = () => take($("ticked"), sources.map((source) => source.id).filter((one) => !player.hidden.has(one)));
+}
+
+async function take(button, sources) {
+  button.disabled = true;
+  try {
+    location.href = (await post(`v1/jobs/${id}/sources`, { sources })).page;
+  } catch (error) {
+    $("error-alone").textContent = error.message;
+    button.disabled = false;
+  }
 }
 
 function trouble(error) {

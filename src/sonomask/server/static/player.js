@@ -19,6 +19,7 @@ export class Player {
     this.video = $("video");
     this.hidden = new Set(); // of sources
     this.view = "overlay";
+    this.onHidden = () => {};
   }
 
   async start() {
@@ -92,6 +93,7 @@ export class Player {
 
   changed() {
     this.lanes.show(this.hidden);
+    this.onHidden(this.hidden);
     this.repaint();
   }
 
