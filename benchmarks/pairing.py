@@ -8,7 +8,8 @@ CLIPS is a folder with `labels.csv` (clip, time, mask, sounding, quality), `vide
 *accuracy*: mean IoU of the frames in which something sounds, a clip's mean first, with the sound around each frame (centre) and
 with the second before it (end).
 
-*delay*: a stream of 1280×720 at 25 pictures a second, H.264 and AAC, which FFmpeg sends over TCP on loopback in real time. Each
+*delay*: a stream of 1280×720 at 25 pictures a second, H.264 and AAC in FLV (as RTMP carries it; MPEG-TS tells the
+end of a picture only with the next one), which FFmpeg sends over TCP on loopback in real time. Each
 labelled moment gives 3.5 s: its picture stands in silence for 1.5 s, then the clip goes on with its sound for 2 s. Told are the
 medians of capture to mask and of onset to mask, as `sonomask live` measures them.
 """
@@ -79,9 +80,9 @@ def make(folder: Path, onsets: int, out: Path) -> int:
             ["ffmpeg", "-v", "error", "-y", "-ss", str(time), "-t", str(HEARD), "-i", folder / "videos" / f"{clip}.mp4",
              "-vf", picture, "-af", f"aresample=44100,adelay={round(1000 * SILENT)}:all=1,apad", "-ac", "2",
              "-t", str(SILENT + HEARD), "-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-g", "25",
-             "-c:a", "aac", out.with_name(f"{index}.ts")], check=True,
+             "-c:a", "aac", out.with_name(f"{index}.mkv")], check=True,
         )  # fmt: skip
-    names = "".join(f"file '{index}.ts'\n" for index in range(len(parts)))
+    names = "".join(f"file '{index}.mkv'\n" for index in range(len(parts)))
     out.with_suffix(".txt").write_text(names)
     subprocess.run(
         ["ffmpeg", "-v", "error", "-y", "-f", "concat", "-i", out.with_suffix(".txt"), "-c", "copy", out], check=True
@@ -92,7 +93,7 @@ def make(folder: Path, onsets: int, out: Path) -> int:
 def delay(folder: Path, model: str, onsets: int, pairing: str, kept: Path | None) -> None:
     """Print the report of a run over loopback."""
     with tempfile.TemporaryDirectory() as place, socket.socket() as free:
-        stream = kept or Path(place) / "stream.ts"
+        stream = kept or Path(place) / "stream.mkv"
         if not stream.exists():
             print(f"{make(folder, onsets, stream)} onsets", flush=True)
         free.bind(("127.0.0.1", 0))
@@ -100,8 +101,8 @@ def delay(folder: Path, model: str, onsets: int, pairing: str, kept: Path | None
         free.close()
         segmenter = LiveSegmenter(load_fast(model, "cpu"), pairing=pairing)
         with subprocess.Popen(
-            ["ffmpeg", "-v", "error", "-re", "-i", stream, "-c", "copy", "-f", "mpegts", "-muxdelay", "0",
-             "-muxpreload", "0", "-pes_payload_size", "0", "-flush_packets", "1", f"{address}?listen=1"]
+            ["ffmpeg", "-v", "error", "-re", "-i", stream, "-c", "copy", "-f", "flv", "-flush_packets", "1",
+             f"{address}?listen=1"]
         ) as sender:  # fmt: skip
             try:
                 while not listening(int(address.rpartition(":")[2])):
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--onsets", type=int, default=60)
     parser.add_argument("--pairing", default="end", choices=["end", "model"])
     parser.add_argument("--pairings", nargs="+", default=["centre", "end"])
-    parser.add_argument("--stream", type=Path, help="keep the stream in this .ts, or take it from there")
+    parser.add_argument("--stream", type=Path, help="keep the stream in this .mkv, or take it from there")
     args = parser.parse_args()
     print(platform.machine(), os.cpu_count(), "cores; load", os.getloadavg()[0])
     if args.what == "accuracy":

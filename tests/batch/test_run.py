@@ -173,7 +173,7 @@ nodes = [cluster.add_node(**node) for _ in range(2)]
 cluster.connect()
 
 def kill():
-    while not (written := list(Path(out, "manifest").glob("*.parquet"))):
+    while not (written := list(Path(out, "manifest").glob("*/*.parquet"))):
         time.sleep(0.05)
     cluster.remove_node(nodes[int(which)], allow_graceful=False)
     print(f"KILLED after {len(written)} shards", flush=True)
