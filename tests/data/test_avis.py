@@ -11,7 +11,7 @@ from pycocotools import mask as run_lengths
 from sonomask.cli.main import main
 from sonomask.data.avis import AVIS_CATEGORIES, AVISeg, avis_category, read_results, write_avis, write_results
 from sonomask.data.drawn.world import FRAME, scene
-from sonomask.errors import MissingExtraError
+from sonomask.errors import DatasetError, MissingExtraError
 from sonomask.metrics.instances import InstanceTrack, frame_accuracy, score_instances
 
 pytest.importorskip("trackeval")
@@ -148,6 +148,15 @@ def test_files_that_are_wrong_are_told_in_a_line(tree, tmp_path, change, message
     (tmp_path / "test.json").write_text(json.dumps(table))
     with pytest.raises(ValueError, match=message):
         AVISeg(tmp_path, "test")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tree, tmp_path):
+    root = tmp_path / "root"
+    (root / "test").mkdir(parents=True)
+    (root / "test" / "JPEGImages").symlink_to(tree / "test" / "JPEGImages")
+    (root / "test.json").write_text((tree / "test.json").read_text())
+    with pytest.raises(DatasetError):
+        AVISeg(root, "test")
 
 
 def test_things_and_sounds_have_the_numbers_of_the_data_set():

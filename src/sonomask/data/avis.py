@@ -21,6 +21,7 @@ from pycocotools import mask as run_lengths
 from sonomask.media.writer import write_wav
 from sonomask.metrics.instances import InstanceTrack
 from sonomask.safe_reading.shapes import decode_shape
+from sonomask.safe_reading.tables import inside
 
 __all__ = ["AVIS_CATEGORIES", "AVISVideo", "AVISeg", "avis_category", "read_results", "write_avis", "write_results"]
 
@@ -103,8 +104,9 @@ class AVISeg(Sequence[AVISVideo]):
         if any(part.is_absolute() or ".." in part.parts or len(part.parts) != 2 for part in parts):
             raise ValueError(f"{file}: video {row.get('id')}: expected `file_names` of the form VIDEO/FRAME.jpg.")
         folder, name = self.root / self.split, parts[0].parts[0]
-        frames = tuple(folder / "JPEGImages" / part for part in parts)
-        return AVISVideo(_number(row, "id", file), name, size, frames, folder / "WAVAudios" / f"{name}.wav")
+        frames = tuple(inside(self.root, folder / "JPEGImages" / part) for part in parts)
+        sound = inside(self.root, folder / "WAVAudios" / f"{name}.wav")
+        return AVISVideo(_number(row, "id", file), name, size, frames, sound)
 
 
 def read_results(file: str | Path, truth: AVISeg) -> list[InstanceTrack]:
