@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,11 +12,10 @@ from torch import Tensor, nn
 from sonomask.batches import Batch, Output
 from sonomask.checkpoints.backbones import load_backbone
 from sonomask.checkpoints.convert import OWN
-from sonomask.checkpoints.files import read_checkpoint, split_pca
+from sonomask.checkpoints.ears import ear_weights
 from sonomask.checkpoints.folder import fill, fill_agreeing, load
 from sonomask.checkpoints.known import fetch
 from sonomask.checkpoints.own import build
-from sonomask.checkpoints.places import built_in
 from sonomask.errors import DatasetError, TrainingError
 from sonomask.losses import masks as losses
 from sonomask.metrics import metrics_of
@@ -36,16 +34,6 @@ PART_OPTIONS: dict[str, tuple[PartName, float]] = {
 
 STEPS, EPOCHS = "sonomask.schedule_steps", "sonomask.epochs"
 """Names under which a checkpoint tells over how many steps and epochs its run was laid out."""
-
-
-def _ear(source: str) -> Mapping[str, Tensor]:
-    """Weights of an audio encoder: of a file, or of a model's own."""
-    if source not in built_in() and not Path(source).is_dir():
-        return split_pca(read_checkpoint(source))[0]
-    ear = load(source).part("audio")
-    if ear is None:
-        raise ValueError(f"`audio_weights`: the model {source} has no audio encoder to take.")
-    return ear.state_dict()
 
 
 class AVSModule(LightningModule):
@@ -140,7 +128,7 @@ class AVSModule(LightningModule):
         if audio_weights and encoder is not None:
             own = encoder.state_dict()  # VCT's VGGish ends before the embeddings, an encoder has no names to tell
             audio_weights = fetch(audio_weights)
-            given = _ear(audio_weights)
+            given = ear_weights(audio_weights)
             given = {k: v for k, v in given.items() if k in own or not k.startswith(("embeddings.", "head."))}
             fill(encoder, given, source=audio_weights)
         if init_from:
@@ -360,6 +348,13 @@ class AVSModule(LightningModule):
         ]
         return [part for part in parts if part["params"]]
 
+    def _scaled(self) -> bool:
+        """Whether a scaler of float16 stands between the gradients and the step."""
+        try:
+            return bool(self.trainer.precision == "16-mixed")
+        except RuntimeError:  # of Lightning: there is no trainer
+            return False
+
     def configure_optimizers(self) -> Any:
         """Adam as in the reference, and its schedule."""
         wanted: Any = [p for p in self.model.parameters() if p.requires_grad]
@@ -380,7 +375,7 @@ class AVSModule(LightningModule):
             kind = torch.optim.AdamW if decay else torch.optim.Adam
             # a fifth of the time on a CPU, and one launch for many weights on CUDA; not where a scaler of float16 has to clip
             # gradients before the step
-            fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"
+            fused = self.device.type in ("cuda", "cpu") and not self._scaled()
             optimizer = kind(wanted, rate, weight_decay=decay, betas=tuple(self.hp.betas), fused=fused)
         if self.hp.schedule == "constant" and not self.hp.warmup:
             return optimizer
