@@ -1,10 +1,15 @@
 import csv
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+import sonomask
+from sonomask.data.drawn.world import scene
+from sonomask.data.tree import write_video
 from sonomask.errors import MediaError
 from sonomask.media.reader import Limits, VideoReader
 
@@ -180,3 +185,25 @@ def test_memory_does_not_grow_with_the_length(make_video):
             peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 100_000
+
+
+def test_ffmpeg_s_log_is_off_whatever_others_have_set(tmp_path, build):
+    """A decoder's thread that logs, and one that closes it, would wait for each other: torchvision before 0.26 sets a level."""
+    path = build("a.mkv", seconds=0.4)
+    try:
+        av.logging.set_level(av.logging.ERROR)
+        with VideoReader(path):
+            assert av.logging.get_level() is None
+        av.logging.set_level(av.logging.ERROR)
+        write_video(tmp_path / "b.mp4", scene(0, size=(32, 32), seconds=1), 8)
+        assert av.logging.get_level() is None
+    finally:
+        av.logging.set_level(None)
+
+
+def test_containers_are_opened_in_one_place():
+    """So that none is opened with the log on."""
+    found = {
+        path.name for path in (Path(sonomask.__file__).parent).rglob("*.py") if "av.open(" in path.read_text("utf-8")
+    }
+    assert found == {"opening.py"}

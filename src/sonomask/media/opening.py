@@ -63,6 +63,17 @@ def media_errors(source: str, what: str = "can't be decoded") -> Iterator[None]:
         raise MediaError(f"{source}: {what} ({' '.join(str(reason).split())}).") from error
 
 
+def open_quietly(*args: Any, **options: Any) -> Any:
+    """`av.open`, with FFmpeg's log off, as PyAV has it unless asked.
+
+    With a level set, a decoder's thread that logs waits for Python's lock, while the thread that closes the decoder holds it
+    and waits for the other: both wait for ever. Importing torchvision before 0.26 sets one.
+    """
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
+    return av.open(*args, **options)
+
+
 def open_media(source: str, limits: Limits, hwaccel: str | None = None) -> Any:
     """A container of PyAV.
 
@@ -113,7 +124,9 @@ def _try_open(
     options |= {"protocol_whitelist": protocols, "max_pixels": str(limits.pixels)}
     try:
         device = None if hwaccel is None else HWAccel(device_type=hwaccel)
-        container = av.open(address, options=options, timeout=limits.timeout, metadata_errors="replace", hwaccel=device)
+        container = open_quietly(
+            address, options=options, timeout=limits.timeout, metadata_errors="replace", hwaccel=device
+        )
     except Exception as error:  # FFmpeg's errors, and Python's where a file's text or numbers are beyond them
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(

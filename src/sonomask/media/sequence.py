@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ImageOps
 
 from sonomask.errors import MediaError
-from sonomask.media.opening import Limits, decoded, media_errors, open_media
+from sonomask.media.opening import Limits, decoded, media_errors, open_media, open_quietly
 from sonomask.media.sound import TRACK_RATE, resampled
 from sonomask.media.suffixes import PICTURES, SOUNDS
 from sonomask.safe_reading.pictures import open_picture
@@ -57,7 +57,7 @@ def assemble(pictures: Sequence[Path], sound: Path | None, target: Path, fps: Fr
     """
     samples = np.zeros((2, 0), np.float32) if sound is None else _sound(sound)
     rate = fps or _rate(len(pictures), samples.shape[1] / TRACK_RATE)
-    with media_errors(str(target), "can't be written"), av.open(f"file:{target}", "w", format="matroska") as file:
+    with media_errors(str(target), "can't be written"), open_quietly(f"file:{target}", "w", format="matroska") as file:
         video = file.add_stream("ffv1", rate=rate)
         track = file.add_stream("pcm_s16le", rate=TRACK_RATE, layout="stereo") if sound is not None else None
         for index, path in enumerate(pictures):

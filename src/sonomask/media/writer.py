@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
 from sonomask.media.colour import Colours, guessed, tag, to_stored
-from sonomask.media.opening import Limits, media_errors, open_media
+from sonomask.media.opening import Limits, media_errors, open_media, open_quietly
 from sonomask.media.reader import SAMPLE_RATE, VideoReader
 from sonomask.media.sound import TRACK_RATE, canonical, sound_stream
 from sonomask.media.timecode import has_timecodes
@@ -112,7 +112,7 @@ class VideoWriter:
         with media_errors(str(self.path), UNWRITTEN), ExitStack() as stack:
             fresh = stack.enter_context(atomic_path(self.path, overwrite=self.overwrite))
             self.container = stack.enter_context(
-                av.open(f"file:{fresh}", "w", format=how.container, options=dict(how.container_options))
+                open_quietly(f"file:{fresh}", "w", format=how.container, options=dict(how.container_options))
             )
             self.video = self._video_stream()
             self.sound: Any = None

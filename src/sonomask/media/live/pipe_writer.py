@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.opening import open_quietly
 from sonomask.media.writer import CLOCK
 
 __all__ = ["PipeWriter", "is_pipe"]
@@ -55,7 +56,7 @@ class PipeWriter:
         try:
             self.file: BinaryIO = sys.stdout.buffer if target == "-" else Path(target).open("wb", buffering=0)  # noqa: SIM115
             self.plain = _Plain(self.file)
-            self.container: Any = av.open(self.plain, "w", format=form, options={"flush_packets": "1"})
+            self.container: Any = open_quietly(self.plain, "w", format=form, options={"flush_packets": "1"})
             stream: Any = self.container.add_stream(codec, rate=25)
             stream.height, stream.width = size
             stream.pix_fmt = pixels[channels]

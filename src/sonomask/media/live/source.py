@@ -15,7 +15,7 @@ import av
 
 from sonomask.errors import MediaError
 from sonomask.media.live.relay import Receiver
-from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, file_formats, limited
+from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, file_formats, limited, open_quietly
 
 Kind = Literal["address", "file", "device", "pipe"]
 
@@ -105,9 +105,9 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
         if source.kind == "pipe":
             pipe: Any = Pipe(source.address, limits.timeout)
             options = {**PROBE, "protocol_whitelist": "crypto,data", "format_whitelist": file_formats()}
-            return limited(av.open(pipe, options=options, metadata_errors="replace"), limits)
+            return limited(open_quietly(pipe, options=options, metadata_errors="replace"), limits)
         if source.kind == "device":
-            return limited(av.open(source.address, format=source.format, timeout=limits.timeout), limits)
+            return limited(open_quietly(source.address, format=source.format, timeout=limits.timeout), limits)
         address = source.kind == "address"
         options = {"protocol_whitelist": URL_PROTOCOLS if address else FILE_PROTOCOLS, **(PROBE if address else {})}
         if source.address.lower().startswith("rtsp"):
@@ -116,13 +116,13 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
             options["format_whitelist"] = file_formats()
         timeout = limits.timeout if address else None
         try:
-            container = av.open(source.address, options=options, timeout=timeout, metadata_errors="replace")
+            container = open_quietly(source.address, options=options, timeout=timeout, metadata_errors="replace")
         except av.error.ProtocolNotFoundError:
             if not source.address.lower().startswith("srt:"):
                 raise
             relayed: Any = Receiver(source.address, limits.timeout)
             try:
-                container = av.open(relayed, format="mpegts", options=PROBE, metadata_errors="replace")
+                container = open_quietly(relayed, format="mpegts", options=PROBE, metadata_errors="replace")
             except BaseException:
                 relayed.close()
                 raise

@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import MediaError
 from sonomask.media.colour import guessed, tag, to_stored
 from sonomask.media.live.relay import Sender
+from sonomask.media.opening import open_quietly
 from sonomask.media.reader import SAMPLE_RATE
 from sonomask.media.writer import CLOCK
 
@@ -81,7 +82,7 @@ class LiveWriter:
         self.samples, self.last, self.key = 0, -1, -1e9
 
     def _open(self, target: Any, form: str, options: dict[str, str], *, sound: bool) -> None:
-        self.container = av.open(target, "w", format=form, options=options)
+        self.container = open_quietly(target, "w", format=form, options=options)
         self.video = self._video_stream()
         self.sound: Any = self.container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound else None
         self.container.start_encoding()
