@@ -16,6 +16,7 @@ from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, KNOWN, M
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
+from sonomask.models.parts.colours import settle
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
 from sonomask.models.record import ModelRecord
@@ -64,6 +65,7 @@ class World(Net):
         width: Channels of the scene readers' pyramids.
         rank: Rank of the convolutions at the pyramids' finest level, 0 for full ones.
         gate: Whether a small learnt net says how far each category's relevance counts (`Gate`).
+        colours: Whether places that are unsure are settled by the colours and edges of their own picture (`parts.colours`).
     """
 
     parts = Parts(backbone="readers", audio="audio")
@@ -83,8 +85,10 @@ class World(Net):
         width: int = 128,
         rank: int = 0,
         gate: bool = False,
+        colours: bool = False,
     ) -> None:
         super().__init__()
+        self.colours = colours
         self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups, rank) for groups in evidence)
         self.audio = Tagger()
         self.gate = Gate() if gate else None
@@ -120,6 +124,8 @@ class World(Net):
         if self.gate is not None:
             relevance = self.gate(shares, relevance)
         score, fits = match(shares, salience, relevance)
+        if self.colours:
+            score = settle(score, images.flatten(0, 1))
         logits = torch.where(heard.audible.flatten()[:, None, None, None], score, score.new_tensor(OUT))
         logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
         seen = name_places(shares, relevance, fits)
