@@ -161,7 +161,7 @@ def test_ray_killed_and_started_again_gives_the_files_of_one_run(corpus, whole, 
 
 
 NODES = """
-import sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from sonomask.cli.main import main
@@ -172,10 +172,24 @@ cluster = Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "
 nodes = [cluster.add_node(**node) for _ in range(2)]
 cluster.connect()
 
+def name(pid):
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+def workers():  # of this cluster: their raylets are our children
+    parents = {int(p.name): int(p.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+               for p in Path("/proc").iterdir() if p.name.isdecimal() and p.joinpath("stat").exists()}
+    return [pid for pid, parent in parents.items() if parents.get(parent) == os.getpid() and name(pid).startswith(b"ray::")]
+
 def kill():
     while not (written := list(Path(out, "manifest").glob("*/*.parquet"))):
         time.sleep(0.05)
-    cluster.remove_node(nodes[int(which)], allow_graceful=False)
+    if which == "worker":
+        os.kill(next(pid for pid in workers() if b"MapWorker" in name(pid)), signal.SIGKILL)
+    else:
+        cluster.remove_node(nodes[int(which)], allow_graceful=False)
     print(f"KILLED after {len(written)} shards", flush=True)
 
 threading.Thread(target=kill, daemon=True).start()
@@ -184,8 +198,8 @@ sys.exit(main(["batch", source, "--out", out, "--engine", "ray", "--models", "1"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", [0, 1])  # the model is on one of the two
-def test_a_node_that_dies_in_the_middle_costs_no_video(which, corpus, tmp_path):
+@pytest.mark.parametrize("which", [0, 1, "worker"])  # the model is on one of the two nodes; a worker has it
+def test_a_node_or_a_worker_that_dies_in_the_middle_costs_no_video(which, corpus, tmp_path):
     many = tmp_path / "many"
     for i in range(8):
         shutil.copytree(corpus, many / str(i))
@@ -194,3 +208,46 @@ def test_a_node_that_dies_in_the_middle_costs_no_video(which, corpus, tmp_path):
     assert re.search(r"KILLED after \d shards", done.stdout), done.stderr  # of twenty
     assert main(["batch", f"{many}/*/*", "--out", str(tmp_path / "here"), "--shard-size", "2", *MODEL]) == 1
     assert files(tmp_path / "ray") == files(tmp_path / "here")
+
+
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+
+node = {"num_cpus": 2, "object_store_memory": 10**8, "node_ip_address": "127.0.0.2", "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=node)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_head_that_dies_stops_the_run_and_with_another_it_goes_on(corpus, tmp_path):
+    many, out = tmp_path / "many", tmp_path / "ray"
+    for i in range(8):
+        shutil.copytree(corpus, many / str(i))
+    environment = RAY | {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+
+    def run(head):
+        words = command(f"{many}/*/*", "--out", out, "--engine", "ray", "--models", "1", "--shard-size", "2")
+        return subprocess.Popen(words, env=environment | {"RAY_ADDRESS": head.stdout.readline().strip()})
+
+    def start():
+        return subprocess.Popen([sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                env=environment)  # fmt: skip
+
+    with start() as head:
+        first = run(head)
+        while first.poll() is None and not list(out.glob("manifest/*/*.parquet")):
+            time.sleep(0.05)
+        assert first.poll() is None
+        head.communicate("end\n", timeout=120)
+        assert first.wait(300) != 0  # Ray ends the process
+    before = files(out)
+    assert len([name for name in before if name.startswith("manifest")]) < 20
+    with start() as head:
+        assert run(head).wait(600) == 1
+        head.communicate("end\n", timeout=120)
+    assert main(["batch", f"{many}/*/*", "--out", str(tmp_path / "here"), "--shard-size", "2", *MODEL]) == 1
+    assert files(out) == files(tmp_path / "here")
