@@ -14,7 +14,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.stream import Disposition
 from jaxtyping import UInt8
 
 from sonomask.errors import MediaError
@@ -25,7 +24,7 @@ from sonomask.media.cropping import cropped
 from sonomask.media.info import Selection, VideoInfo
 from sonomask.media.interlace import deinterlaced
 from sonomask.media.opening import URL, Limits, decoded, media_errors, open_media
-from sonomask.media.orientation import Orientation, orientation_of
+from sonomask.media.orientation import orientation_of
 from sonomask.media.skipping import SKIPPABLE, on_screen_at, sparing
 from sonomask.media.sound import (
     SAMPLE_RATE,
@@ -39,6 +38,15 @@ from sonomask.media.sound import (
     silence,
     sound_stream,
     tracks_of,
+)  # fmt: skip
+from sonomask.media.streams import (
+    check_size,
+    packets,
+    pixel_aspect,
+    sought,
+    stored_size,
+    timecode,
+    video_stream,
 )  # fmt: skip
 
 __all__ = ["LocalDecoder"]
@@ -135,7 +143,7 @@ class LocalDecoder:
         self.info = VideoInfo(
             self.source, width, height, Fraction(fps), duration, orientation.rotation, bool(heard), orientation.mirrored,
             colours, audio_tracks=tracks, heard=heard, joined=len(self._joins.shifts) > 1,
-            timecode=_timecode(container),
+            timecode=timecode(container),
         )  # fmt: skip
 
     def _duration(self, container: Any) -> float | None:
@@ -368,73 +376,3 @@ class LocalDecoder:
             container = open_media(self.source, self.limits)
         self._open_containers.append(container)
         return container
-
-
-def sought(container: Any, seconds: float) -> bool:
-    """Go to a place at or before a time of the container's clock; a file that can't be sought in is read from its beginning."""
-    try:
-        container.seek(int(seconds * av.time_base), backward=True)
-    except (av.FFmpegError, OSError):
-        return False
-    return True
-
-
-def packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """Packets of some streams, up to the end or to where the file is damaged."""
-    source = container.demux(*streams)
-    while True:
-        try:
-            yield next(source)
-        except (StopIteration, av.FFmpegError, OSError, ValueError):
-            return
-
-
-def video_stream(container: Any, source: str) -> Any:
-    """The stream of pictures: the default one, else the first; never a cover picture or one of an unknown codec.
-
-    Raises:
-        MediaError: There is none.
-    """
-    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
-    found = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
-    if not found:
-        raise MediaError(f"{source}: has no video stream. Give a file with pictures.")
-    return next((stream for stream in found if stream.disposition & Disposition.default), found[0])
-
-
-def pixel_aspect(stream: Any) -> Fraction | None:
-    """Width of a pixel through its height: what the container says before what the codec says, as players do."""
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return aspect if aspect and 0.1 < aspect < 10 else None
-
-
-def stored_size(frame: Any, aspect: Fraction | None) -> tuple[int, int]:
-    """Height and width of a frame with square pixels, before it is turned."""
-    height, width = frame.height, frame.width
-    if aspect is None or aspect == 1:
-        return height, width
-    return (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
-
-
-def displayed(frame: Any, aspect: Fraction | None) -> tuple[int, int]:
-    """Height and width of a frame as shown."""
-    orientation: Orientation = orientation_of(frame)
-    return orientation.size(*stored_size(frame, aspect))
-
-
-def check_size(width: int, height: int, source: str, limits: Limits) -> None:
-    """Make sure that a picture is within the limit.
-
-    Raises:
-        MediaError: It is not.
-    """
-    if width * height > limits.pixels:
-        raise MediaError(
-            f"{source}: frames of {width}×{height} pixels, the limit is {limits.pixels} pixels. Scale it down first."
-        )
-
-
-def _timecode(container: Any) -> str:
-    """Of the first frame, from the file's head, the pictures' stream or a stream of timecodes."""
-    heads = [container.metadata, *(stream.metadata for stream in container.streams if stream.type in ("video", "data"))]
-    return next((str(head["timecode"])[:20] for head in heads if head.get("timecode")), "")

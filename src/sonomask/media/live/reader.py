@@ -24,7 +24,6 @@ from jaxtyping import Float32, UInt8
 from sonomask.errors import MediaError
 from sonomask.media.clock import Joins
 from sonomask.media.colour import to_rgb
-from sonomask.media.decoder import check_size, displayed, pixel_aspect, stored_size, video_stream
 from sonomask.media.live.source import LiveSource, open_source
 from sonomask.media.opening import Limits, decoded
 from sonomask.media.sound import (
@@ -36,6 +35,7 @@ from sonomask.media.sound import (
     sound_stream,
     tracks_of,
 )  # fmt: skip
+from sonomask.media.streams import check_size, displayed, pixel_aspect, stored_size, video_stream
 
 LEAP = 600.0  # seconds forward in a file that are taken for the clock of another recording
 JUMP = 10.0  # seconds by which stamps and clock may part between two packets before a new count begins
