@@ -126,3 +126,14 @@ def test_objects_beyond_255_are_left_out_with_a_warning(video, tmp_path):
             take(Moment(0, 0.5, left().astype(np.uint8), left().astype(np.float32), None, regions))
         assert "1 objects beyond the first 255" in reader.warnings[0]
     assert np.asarray(Image.open(tmp_path / "v.davis/Annotations/v/00000.png")).max() == 255
+
+
+@pytest.mark.parametrize(("least", "count"), [(0.0, 2), (0.0005, 1), (None, 1)])
+def test_specks_that_were_asked_for_are_regions_too(least, count, written, masks):
+    made = masks(0.5)
+    made.probability[:] = 0
+    made.probability[0, 10:30, 40:60] = 0.9
+    made.probability[0, 2, 2] = 0.9  # a pixel
+    facts = {"source": "video.mp4", "model": "stub"} | ({} if least is None else {"min_area": least})
+    paths = written(["jsonl"], made, facts=facts)
+    assert len(json.loads(paths["jsonl"].read_text())["regions"]) == count

@@ -25,7 +25,7 @@ from sonomask.outputs.moment import Moment, OutputContext, Take
 from sonomask.outputs.naming import RegionNamer
 from sonomask.outputs.polygons import write_coco_polygons, write_yolo
 from sonomask.outputs.summaries import write_scores, write_sheet
-from sonomask.outputs.tracks import Tracker
+from sonomask.outputs.tracks import MIN_AREA, Tracker
 from sonomask.outputs.videos import VIDEOS, write_video
 from sonomask.outputs.when import WHEN, write_when
 from sonomask.structures import Masks
@@ -71,7 +71,8 @@ def open_outputs(
     Args:
         reader: Reader of the video; formats with pictures read it once more, and its warnings tell what could not be written.
         paths: Paths from `paths_of`.
-        facts: What the manifests tell besides the frames: `source`, `model`, …
+        facts: What the manifests tell besides the frames: `source`, `model`, …; a `min_area` says what has been left out
+            already, and is left out of the regions too.
         classes: Names of a semantic model's classes, background first; none for a binary one.
         things: What a model of one mask can name (`config.things`).
         overwrite: Replace what exists.
@@ -93,7 +94,8 @@ def open_outputs(
         wanted = any(
             FORMATS[name].regions or (labels and name == "overlay") or (things and name in WHEN) for name in paths
         )
-        split = moments(Tracker() if wanted else None, reader.info.start)
+        tracker = Tracker(min_area=facts.get("min_area", MIN_AREA)) if wanted else None
+        split = moments(tracker, reader.info.start)
 
         def write(masks: Masks) -> None:
             if masks.labels is not None and not classes:
