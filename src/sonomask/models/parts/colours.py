@@ -32,8 +32,8 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
     """The logits, with places that are unsure settled by colour.
 
     Args:
-        logits: At a quarter of the images' size.
-        images: Normalised RGB; height and width are multiples of 4.
+        logits: Scores at a quarter of the size of the images.
+        images: RGB pictures, normalised; height and width are multiples of 4.
     """
     small = F.avg_pool2d(images, STRIDE)
     near = _nearness(small)
