@@ -40,6 +40,7 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
     colours = _colour_bins(small)
     marked, unmarked = logits > SURE, logits < -SURE
     now, one = logits, torch.ones_like(logits)
+    lowest, highest = logits.amin((2, 3), keepdim=True), logits.amax((2, 3), keepdim=True)
     for _ in range(ROUNDS):
         inside = (4 * now).sigmoid().flatten(1)
         sides = torch.stack([inside, 1 - inside, torch.ones_like(inside)], 1)  # N 3 P
@@ -52,7 +53,7 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
             opinion = torch.where(marked, one, torch.where(unmarked, -one, (now / 2).tanh()))
             now = unary + NEIGHBOURS * (near * _neighbours(opinion)).sum(1, keepdim=True)
         now = torch.where(marked | unmarked, logits, now)
-    return now
+    return torch.maximum(torch.minimum(now, highest), lowest)  # none is surer than the surest was
 
 
 def _nearness(small: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 24 h w"]:
