@@ -41,10 +41,10 @@ def refer(scorer: Any, sentences: Iterable[Sentence], batch: int = 4, device: st
     """The figures of a model.
 
     Args:
-        scorer: From `load_fast`; one that takes prompts is asked for each sentence, another marks what sounds.
-        sentences: With their videos.
+        scorer: Scorer from `load_fast`; one that takes prompts is asked for each sentence, another marks what sounds.
+        sentences: Sentences with their videos.
         batch: Clips that are averaged together.
-        device: Where it runs.
+        device: Device that it runs on.
     """
     score = ReferringScore(batch)
     for sentence in sentences:

@@ -34,8 +34,8 @@ def write_cache(dataset: Any, folder: str | Path, workers: int = 0) -> Path:
     """Write every clip of a data set, normalised as ImageNet's; the folder appears when it is whole.
 
     Args:
-        dataset: Of clips.
-        folder: To make.
+        dataset: Data set of clips.
+        folder: Folder to make.
         workers: Processes that read them.
 
     Raises:

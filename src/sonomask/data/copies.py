@@ -35,7 +35,7 @@ def folder_for(name: str, root: str, clips: Any) -> Path | None:
 
     Args:
         name: What tells its kind, split and sizes.
-        root: Of the data set.
+        root: Root of the data set.
         clips: The data set, with `stamp()` and `nbytes()`.
     """
     where = hashlib.sha256(str(Path(root).resolve()).encode()).hexdigest()[:8]

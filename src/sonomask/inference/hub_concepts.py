@@ -61,10 +61,10 @@ class Sam3:
     """SAM 3 on single pictures, asked one word after the other; the picture is encoded once.
 
     Args:
-        name: For manifests.
+        name: Name for manifests.
         model: `Sam3Model`.
         processor: `Sam3Processor`.
-        device: Where it is.
+        device: Device that it is on.
     """
 
     def __init__(self, name: str, model: Any, processor: Any, device: torch.device) -> None:
@@ -100,10 +100,10 @@ class BoxesAndMasks:
     """Boxes by a detector that takes words, and masks of them by SAM 2.
 
     Args:
-        name: For manifests.
+        name: Name for manifests.
         boxes: A zero-shot detector and its processor.
         masks: `Sam2Model` and its processor.
-        device: Where they are.
+        device: Device that they are on.
     """
 
     def __init__(self, name: str, boxes: tuple[Any, Any], masks: tuple[Any, Any], device: torch.device) -> None:

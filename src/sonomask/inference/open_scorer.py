@@ -61,7 +61,7 @@ class OpenScorer:
     Args:
         concepts: Finds things.
         prompts: Words that are asked for in place of those that what is heard suggests.
-        device: Of the listening part.
+        device: Device of the listening part.
         listener: The built-in model that listens; loaded if None.
     """
 

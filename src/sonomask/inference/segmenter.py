@@ -150,7 +150,7 @@ class Segmenter:
         Close it where it is left early. A guarded reader takes no part: one thread talks to its process.
 
         Args:
-            reader: Of the video.
+            reader: Reader of the video.
             journal: Journal of the maps: what a run that was killed has left, and where they are kept.
         """
         if reader.guarded:
