@@ -198,3 +198,12 @@ def test_processes_that_a_command_starts_import_nothing_from_the_current_folder(
     ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_help_on_training_without_the_extra_names_it_in_one_line(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "sonomask.training.rows", raising=False)
+    monkeypatch.setitem(sys.modules, "yaml", None)  # an import of it fails as if it were not installed
+    assert main(["train", "--help"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "sonomask[torch]" in said

@@ -189,7 +189,8 @@ def models(
 
 def train(argv: Sequence[str]) -> int:
     """Train by a recipe: `sonomask train RECIPE… [--option value …]`; with `--seeds 1 2 3` once with each of them."""
-    from sonomask.training.rows import config_of
+    with needs("Training", "torch"):
+        from sonomask.training.rows import config_of
 
     for word in takewhile(lambda word: not word.startswith("-"), argv):
         config_of(word)  # a recipe that is not there is told before torch is loaded
