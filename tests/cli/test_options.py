@@ -110,7 +110,7 @@ def test_completion_knows_commands_options_and_values(shell, capsys):
 
 
 def test_quiet_leaves_results_and_errors_only(capsys, tmp_path):
-    assert main(["segment", str(tmp_path / "none.mp4")]) == 2
+    assert main(["segment", "-v", str(tmp_path / "none.mp4")]) == 2
     loud = capsys.readouterr().err
     assert main(["segment", "-q", str(tmp_path / "none.mp4")]) == 2
     silent = capsys.readouterr().err

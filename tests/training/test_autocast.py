@@ -108,10 +108,13 @@ def test_a_model_takes_a_training_step_under_autocast(name):
         labelled=torch.ones(b, t, dtype=torch.bool), valid=torch.ones(b, t, dtype=torch.bool), names=("a", "b"),
         categories=("dog", "car"),
     )  # fmt: skip
-    with CudaAutocast() as cast:
-        terms = module.model.objective(batch) or module.terms(module(batch), batch)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-    loss.backward()
+    with torch.backends.mkldnn.flags(
+        enabled=False
+    ):  # oneDNN's 3-D convolutions in bfloat16 give NaN gradients at random
+        with CudaAutocast() as cast:
+            terms = module.model.objective(batch) or module.terms(module(batch), batch)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+        loss.backward()
     assert cast.calls
     assert loss.isfinite()
     gradients = [p.grad for p in module.model.parameters() if p.grad is not None]

@@ -102,7 +102,7 @@ def evaluate_instances(
     out: Annotated[str | None, "file for what the model finds, in the form of results.json"] = None,
     published: Annotated[bool, "figures as the public evaluation gives them, faults and all"] = False,
 ) -> int:
-    """Score instances over time, a system's or a model's, as audio-visual instance segmentation does: mAP, HOTA, FSLA."""
+    """Score instances over time as audio-visual instance segmentation does: mAP, HOTA and FSLA."""
     with needs("Scoring instances", "torch"):
         from sonomask.data.avis import AVISeg, avis_category, read_results, write_results
         from sonomask.data.sound import read_wav
@@ -134,7 +134,7 @@ def evaluate_referring(
     ] = "open",
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
 ) -> int:
-    """Score a model on sentences about videos, as Ref-AVS does: J, F and their mean; S for sentences that mean nothing."""
+    """Score a model on sentences about videos as Ref-AVS does: J, F, their mean, and S."""
     with needs("Scoring sentences", "torch"):
         from sonomask.benchmark.referring import refer
         from sonomask.data.refavs import RefAVS

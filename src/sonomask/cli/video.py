@@ -81,7 +81,7 @@ def segment(
     if len(items) > 1 and out is not None and api.names_a_file(out):
         raise ValueError(f"`out`: {out} names a file, and there are {len(items)} videos. Give a folder.")
     stems = api.output_stems([item.place for item in items], out)
-    logger.info("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
+    logger.debug("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)
     done = 0
     for item, stem in zip(items, stems, strict=True):
