@@ -9,6 +9,8 @@ import pytest
 
 from sonomask.media import boxes
 from sonomask.media.boxes import Crop, crop_of, is_followed
+from sonomask.media.live.reader import LivePicture, LiveReader
+from sonomask.media.live.source import parse_source
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import SandboxedReader
 
@@ -113,6 +115,13 @@ def test_a_crop_is_applied_where_masks_and_overlay_are_made(with_crop, tmp_path)
         assert image[8 : SHOWN[0] - 8, 2].min() < 200  # no white frame at the left
     with av.open(str(next(result.files["masks"].glob("*.png")))) as picture:
         assert (picture.streams.video[0].height, picture.streams.video[0].width) == SHOWN
+
+
+def test_a_crop_is_applied_live_too(with_crop):
+    with LiveReader(parse_source(str(with_crop(CROP)))) as reader:
+        pictures = [item for item in reader if isinstance(item, LivePicture)]
+    assert {picture.size for picture in pictures} == {SHOWN}
+    assert pictures[7].image().shape[:2] == SHOWN
 
 
 @pytest.mark.parametrize("crop", [Crop(), Crop(left=64, right=64), Crop(top=96)])

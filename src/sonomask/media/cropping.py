@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import av.filter
 
@@ -16,12 +16,21 @@ T = TypeVar("T")
 TICK = Fraction(1, 1000)
 
 
-def cropped(frames: Iterator[tuple[T, Any]], crop: Crop) -> Iterator[tuple[T, Any]]:
+Cutters: TypeAlias = dict[tuple[str, int, int], Any]
+"""FFmpeg's graphs by the form of the pictures that they cut."""
+
+
+def cropped(frames: Iterable[tuple[T, Any]], crop: Crop, cutters: Cutters | None = None) -> Iterator[tuple[T, Any]]:
     """Frames with what goes along with each, without the columns and rows that are not shown.
 
     Where colours are stored for several pixels at once, the first column and row are rounded down to where a colour begins.
+
+    Args:
+        frames: Frames of PyAV, each with its companion.
+        crop: Columns and rows that are not shown.
+        cutters: Graphs of earlier calls with the same crop, to which new ones are added.
     """
-    cutters: dict[tuple[str, int, int], Any] = {}
+    cutters = {} if cutters is None else cutters
     for companion, frame in frames:
         size = crop.size(frame.height, frame.width)
         if size is None:

@@ -22,8 +22,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.errors import MediaError
+from sonomask.media.boxes import Crop, crop_of
 from sonomask.media.clock import Joins
 from sonomask.media.colour import to_rgb
+from sonomask.media.cropping import Cutters, cropped
 from sonomask.media.live.source import LiveSource, open_source
 from sonomask.media.opening import Limits, decoded
 from sonomask.media.sound import (
@@ -174,6 +176,10 @@ class LiveReader:
         if self.video is not None:
             self.video.thread_type = "SLICE"  # threads over frames would each hold one back
             check_size(self.video.codec_context.width, self.video.codec_context.height, source.text, limits)
+        self.crop = Crop()
+        self.cutters: Cutters = {}
+        if self.video is not None and source.kind == "file":
+            self.crop = crop_of(source.address.removeprefix("file:"), self.container.streams.video.index(self.video))
         self.form, self.shape = Form(source.text, self.warnings, SAMPLE_RATE, "mono"), ("", 0)
         self.joins, self.moved, self.last_time = Joins(LEAP), [0.0], 0.0
         self.waited_at, self.skipping, self.skipped_at = now(), False, 0.0
@@ -256,7 +262,7 @@ class LiveReader:
                 self.left_out += 1
                 return
         shift = self.timeline.shift
-        for frame in packet.decode():
+        for _, frame in cropped(((None, frame) for frame in packet.decode()), self.crop, self.cutters):
             if frame.time is None or shift is None:
                 continue
             check_size(frame.width, frame.height, self.source.text, self.limits)
