@@ -146,3 +146,10 @@ def test_a_type_that_no_option_can_have_is_refused_when_the_verb_is_written():
 
     with pytest.raises(TypeError, match="dict"):
         parser_of("verb", verb)
+
+
+def test_dashes_are_no_likeness(capsys):
+    assert main(["tabulate", "a.json", "--out", "b"]) == 2
+    printed = capsys.readouterr().err
+    assert "has no option --out" in printed
+    assert "Did you mean" not in printed

@@ -73,7 +73,8 @@ def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The question whether a known word was meant, after a space; nothing where none is near."""
-    near = get_close_matches(word.lower(), list(known), n=2, cutoff=0.6)
+    bare = {name.lstrip("-"): name for name in known}  # dashes, which all options share, are no likeness
+    near = [bare[name] for name in get_close_matches(word.lower().lstrip("-"), bare, n=2, cutoff=0.6)]
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
