@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +164,32 @@ def test_what_may_differ_the_next_time_is_refused(options, clip, tmp_path):
     source = options.pop("source", clip)
     with pytest.raises((ValueError, MediaError), match=r"Give a number|no file|can't be|refused"):
         sonomask.segment(source, tmp_path, "avs_mini.synthetic", resume=True, **options)
+
+
+def test_the_folder_lies_beside_an_output_that_is_named(clip, tmp_path):
+    model, words = load_fast("avs_mini.synthetic", "cpu", "onnx"), {"rate": 1.0, "resume": True}
+    out = tmp_path / "result.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        sonomask.segment(clip, out, Counting(model, dies=2), stem=out / "clip", **words)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.resume"]
+    assert sonomask.segment(clip, out, model, stem=out / "clip", **words).files == {"overlay": out}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.mp4"]
+
+
+def test_a_video_that_comes_anew_each_time_is_refused(clip, tmp_path, capsys):
+    with clip.open("rb") as file, pytest.raises(ValueError, match="open file"):
+        sonomask.segment(file, tmp_path, "avs_mini.synthetic", resume=True)
+    assert main(["segment", "-", "--resume", "--out", str(tmp_path)]) == 2
+    assert "expected videos in files" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_the_start_is_told_and_leaves_nothing_open(tmp_path, monkeypatch):
+    def refuse(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(MediaError, match="No space left"), Journal(tmp_path / "a.resume", {}):
+        pass
+    monkeypatch.undo()
+    with Journal(tmp_path / "a.resume", {}):  # its lock was given back
+        pass

@@ -80,6 +80,11 @@ def segment(
         logger.warning(note)
     if len(items) > 1 and out is not None and api.names_a_file(out):
         raise ValueError(f"`out`: {out} names a file, and there are {len(items)} videos. Give a folder.")
+    if resume and any(item.kind != "video" for item in items):
+        raise ValueError(
+            "`resume`: expected videos in files. Standard input and folders of pictures are put together anew each time; "
+            "make a video of them first."
+        )
     stems = api.output_stems([item.place for item in items], out)
     logger.debug("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)

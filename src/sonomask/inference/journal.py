@@ -56,12 +56,11 @@ class Journal:
             self._lock.close()
             raise MediaError(f"{self.folder}: another run is at work on this video. Wait for it, or stop it.")
         if self._read_facts() != self.facts:
-            old = list(self.folder.glob("*.npz"))
-            if old:
-                logger.warning("%s is of another video, model or request; starts anew.", self.folder)
-            for path in old:
-                path.unlink()
-            self._write(ABOUT, json.dumps(self.facts, indent=1).encode())
+            try:
+                self._begin_anew()
+            except OSError as error:
+                self._lock.close()
+                raise MediaError(f"{self.folder}: can't be written to ({error.strerror}).") from error
         return self
 
     def __exit__(
@@ -108,11 +107,13 @@ class Journal:
             return json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
         return None
 
-    def _write(self, name: str, data: bytes) -> None:
-        try:
-            (self.folder / name).write_bytes(data)
-        except OSError as error:
-            raise MediaError(f"{self.folder}: can't be written to ({error.strerror}).") from error
+    def _begin_anew(self) -> None:
+        old = list(self.folder.glob("*.npz"))
+        if old:
+            logger.warning("%s is of another video, model or request; starts anew.", self.folder)
+        for path in old:
+            path.unlink()
+        (self.folder / ABOUT).write_text(json.dumps(self.facts, indent=1), encoding="utf-8")
 
 
 def _packed(maps: Sequence[Sequence[Maps]], past: np.ndarray | None) -> dict[str, np.ndarray]:
