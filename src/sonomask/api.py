@@ -169,10 +169,15 @@ def journal_of(source: str | Path, stem: Path, segmenter: Segmenter) -> Journal:
         segmenter: Model and request, which a later run must share.
 
     Raises:
-        ValueError: The source is no file.
+        ValueError: The source is no file, or it is not known which weights the model has.
     """
     if not Path(source).is_file():
         raise ValueError(f"`resume`: {source} is no file, so it may be another one the next time. Save it first.")
+    if not segmenter.origin.weights:
+        raise ValueError(
+            f"`resume`: it can't be told whether {segmenter.origin.name} has the same weights the next time. Give the name or "
+            "folder of a model."
+        )
     facts = Path(source).stat()
     asked = asdict(segmenter.request)
     about = {"size": facts.st_size, "changed": facts.st_mtime_ns, **segmenter.origin.facts, "request": asked}

@@ -193,3 +193,9 @@ def test_a_disk_that_is_full_at_the_start_is_told_and_leaves_nothing_open(tmp_pa
     monkeypatch.undo()
     with Journal(tmp_path / "a.resume", {}):  # its lock was given back
         pass
+
+
+def test_a_network_whose_weights_are_not_known_is_refused(clip, tmp_path):
+    with pytest.raises(ValueError, match="same weights"):
+        sonomask.segment(clip, tmp_path, sonomask.load("avs_mini.synthetic"), rate=1.0, resume=True)
+    assert list(tmp_path.iterdir()) == []
