@@ -39,12 +39,12 @@ LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaun
 
 
 class Bench:
-    """Where and how large.
+    """The device, the sizes and the precisions that the parts measure.
 
     Args:
-        device: Of everything.
-        small: Whether networks and pictures are small.
-        rounds: Of a median.
+        device: Device of every model and tensor.
+        small: Use small networks and pictures, so that a CPU can run every part.
+        rounds: Number of timed rounds; their median is reported.
     """
 
     def __init__(self, device: torch.device, *, small: bool, rounds: int) -> None:

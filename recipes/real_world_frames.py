@@ -61,7 +61,7 @@ class Frames:
 
     Attributes:
         maps: Four levels, (N, C, h, w) in half precision.
-        owner: Which object owns a pixel, -1 for none, at half the size of the frames: (N, H/2, W/2).
+        owner: Index of the object that owns a pixel, -1 for none, at half the size of the frames: (N, H/2, W/2).
         objects: Categories of each frame's objects.
     """
 

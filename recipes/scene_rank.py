@@ -37,9 +37,9 @@ def reduced_rank(inputs: Tensor, outputs: Tensor, rank: int) -> tuple[Tensor, Te
     """Matrices `first` (rank, I) and `second` (O, rank), and `bias` (O), with `second @ (first @ x) + bias` near the outputs.
 
     Args:
-        inputs: Of shape (N, I).
-        outputs: Of shape (N, O), what is to be given for each.
-        rank: 1 to O.
+        inputs: Input vectors (N, I).
+        outputs: Target vectors (N, O), one for each input.
+        rank: Rank of the product, 1 to O.
 
     Source: Izenman, "Reduced-rank regression for the multivariate linear model", 1975.
     """
@@ -60,11 +60,11 @@ def narrow(reader: SceneReader, pictures: Sequence[Tensor], rank: int, places: i
     """The reader with `LowRank` in place of its convolutions at stride 4.
 
     Args:
-        reader: With full ones.
+        reader: Reader with full convolutions.
         pictures: Each of shape (1, 3, H, W), normalised; sides are multiples of 32.
         rank: Channels between the two convolutions.
-        places: Of each picture that are looked at.
-        seed: Of the choice of places.
+        places: Number of positions sampled from each picture.
+        seed: Seed of the sampled positions.
     """
     reader = reader.eval()
     narrowed = copy.deepcopy(reader)

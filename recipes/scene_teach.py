@@ -103,8 +103,8 @@ class Frames:
     Args:
         labelled: Natural pictures.
         cuts: Pictures to cut things out of.
-        size: Of a frame's sides.
-        seed: Of all that is drawn.
+        size: Height and width of a frame, in pixels.
+        seed: Seed of the frames' composition.
     """
 
     def __init__(self, labelled: list[Picture], cuts: list[Picture], size: int, seed: int) -> None:
@@ -271,9 +271,9 @@ def losses(
         category: The student's logits (N, C, h, w).
         catches: Its logits of salience (N, 1, h, w).
         labels: Truth (N, H, W), 255 where it is not known.
-        salient: What catches the eye (N, H, W).
-        shares: The teacher's (N, C, h, w).
-        salience: The teacher's (N, 1, h, w).
+        salient: True salience map (N, H, W).
+        shares: Teacher's category probabilities (N, C, h, w).
+        salience: Teacher's salience probabilities (N, 1, h, w).
     """
     few = labels[:, 2::4, 2::4]  # at the student's own stride
     known = few < UNKNOWN
