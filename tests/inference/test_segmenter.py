@@ -181,6 +181,27 @@ def test_a_long_video_holds_no_more_frames_than_a_window(tmp_path, monkeypatch):
     assert most <= 2 * (CONFIG.clip_length + 1)
 
 
+class Counter(Stub):
+    """Recurrent: its masks tell how many frames it has seen."""
+
+    def forward(self, images, logmel, past=None):
+        del logmel
+        self.seen.append(images.shape[1])
+        past = images.new_zeros(1, 1) if past is None else past
+        counts = past + torch.arange(1, images.shape[1] + 1)
+        return Output(images.mean(2, keepdim=True) * 0 + counts[..., None, None, None] / 9, past=counts[:, -1:])
+
+
+def test_the_first_mask_waits_for_no_other_frame(video):
+    model = Counter(replace(CONFIG, dense=True, recurrent=True, listens=False))
+    stream = Segmenter(model, rate=4, smooth=0)(video)
+    first = next(stream)
+    assert model.seen == [1]
+    everyone = [first, *stream]
+    scores = np.log(1 / (1 / np.array([masks.probability.mean() for masks in everyone]) - 1))
+    np.testing.assert_allclose(scores, np.arange(1, 29) / 9, rtol=1e-4)  # each frame once, the past handed on
+
+
 def test_a_video_without_sound_is_refused_by_a_model_that_listens(silent):
     with pytest.raises(MediaError, match="no sound stream"):
         list(Segmenter(Stub(), device="cpu", rate=1.0)(silent))

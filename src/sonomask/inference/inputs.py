@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -35,13 +36,20 @@ def window_seconds(config: ModelConfig) -> int:
 def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Generator[Window, None, None]:
     """The windows of a video, with frames at the model's size.
 
+    A recurrent model takes any number of frames, so there the first frame is a window of its own: the first mask does not
+    wait for a second of others.
+
     Raises:
         MediaError: The video can't be read, or has no sound and the model listens.
     """
     check_sound(reader, config)
     size = config.size_of(reader.info.height, reader.info.width)
     rate = request.rate if isinstance(request.rate, str) else max(1.0, request.rate)
-    yield from windows(reader, rate=rate, seconds=window_seconds(config), size=size)
+    for window in windows(reader, rate=rate, seconds=window_seconds(config), size=size):
+        if config.recurrent and window.first == 0 and len(window.frames[0]) > 1:
+            yield replace(window, frames=(window.frames[0][:1],), final=False)
+            window = replace(window, frames=(window.frames[0][1:],))
+        yield window
 
 
 def window_at(reader: VideoReader, config: ModelConfig, second: float) -> Window:
