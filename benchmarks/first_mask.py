@@ -8,7 +8,8 @@ Each round starts fresh processes, their files warm in memory, and takes the wal
     first mask   `next(Segmenter()(CLIP))` in Python, to the line that says the mask is there
     command      `sonomask segment CLIP --end 1 --rate 1 --format jsonl`, to its end: one mask, written
 
-Printed are the medians, the quickest, and the ratio of medians to the first row, since a machine with other work is slower in all three.
+Printed are the medians, the quickest, and the ratio of medians to the first row, since a machine with other work is slower in
+all three.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ print("there", flush=True)
 def until_line(words: list[str]) -> float:
     """Seconds until a process prints its first line."""
     began = time.perf_counter()
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own words
         assert process.stdout is not None
         assert process.stdout.readline(), words
-        wall = time.perf_counter() - began
-    return wall
+        return time.perf_counter() - began
 
 
 def main() -> None:
