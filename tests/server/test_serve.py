@@ -167,7 +167,7 @@ def test_what_a_killed_server_left_is_swept_by_the_next(start, tmp_path, clip):
     assert not any(path.exists() for path in left)
 
 
-def test_results_under_a_folder_outlive_the_server(start, clip, tmp_path):
+def test_results_and_videos_under_a_folder_outlive_the_server(start, clip, tmp_path):
     words = ("--folder", str(tmp_path / "kept"))
     process, line = start(*words)
     _, upload = ask(port_of(line), "POST", "/v1/uploads?name=a.mp4", clip.read_bytes(), **{"Content-Type": "video/mp4"})
@@ -186,8 +186,13 @@ def test_results_under_a_folder_outlive_the_server(start, clip, tmp_path):
     _, again = ask(port_of(line), "GET", f"/v1/jobs/{job['id']}")
     assert again == job
     assert job["state"] == "done"
-    assert ask(port_of(line), "GET", f"/v1/uploads/{upload['id']}")[0] == 404
-    assert list((tmp_path / "kept" / "sonomask-server" / "uploads").iterdir()) == []
+    assert ask(port_of(line), "GET", f"/v1/uploads/{upload['id']}") == (200, upload)
+    _, sources = ask(port_of(line), "GET", f"/v1/jobs/{job['id']}/sources")
+    alone = json.dumps({"sources": [source["id"] for source in sources]})
+    assert (
+        ask(port_of(line), "POST", f"/v1/jobs/{job['id']}/sources", alone, **{"Content-Type": "application/json"})[0]
+        == 202
+    )
 
 
 def test_two_servers_do_not_sweep_one_another(start, clip):

@@ -28,7 +28,7 @@ def serve(
     ] = False,
     folder: Annotated[
         str | None,
-        "where results are kept when the server is stopped, until their time is over; nothing is kept unless given",
+        "where videos and results are kept when the server is stopped, until their time is over; nothing is kept unless given",
     ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     max_mb: Annotated[int, "largest upload, in MB"] = 200,

@@ -49,7 +49,7 @@ class Runner:
         folder: Exists, and belongs to this server alone; uploads and results go there, and are removed at the end.
         limits: What jobs may cost.
         workers: Jobs at once.
-        keeps: Whether finished jobs stay in the folder at the end, and those that lie there are taken up.
+        keeps: Whether uploads and finished jobs stay in the folder at the end, and those that lie there are taken up.
     """
 
     def __init__(
@@ -62,13 +62,12 @@ class Runner:
         keeps: bool = False,
     ) -> None:
         self.work, self.folder, self.limits, self.keeps = work, folder, limits or ServerLimits(), keeps
-        if keeps:
-            shutil.rmtree(folder / "uploads", ignore_errors=True)
         for name in ("uploads", "jobs"):
             (folder / name).mkdir(mode=0o700, exist_ok=keeps)
-        self.store = UploadStore(folder / "uploads", self.limits)
+        self.store = UploadStore(folder / "uploads", self.limits, keeps=keeps)
         self.boot = secrets.token_hex(4)  # begins each id, so that an id of a server before this one is known as such
-        self.jobs: dict[str, Job] = {job.id: job for job in recall(folder / "jobs", self.limits)} if keeps else {}
+        kept = recall(folder / "jobs", self.limits, self.store.uploads) if keeps else ()
+        self.jobs: dict[str, Job] = {job.id: job for job in kept}
         self.ended: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
         self.seconds: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
         self.rubbish: deque[Path] = deque()  # folders to remove
@@ -102,7 +101,8 @@ class Runner:
             thread.join(max(0.0, end - time.monotonic()))
         self.watchdog.join(3 * BEAT)
         self._tidy()
-        shutil.rmtree(self.folder / "uploads" if self.keeps else self.folder, ignore_errors=True)
+        if not self.keeps:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def submit(
         self,

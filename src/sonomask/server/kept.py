@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from sonomask.outputs.formats import FORMATS, paths_of
 from sonomask.server.job import Job, JobOptions
 from sonomask.server.limits import ServerLimits
+from sonomask.server.store import Upload
 from sonomask.workspace import atomic_path
 
 __all__ = ["RECORD", "note", "recall"]
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 def note(job: Job) -> None:
     """Write down a job that is about to be done; one that can't be written down goes with the server, as the log then says."""
     told = {name: getattr(job, name) for name in PLAIN}
+    told["upload"] = None if job.upload is None else job.upload.id
     record = {**told, "ended": time.time(), "formats": list(job.files), "options": asdict(job.options)}
     try:
         with atomic_path(job.folder / RECORD) as path:
@@ -39,16 +41,22 @@ def note(job: Job) -> None:
         logger.error("job %s can't be kept: %s", job.id, error)
 
 
-def recall(folder: Path, limits: ServerLimits) -> Iterator[Job]:
-    """The finished jobs that lie in a folder, the oldest first; whatever else lies there is removed."""
-    found = [(path, _read(path, limits)) for path in folder.iterdir()]
+def recall(folder: Path, limits: ServerLimits, uploads: Mapping[str, Upload]) -> Iterator[Job]:
+    """The finished jobs that lie in a folder, the oldest first; whatever else lies there is removed.
+
+    Args:
+        folder: Folder of all jobs.
+        limits: What jobs may cost.
+        uploads: Videos that are still there, by id.
+    """
+    found = [(path, _read(path, limits, uploads)) for path in folder.iterdir()]
     for path, job in found:
         if job is None:
             shutil.rmtree(path, ignore_errors=True)
     yield from sorted((job for _, job in found if job is not None), key=lambda job: job.submitted)
 
 
-def _read(folder: Path, limits: ServerLimits) -> Job | None:
+def _read(folder: Path, limits: ServerLimits, uploads: Mapping[str, Upload]) -> Job | None:
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         options: dict[str, Any] = {
@@ -61,6 +69,7 @@ def _read(folder: Path, limits: ServerLimits) -> Job | None:
         job.files = {name: path for name, path in paths.items() if path.exists()}
         if not job.files or not (folder / "view" / "view.json").is_file():
             return None
+        job.upload = uploads.get(str(record.get("upload")))
         job.end("done")
         job.ended = time.monotonic() - max(0.0, time.time() - float(record["ended"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

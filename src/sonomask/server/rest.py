@@ -183,7 +183,7 @@ def _uploads(service: Service) -> APIRouter:
                 await _receive(request, write, service.limits)
             try:
                 async with service.probing:
-                    fresh.facts = await asyncio.to_thread(service.probe, fresh.path, service.limits)
+                    store.know(fresh, await asyncio.to_thread(service.probe, fresh.path, service.limits))
             except (MediaError, ValueError) as error:
                 store.remove(fresh)
                 raise InvalidError(str(error).replace(str(fresh.path), fresh.name), "upload") from error

@@ -54,7 +54,7 @@ class ListenOptions:
         root_path: Path under which a proxy shows it.
         proxies: Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         unsafe_decoding: Whether to serve other addresses than loopback where the decoder's sandbox is missing.
-        folder: Folder in which results are kept over a restart; None to remove them at the end.
+        folder: Folder in which videos and results are kept over a restart; None to remove them at the end.
     """
 
     host: str = LOCAL[1]

@@ -2,11 +2,17 @@
 
 Nothing that a client sends becomes part of a path. A job gets at an upload by its id only, from the same session, and what is
 opened must be the very file that was written: regular, no link, the same inode.
+
+Where uploads are to outlive the server, a record lies beside each (its id and `.json`) once it is known what the video is. The
+folder is the server's alone (0700); what has no record, or is not as its record says, is removed at the start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import logging
 import os
 import secrets
 import shutil
@@ -21,12 +27,17 @@ from typing import IO, Any
 
 from sonomask.server.limits import ServerLimits
 from sonomask.server.problems import BusyError, RefusedError, TooLargeError, UnknownError
+from sonomask.workspace import atomic_path
 
 __all__ = ["Upload", "UploadStore", "check_file"]
 
 FILES_CLIENT, FILES = 200, 5000  # uploads of a client, and of all
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+RECORD = ".json"  # no id has a dot
+PLAIN = ("session", "client", "name", "size", "facts")
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -58,6 +69,11 @@ class Upload:
     users: int = 0
     removed: bool = False
 
+    @property
+    def record(self) -> Path:
+        """What is noted of it, where it is kept over a restart."""
+        return self.path.with_name(self.id + RECORD)
+
 
 class UploadStore:
     """Takes uploads and gives them back by id.
@@ -65,11 +81,12 @@ class UploadStore:
     Args:
         folder: Exists, and belongs to this server alone.
         limits: Quotas.
+        keeps: Whether uploads outlive the server, and those that lie there are taken up.
     """
 
-    def __init__(self, folder: Path, limits: ServerLimits) -> None:
-        self.folder, self.limits = folder, limits
-        self.uploads: dict[str, Upload] = {}
+    def __init__(self, folder: Path, limits: ServerLimits, *, keeps: bool = False) -> None:
+        self.folder, self.limits, self.keeps = folder, limits, keeps
+        self.uploads: dict[str, Upload] = {upload.id: upload for upload in recall(folder)} if keeps else {}
         self.lock = threading.RLock()
 
     @contextmanager
@@ -100,6 +117,13 @@ class UploadStore:
         finally:
             if not upload.ready:
                 self.remove(upload)
+
+    def know(self, upload: Upload, facts: dict[str, Any]) -> None:
+        """Say what the video of an upload is. From now on it is kept, where uploads are."""
+        upload.facts = facts
+        with self.lock:
+            if self.keeps and not upload.removed:
+                _note(upload)
 
     def _begin(self, name: str, session: str | None, client: str) -> tuple[Upload, IO[bytes]]:
         own = hashlib.sha256((session or "").encode()).hexdigest()[:32] if session else "programs"
@@ -178,6 +202,7 @@ class UploadStore:
         """Forget an upload; its file goes now, or when the last job that reads it has ended."""
         with self.lock:
             upload.removed = True
+            upload.record.unlink(missing_ok=True)
             if upload.users <= 0:
                 upload.path.unlink(missing_ok=True)
                 self.uploads.pop(upload.id, None)
@@ -187,6 +212,46 @@ class UploadStore:
         for upload in list(self.uploads.values()):
             if upload.ready and now > upload.added + self.limits.keep:
                 self.remove(upload)
+
+
+def _note(upload: Upload) -> None:
+    """Write down an upload; one that can't be written down goes with the server, as the log then says."""
+    kept = {name: getattr(upload, name) for name in PLAIN}
+    record = kept | {"added": time.time() - (time.monotonic() - upload.added)}
+    try:
+        with atomic_path(upload.record) as path:
+            path.write_text(json.dumps(record), encoding="utf-8")
+    except OSError as error:
+        logger.error("upload %s can't be kept: %s", upload.id, error)
+
+
+def recall(folder: Path) -> Iterator[Upload]:
+    """The uploads that lie in a folder, the oldest first; whatever else lies there is removed."""
+    found = []
+    for own in folder.iterdir():
+        for record in list(own.glob(f"*{RECORD}")) if own.is_dir() and not own.is_symlink() else ():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_read(record))
+    known = {path for upload in found for path in (upload.path, upload.record)}
+    for path in folder.glob("**/*"):
+        if path not in known and (path.is_symlink() or not path.is_dir()):
+            path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
+    yield from sorted(found, key=lambda upload: upload.added)
+
+
+def _read(record: Path) -> Upload:
+    told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    path = record.with_suffix("")
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size != told["size"] or not isinstance(told["facts"], dict):
+        raise ValueError(f"{path}: is not as it was written.")
+    upload = Upload(path.name, path=path, **{name: told[name] for name in PLAIN})
+    upload.added = time.monotonic() - max(0.0, time.time() - float(told["added"]))
+    upload.inode, upload.ready = (facts.st_dev, facts.st_ino), True
+    return upload
 
 
 def check_file(path: Path, inode: tuple[int, int]) -> None:
