@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from sonomask.errors import DatasetError, MediaError, MissingExtraError, SonomaskError, WeightsError
     from sonomask.media.arrays import from_arrays
     from sonomask.models.catalog import create_model, list_models
+    from sonomask.outputs.corrected import corrected
     from sonomask.outputs.samples import seconds_by_name, to_coco, to_fiftyone, to_regions, to_supervision
     from sonomask.request import Request
+    from sonomask.safe_reading.corrections import Correction, Corrections, read_corrections
     from sonomask.structures import Masks, ModelConfig
 
 __version__ = schemas.VERSION
 
 __all__ = [
+    "Correction",
+    "Corrections",
     "DatasetError",
     "Masks",
     "MediaError",
@@ -36,11 +40,13 @@ __all__ = [
     "Segmenter",
     "SonomaskError",
     "WeightsError",
+    "corrected",
     "create_model",
     "from_arrays",
     "list_models",
     "load",
     "load_fast",
+    "read_corrections",
     "seconds_by_name",
     "segment",
     "to_coco",
@@ -55,6 +61,8 @@ _ROOMS = {
     "errors": ("DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "WeightsError"),
     "media.arrays": ("from_arrays",),
     "models.catalog": ("create_model", "list_models"),
+    "outputs.corrected": ("corrected",),
+    "safe_reading.corrections": ("Correction", "Corrections", "read_corrections"),
     "outputs.samples": ("seconds_by_name", "to_coco", "to_fiftyone", "to_regions", "to_supervision"),
     "request": ("Request",),
     "batches": ("Output",),

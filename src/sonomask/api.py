@@ -22,11 +22,13 @@ from sonomask.media.opening import Limits
 from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.waiting import PictureQueue, fits, noting
+from sonomask.outputs.corrected import Corrector, traced
 from sonomask.outputs.editing import MaskEditor
 from sonomask.outputs.formats import Format
 from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
 from sonomask.request import Request
+from sonomask.safe_reading.corrections import Corrections, read_corrections
 from sonomask.structures import Masks, ModelConfig
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ def segment(
     stem: Path | None = None,
     name: str | None = None,
     maker: Maker | None = None,
+    corrections: str | Path | Corrections | None = None,
     **options: Any,
 ) -> Result:
     """Mark the pixels of what sounds in a video, and write the result.
@@ -113,6 +116,8 @@ def segment(
         stem: Path of the outputs without their suffixes, as `output_stems` gives it for several videos.
         name: Name of the video in manifests and in the result; the source if None.
         maker: What makes the second picture that COMBO and VCT read, instead of `request.maskige`.
+        corrections: What a person said of this video's masks, or the file of it (`sonomask.read_corrections`); every format
+            follows. Where a thing has no trail yet, the video is gone through once before, to find where it is.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
 
     Raises:
@@ -129,7 +134,7 @@ def segment(
         with on_disk(source) as path:
             return segment(
                 path, out or Path(), model, request, formats=formats, labels=labels, overwrite=overwrite, sandbox=sandbox,
-                limits=limits, progress=progress, maker=maker, **options,
+                limits=limits, progress=progress, maker=maker, corrections=corrections, **options,
             )  # fmt: skip
     source = check_source(source)
     paths = output_paths(source, out, [formats] if isinstance(formats, str) else formats, stem=stem)
@@ -143,6 +148,8 @@ def segment(
     asked = replace(request or Request(), **options)
     if resume and asked.rate == "auto":
         raise ValueError("`resume`: the rate 'auto' may differ from run to run. Give a number.")
+    if isinstance(corrections, str | Path):
+        corrections = read_corrections(corrections)
     segmenter = Segmenter(model, asked, maker=maker)
     with (
         open_reader(source, limits, sandbox=sandbox, **segmenter.request.part) as reader,
@@ -157,6 +164,7 @@ def segment(
             progress=progress,
             source=name,
             journal=journal,
+            corrections=corrections,
         )
 
 
@@ -197,6 +205,7 @@ def write_masks(
     labels: bool = False,
     progress: Progress | None = None,
     journal: Journal | None = None,
+    corrections: Corrections | None = None,
 ) -> Result:
     """The one loop from an open video through a model to its outputs, for whoever holds both.
 
@@ -210,13 +219,18 @@ def write_masks(
         labels: Whether the overlay shows the names of what sounds.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
         journal: Journal of the maps: what a run that was killed has left, and where they are kept.
+        corrections: What a person said of the masks of this video; None for nothing.
 
     Raises:
-        MediaError: The video can't be read or has no sound, or an output exists.
+        MediaError: The video can't be read or has no sound, an output exists, or the corrections are of another video.
         WeightsError: The model gives something that isn't a number.
     """
     name = reader.info.source if source is None else source
     facts = {"source": name, **manifest_facts(segmenter), **reader.info.facts}
+    corrector = None
+    if corrections is not None:
+        corrector = Corrector(_traced(corrections, segmenter, reader, name), reader.info.start)
+        facts["corrections"] = len(corrections)
     frames, area = 0, 0.0
     classes = class_names(segmenter.config)
     waiting = PictureQueue() if one_video(paths) and fits(reader, segmenter.in_flight) else None
@@ -235,7 +249,8 @@ def write_masks(
         ) as write,
         closing(segmenter.overlapped(seen, journal)) as stream,
     ):
-        for masks in map(MaskEditor(segmenter.request), stream):
+        for edited in map(MaskEditor(segmenter.request), stream):
+            masks = edited if corrector is None else corrector(edited)
             for sink in (write, *sinks):
                 sink(masks)
             marked = masks.mask
@@ -243,8 +258,21 @@ def write_masks(
             if progress is not None:
                 progress(masks.times[-1], reader.info.duration)
     warnings = tuple(text.replace(reader.info.source, name) for text in dict.fromkeys(reader.warnings))
+    if corrector is not None:
+        warnings += tuple(f"{name}: {text}" for text in corrector.notes())
     maker = None if segmenter.maker is None else segmenter.maker.name
     return Result(name, dict(paths), frames, area / max(frames, 1), warnings, maker, reader.info.audio_track)
+
+
+def _traced(corrections: Corrections, segmenter: Segmenter, reader: VideoReader, name: str) -> Corrections:
+    """Corrections of this very video, with the trails of all things."""
+    info = reader.info
+    length = None if info.duration is None or segmenter.request.end is not None else info.start + info.duration
+    corrections.check_video(length, info.width, info.height, name=name)
+    if all(item.trail or item.kind not in ("only", "never") for item in corrections.items):
+        return corrections
+    with closing(segmenter.overlapped(reader)) as stream:
+        return traced(corrections, map(MaskEditor(segmenter.request), stream), info.start)
 
 
 def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:

@@ -13,6 +13,7 @@ SCHEMAS = {
     "about": 1,  # REST: what a server offers
     "avsbench": 1,  # made_by.json
     "coco": 1,  # `info` of coco, coco-polygons
+    "corrections": 1,  # what a person said of a video's masks
     "corpus": 2,  # run.json of `batch`
     "event": 1,  # live --events
     "health": 1,  # REST

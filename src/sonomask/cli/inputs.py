@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 from sonomask.errors import MediaError
 from sonomask.media.suffixes import skipped, videos_in
+from sonomask.safe_reading.corrections import Corrections, read_corrections
 
-__all__ = ["Input", "inputs", "opened"]
+__all__ = ["Input", "corrections_of", "inputs", "opened"]
 
 LISTS = {".txt", ".lst"}
 STDIN = "-"
@@ -95,6 +96,34 @@ def _in_list(path: Path) -> Iterator[Input]:
     for line in (line.strip() for line in lines):
         if line and not line.startswith("#"):
             yield Input(line if "://" in line else str(path.parent / line))
+
+
+def corrections_of(files: Sequence[str], videos: Sequence[str]) -> list[Corrections | None]:
+    """What a person said of each video, None for nothing: one file belongs to one video, else each to that of its name.
+
+    Args:
+        files: Files of corrections.
+        videos: Paths or addresses of the videos.
+
+    Raises:
+        MediaError: A file is none, or belongs to no video of these or to several.
+    """
+    found: list[Corrections | None] = [None] * len(videos)
+    for file in files:
+        own = read_corrections(file)
+        name = "" if own.video is None else own.video.name
+        places = [i for i, video in enumerate(videos) if len(videos) == 1 or Path(video).name == name]
+        if len(places) != 1:
+            raise MediaError(
+                f"{file}: its corrections are of {name or 'a video that it does not name'}, which is {len(places)} of the "
+                f"{len(videos)} videos here. Give the file with its one video."
+            )
+        if found[places[0]] is not None:
+            raise MediaError(
+                f"{file}: there are corrections of {videos[places[0]]} already. Give one file for each video."
+            )
+        found[places[0]] = own
+    return found
 
 
 @contextmanager

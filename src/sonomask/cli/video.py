@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from sonomask.cli.inputs import Input, inputs, opened
+from sonomask.cli.inputs import Input, corrections_of, inputs, opened
 from sonomask.cli.shared import bar, logger, reporting
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.request import DEFAULT, Request
@@ -60,6 +60,9 @@ def segment(
         float | None, "frames per second of a folder of pictures; fitted to its sound, else 25, unless given"
     ] = None,
     sandbox: Annotated[bool, "decode in a child process with limits: for videos that you don't trust"] = False,
+    corrections: Annotated[
+        Sequence[str], "files of what a person said of these videos' masks; by their names where there are several"
+    ] = (),
     resume: Annotated[
         bool, "keep what the model says until the results are done, go on after a kill, leave out what is there"
     ] = False,
@@ -72,6 +75,7 @@ def segment(
       sonomask segment dogs.mp4 --only dog --start 0:10 --end 0:20
       sonomask segment concert.mov --rate native --format alpha-mov matte
       sonomask segment three_hours.mkv --resume
+      sonomask segment talk.mp4 --corrections talk.corrections.json
     """
     from sonomask import api
 
@@ -85,16 +89,18 @@ def segment(
             "`resume`: expected videos in files. Standard input and folders of pictures are put together anew each time; "
             "make a video of them first."
         )
+    said = corrections_of(corrections, [item.place for item in items])
     stems = api.output_stems([item.place for item in items], out)
     logger.debug("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)
     done = 0
-    for item, stem in zip(items, stems, strict=True):
+    for item, stem, own in zip(items, stems, said, strict=True):
         with reporting(item.name), opened(item, picture_rate) as path:
             with bar(item.name) as progress:
                 result = api.segment(
                     path, out, network, request, maker=maker, formats=format, labels=labels, overwrite=overwrite,
                     sandbox=sandbox, resume=resume, progress=progress, stem=stem, name=item.name,
+                    corrections=own,
                 )  # fmt: skip
             _report(result, item.place, stem)
             done += 1
