@@ -1,13 +1,14 @@
-"""Stages of a pipeline that work at the same time, each a few items ahead of the next."""
+"""Threads that work beside their caller: stages ahead of the next one, several at once, and one with a queue of its own."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
-__all__ = ["ahead"]
+__all__ = ["WorkerThread", "ahead", "merged"]
 
 Item = TypeVar("Item")
 
@@ -24,21 +25,38 @@ def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
         items: Iterator whose work is to overlap with that of its user.
         size: Items that may wait.
     """
+    yield from merged([items], size)
+
+
+def merged(sources: Sequence[Iterable[Item]], size: int = 1) -> Generator[Item, None, None]:
+    """The items of several iterators, each made in a thread of its own, in the order in which they come.
+
+    What a thread raises is raised here. When the iterator is closed every thread ends after the item that it is at, and closes
+    its own source.
+
+    Args:
+        sources: Iterators whose work overlaps.
+        size: Items that may wait, of all sources together.
+    """
     line = _Line(size)
-    thread = threading.Thread(target=_work, args=(items, line), daemon=True)
+    threads = [threading.Thread(target=_fill, args=(items, line), daemon=True) for items in sources]
+    left = len(threads)
     try:
-        thread.start()  # here, because Ctrl-C may come between the start and the first item
-        while True:
+        for thread in threads:  # here, because Ctrl-C may come between the start and the first item
+            thread.start()
+        while left:
             kind, value = line.ready.get()
-            if kind == "end":
-                return
             if kind == "error":
                 raise value
-            yield value
+            if kind == "end":
+                left -= 1
+            else:
+                yield value
     finally:
         line.stop.set()
-        if thread.ident is not None:
-            thread.join()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
 class _Line:
@@ -59,7 +77,7 @@ class _Line:
         return False
 
 
-def _work(items: Iterable[Any], line: _Line) -> None:
+def _fill(items: Iterable[Any], line: _Line) -> None:
     source = iter(items)
     try:
         for item in source:
@@ -71,3 +89,98 @@ def _work(items: Iterable[Any], line: _Line) -> None:
     finally:
         if hasattr(source, "close"):
             source.close()
+
+
+class WorkerThread(Generic[Item]):
+    """A thread with a queue: `put` never waits, and the oldest item goes when too many wait.
+
+    What `work` or `finish` raises ends the thread, is kept in `error`, and is raised by the next `put`.
+
+    Args:
+        work: Function called in the thread with each item, or with each list from `together`.
+        name: Name of the thread.
+        size: Items that may wait; None for any number.
+        together: Function that takes out of the queue what is worked on next; the oldest item unless given.
+        finish: Function called in the thread once all that was put is done.
+
+    Attributes:
+        dropped: Items that went because too many waited.
+        error: Exception that ended the thread, if one did.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], None],
+        *,
+        name: str,
+        size: int | None = None,
+        together: Callable[[deque[Item]], Any] = deque.popleft,
+        finish: Callable[[], None] | None = None,
+    ) -> None:
+        self._work, self._together, self._finish = work, together, finish
+        self._items: deque[Item] = deque(maxlen=size)
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.dropped = 0
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin; before that, items wait."""
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return len(self._items)
+
+    def put(self, item: Item) -> None:
+        """Hand an item over.
+
+        Raises:
+            RuntimeError: The thread was closed.
+            BaseException: What ended the thread.
+        """
+        with self._changed:
+            if self.error is not None:
+                raise self.error
+            if self._closing:
+                raise RuntimeError(f"The thread {self._thread.name!r} was closed.")
+            self.dropped += len(self._items) == self._items.maxlen
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Wait in `work`, less if the thread is to close."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Take no more items and wait until those that wait are done.
+
+        Args:
+            seconds: Longest wait; None for any. A thread that is not done then is left, and ends with the process.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._items or self._closing)
+                    if not self._items:
+                        break
+                    taken = self._together(self._items)
+                self._work(taken)
+            if self._finish is not None:
+                self._finish()
+        except BaseException as error:  # whoever hands items over must hear of it
+            self.error = error

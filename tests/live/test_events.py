@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from sonomask.errors import MediaError
-from sonomask.live import event_sinks
-from sonomask.live.event_sinks import EventHub, EventSink, open_target
 from sonomask.live.events import SCHEMA, EventFinder
+from sonomask.live.sinks import events as event_sinks
+from sonomask.live.sinks.events import EventHub, EventSink, open_target
 from sonomask.structures import Masks, Names
 
 SIZE = (40, 50)

@@ -94,7 +94,7 @@ def test_pictures_that_wait_together_are_scored_together_and_as_alone():
     threads = [threading.Thread(target=one, args=(index,)) for index in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: len(shared.waiting) == 3)
+    until(lambda: shared.worker.waiting == 3)
     with shared:
         for thread in threads:
             thread.join(60)
@@ -113,7 +113,7 @@ def test_pictures_of_other_sizes_go_in_batches_of_their_own(stub):
     ]
     for thread in threads:
         thread.start()
-    until(lambda: len(shared.waiting) == 2)
+    until(lambda: shared.worker.waiting == 2)
     with shared:
         for thread in threads:
             thread.join(30)
@@ -127,7 +127,7 @@ def test_an_error_of_the_model_reaches_who_asked_and_the_model_goes_on(stub):
             shared.step(np.zeros((24, 32, 5), np.uint8), None, 0, 0.0)
         scored, _ = shared.step(np.zeros((24, 32, 3), np.uint8), None, 0, 0.0)
     assert scored.logits.shape[-2:] == (24, 32)
-    with pytest.raises(RuntimeError, match="ended"):
+    with pytest.raises(RuntimeError, match="closed"):
         shared.step(np.zeros((24, 32, 3), np.uint8), None, 0, 0.0)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
 
 from sonomask.batch.guard import Child, ChildError
 from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.batch.stages import start_whole
+from sonomask.threads import merged
 
 __all__ = ["run_local"]
 
@@ -30,31 +29,8 @@ def run_local(jobs: Sequence[VideoJob], options: Options, workers: int) -> Itera
     for job in jobs:
         todo.put(job)
     workers = min(workers, len(jobs))
-    ready: queue.Queue[Any] = queue.Queue(WAITING * workers)
-    stop = threading.Event()
-    threads = [
-        threading.Thread(target=_drive, args=(todo, ready, stop, options, device), daemon=True)
-        for device in _devices(options.request.device, workers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        left = workers
-        while left:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                left -= 1
-            else:
-                yield item
-    finally:
-        stop.set()
-        while any(thread.is_alive() for thread in threads):
-            try:
-                ready.get(timeout=0.1)  # make room for one that waits to put
-            except queue.Empty:
-                continue
+    drives = [_drive(todo, options, device) for device in _devices(options.request.device, workers)]
+    yield from merged(drives, WAITING * workers)
 
 
 def _devices(name: str, workers: int) -> list[str]:
@@ -70,22 +46,16 @@ def _devices(name: str, workers: int) -> list[str]:
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 
-def _drive(todo: Any, ready: Any, stop: threading.Event, options: Options, device: str) -> None:
-    """Give one child its jobs."""
+def _drive(todo: queue.SimpleQueue[VideoJob], options: Options, device: str) -> Iterator[Piece]:
+    """The pieces of one child, which is given one job after the other."""
     child = Child(start_whole, options, device)
     try:
-        while not stop.is_set():
+        while True:
             try:
                 job = todo.get_nowait()
             except queue.Empty:
-                break
-            for piece in guarded(child, job, options.timeout):
-                ready.put(piece)
-                if stop.is_set():
-                    break
-        ready.put(None)
-    except BaseException as error:
-        ready.put(error)
+                return
+            yield from guarded(child, job, options.timeout)
     finally:
         child.close()
 

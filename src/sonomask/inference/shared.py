@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from concurrent.futures import Future
 from types import TracebackType
@@ -12,12 +11,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.inference.scorer import Scored, StreamScorer
+from sonomask.threads import WorkerThread
 
 __all__ = ["SharedScorer"]
 
-MOST = (
-    8  # pictures scored together; on a CPU one, since a batch of four costs it an eighth more than four single pictures
-)
+# Pictures scored together; on a CPU one, since a batch of four costs it an eighth more than four single pictures.
+MOST = 8
+Waiting = tuple[tuple[Any, Any, Any, float], Future[Any]]  # what `step` was asked, and its answer to be
 
 
 class SharedScorer:
@@ -35,23 +35,17 @@ class SharedScorer:
         self.scorer = scorer
         self.most = most or (1 if scorer.device == "cpu" else MOST)
         self.config, self.device = scorer.config, scorer.device
-        self.waiting: deque[tuple[tuple[Any, Any, Any, float], Future[Any]]] = deque()
-        self.changed = threading.Condition()
-        self.closing = False
         self.batches: dict[int, int] = {}  # how many of each size were made
-        self.thread = threading.Thread(target=self._run, name="shared model", daemon=True)
+        self.worker: WorkerThread[Waiting] = WorkerThread(self._work, name="shared model", together=self._batch)
 
     def __enter__(self) -> SharedScorer:
-        self.thread.start()
+        self.worker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.changed:
-            self.closing = True
-            self.changed.notify_all()
-        self.thread.join()
+        self.worker.close()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Scored:
         """Scores of clips, by the model itself."""
@@ -85,39 +79,29 @@ class SharedScorer:
             RuntimeError: The block is over.
         """
         mine: Future[tuple[Scored, Any]] = Future()
-        with self.changed:
-            if self.closing:
-                raise RuntimeError("The shared model has ended.")
-            self.waiting.append(((picture, logmel, past, time), mine))
-            self.changed.notify_all()
+        self.worker.put(((picture, logmel, past, time), mine))
         return mine.result()
 
-    def _run(self) -> None:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.waiting or self.closing)
-                if not self.waiting:
-                    return
-                batch = self._batch()
-            self.batches[len(batch)] = self.batches.get(len(batch), 0) + 1
-            try:
-                results = self._scored([asked for asked, _ in batch])
-            except BaseException as error:  # each who waits must hear of it
-                for _, future in batch:
-                    future.set_exception(error)
-                continue
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+    def _work(self, batch: list[Waiting]) -> None:
+        self.batches[len(batch)] = self.batches.get(len(batch), 0) + 1
+        try:
+            results = self._scored([asked for asked, _ in batch])
+        except BaseException as error:  # each who waits must hear of it
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)
 
-    def _batch(self) -> list[tuple[tuple[Any, Any, Any, float], Future[Any]]]:
+    def _batch(self, waiting: deque[Waiting]) -> list[Waiting]:
         """The one that waits longest, and those that can go with it."""
-        shape, rest = self.waiting[0][0][0].shape, deque[Any]()
-        together: list[Any] = []
-        most = self.most if self._any_order(self.waiting[0][0][2]) else 1
-        for entry in self.waiting:
-            fits = entry[0][0].shape == shape and len(together) < most
-            (together if fits else rest).append(entry)
-        self.waiting = rest
+        (picture, _, past, _), _ = waiting[0]
+        most = self.most if self._any_order(past) else 1
+        together: list[Waiting] = []
+        for _ in range(len(waiting)):  # once around, so that the others stay in order
+            entry = waiting.popleft()
+            fits = entry[0][0].shape == picture.shape and len(together) < most
+            (together if fits else waiting).append(entry)
         return together
 
     def _scored(self, asked: list[tuple[Any, Any, Any, float]]) -> list[tuple[Scored, Any]]:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sonomask.live.capture import Capture, Clock, Say
-from sonomask.live.event_sinks import EventSink
 from sonomask.live.feed import Feed
 from sonomask.live.meters import Histogram
-from sonomask.live.program_sinks import PipeSink, Shows, VirtualCamera
 from sonomask.live.segmenter import LiveSegmenter
-from sonomask.live.sinks import DesktopWindow, JsonLines, VideoSink
+from sonomask.live.sinks.base import Sink
+from sonomask.live.sinks.events import EventSink
+from sonomask.live.sinks.lines import JsonLines
+from sonomask.live.sinks.programs import PipeSink, Shows, VirtualCamera
+from sonomask.live.sinks.video import VideoSink
+from sonomask.live.sinks.window import DesktopWindow
 from sonomask.media.live.reader import LIVE_LIMITS, Epoch
 from sonomask.media.live.source import LiveSource
 from sonomask.monitoring import Figure
@@ -53,7 +56,7 @@ class Outputs:
     pipe_kind: Literal["nut", "ffv1"] = "nut"
     camera: bool = False
 
-    def open(self, stack: ExitStack, segmenter: LiveSegmenter, feed: Feed, say: Say) -> list[Any]:
+    def open(self, stack: ExitStack, segmenter: LiveSegmenter, feed: Feed, say: Say) -> list[Sink]:
         """The sinks, which close with the stack.
 
         Raises:
@@ -61,7 +64,7 @@ class Outputs:
             ValueError: A target is of no known kind.
             OSError: A port is taken.
         """
-        sinks: list[Any] = []
+        sinks: list[Sink] = []
         if self.json is not None:
             lines = JsonLines(self.json, segmenter.config.class_names, overwrite=self.overwrite)
             sinks.append(stack.enter_context(lines))
@@ -81,9 +84,8 @@ class Outputs:
             if self.make_page is None:
                 raise ValueError("`make_page`: expected what serves the page, such as `sonomask.server.live.LivePage`.")
             page = stack.enter_context(self.make_page(self.page or DEFAULT_PAGE))
-            hub = getattr(page, "hub", None)
-            if hub is not None:  # before the page, which then wakes those who watch
-                sinks.append(stack.enter_context(EventSink((), hub)))
+            if page.hub is not None:  # before the page, which then wakes those who watch
+                sinks.append(stack.enter_context(EventSink((), page.hub)))
             sinks.append(page)
             say(f"watch at {page.url}{'' if page.private else ' (whoever has this link can)'}")
         return sinks
@@ -134,7 +136,7 @@ class LiveRun:
             self.captures.append(Capture(self.sound, takes="sound", late=self.sound_delay, **shared))
         self.masks, self.begun, self.reported = 0, self.clock.now(), self.clock.now()
         self.running, self.stopping = False, False
-        self.sinks: list[Any] = []
+        self.sinks: list[Sink] = []
         self.told = 0.0  # seconds spent on handing masks to the outputs
 
     def ask_to_end(self) -> bool:
@@ -163,20 +165,20 @@ class LiveRun:
                 for sink in sinks:
                     if result is not None:
                         sink.write(result)
-                    elif isinstance(sink, DesktopWindow):
+                    else:
                         sink.beat()
                 self.told += self.clock.now() - begun
                 self.masks += result is not None
                 if self._over(sinks):
                     return
 
-    def _over(self, sinks: list[Any]) -> bool:
+    def _over(self, sinks: list[Sink]) -> bool:
         now = self.clock.now()
         if now - self.reported >= STATUS_SECONDS:
             self.reported = now
             self.say(self.report())
         limit = self.seconds is not None and now - self.begun >= self.seconds
-        return self.stopping or limit or any(isinstance(sink, DesktopWindow) and sink.closed for sink in sinks)
+        return self.stopping or limit or any(sink.closed for sink in sinks)
 
     def figures(self) -> list[Figure]:
         """For Prometheus."""
@@ -186,7 +188,7 @@ class LiveRun:
         def of(histogram: Histogram) -> dict[str, float]:
             return {text: histogram.quantile(share) for text, share in quantiles.items()} if len(histogram) else {}
 
-        def sinks(what: Callable[[Any], float | None]) -> dict[str, float]:
+        def sinks(what: Callable[[Sink], float | None]) -> dict[str, float]:
             found = {type(sink).__name__: what(sink) for sink in self.sinks}
             return {sink: number for sink, number in found.items() if number is not None}
 
@@ -202,9 +204,9 @@ class LiveRun:
             Figure(f"{name}onsets_missed", "Onsets that no mask answered.", lambda: segmenter.onsets.missed),
             Figure(f"{name}stage_seconds", "Seconds of work.", lambda: {**segmenter.seconds, "outputs": self.told}, "stage"),
             Figure(f"{name}output_waiting", "Pictures that wait for an output.",
-                   lambda: sinks(lambda sink: len(sink.queue) if hasattr(sink, "queue") else None), "output"),
+                   lambda: sinks(lambda sink: sink.waiting), "output"),
             Figure(f"{name}output_left_out", "Pictures that an output was too slow for.",
-                   lambda: sinks(lambda sink: getattr(sink, "left_out", None)), "output"),
+                   lambda: sinks(lambda sink: sink.left_out), "output"),
             Figure(f"{name}run_seconds", "Seconds since the run began.", lambda: self.clock.now() - self.begun),
         ]  # fmt: skip
 

@@ -21,9 +21,10 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from sonomask import __version__
-from sonomask.live.event_sinks import EventHub
-from sonomask.live.program_sinks import shown
 from sonomask.live.segmenter import LiveMasks
+from sonomask.live.sinks.base import Sink
+from sonomask.live.sinks.events import EventHub
+from sonomask.live.sinks.programs import shown
 from sonomask.server.answers import RESPONSES, install, known_options
 from sonomask.server.guard import Guard
 from sonomask.server.limits import ServerLimits
@@ -65,7 +66,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]") or ListenOptions.host, int(port)
 
 
-class LivePage:
+class LivePage(Sink):
     """Serves the newest picture; use it in a `with` block.
 
     Pictures are compressed only while somebody watches, and each viewer gets the newest, so a slow one holds up nobody.

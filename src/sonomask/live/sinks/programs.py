@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from sonomask.errors import MediaError, MissingExtraError
 from sonomask.live.segmenter import LiveMasks
+from sonomask.live.sinks.base import QueuedSink, Sink, fitted
 from sonomask.media.live.pipe_writer import PipeWriter, is_pipe
 
 __all__ = ["PipeSink", "Shows", "VirtualCamera", "shown"]
 
 Shows = Literal["alpha", "mask", "overlay"]
 CHANNELS: dict[Shows, int] = {"alpha": 4, "mask": 1, "overlay": 3}
-QUEUE = 8  # pictures that wait for the reader
-FAREWELL = 5.0  # seconds
 
 
 def shown(result: LiveMasks, what: Shows) -> UInt8[np.ndarray, "H W *channels"]:
@@ -33,7 +29,7 @@ def shown(result: LiveMasks, what: Shows) -> UInt8[np.ndarray, "H W *channels"]:
     return np.dstack([result.picture.image(result.labels.shape), mask])
 
 
-class PipeSink:
+class PipeSink(QueuedSink):
     """Hands pictures to another program through standard output or a named pipe, in a thread of its own.
 
     A reader that is slow gets fewer pictures; one that has not come yet is waited for; when it goes away, a named pipe waits
@@ -52,73 +48,27 @@ class PipeSink:
     def __init__(self, target: str, shows: Shows = "alpha", kind: str = "nut", *, say: Any = print) -> None:
         if not is_pipe(target):
             raise MediaError(f"{target}: expected '-' or a named pipe. Make one: mkfifo {target}.")
-        self.target, self.shows, self.kind, self.say = target, shows, kind, say
-        self.queue: deque[LiveMasks] = deque(maxlen=QUEUE)
-        self.changed = threading.Condition()
-        self.closing, self.left_out = False, 0
-        self.error: MediaError | None = None
-        self.writer: PipeWriter | None = None
-        self.thread = threading.Thread(target=self._run, name=f"pipe {target}", daemon=True)
-
-    def __enter__(self) -> PipeSink:
-        self.thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self.changed:
-            self.closing = True
-            self.changed.notify_all()
-        self.thread.join(FAREWELL)  # one that waits for a reader is left; it ends with the process
-        if self.left_out:
-            self.say(f"{self.target}: {self.left_out} pictures were left out, their reader was not there or too slow.")
-
-    def write(self, result: LiveMasks) -> None:
-        """Hand over a picture.
-
-        Raises:
-            MediaError: Standard output's reader went away.
-        """
-        with self.changed:
-            if self.error is not None:
-                raise self.error
-            self.left_out += len(self.queue) == QUEUE
-            self.queue.append(result)
-            self.changed.notify_all()
-
-    def _run(self) -> None:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.queue or self.closing)
-                if not self.queue:
-                    break
-                result = self.queue.popleft()
-            try:
-                self._bring(result)
-            except MediaError as error:
-                if self.writer is not None:
-                    self.writer.__exit__(type(error), error, None)
-                self.writer = None
-                if self.target == "-":
-                    self.error = error
-                    return
-                self.say(f"{error} It is waited for another.")
-        if self.writer is not None:
-            self.writer.__exit__(None, None, None)
+        super().__init__(target, say)
+        self.shows, self.kind = shows, kind
 
     def _bring(self, result: LiveMasks) -> None:
+        try:
+            self._write(result)
+        except MediaError as error:
+            self._give_up(error)
+            if self.target == "-":
+                raise
+            self.say(f"{error} It is waited for another.")
+
+    def _write(self, result: LiveMasks) -> None:
         image = shown(result, self.shows)
         if self.writer is None:
             size = (image.shape[0], image.shape[1])
             self.writer = PipeWriter(self.target, size=size, channels=CHANNELS[self.shows], kind=self.kind)
-        height, width = self.writer.size
-        if image.shape[:2] != (height, width):  # the source came back with another size
-            image = np.asarray(Image.fromarray(image).resize((width, height)))
-        self.writer.write(image, result.time)
+        self.writer.write(fitted(image, self.writer.size), result.time)
 
 
-class VirtualCamera:
+class VirtualCamera(Sink):
     """Pictures with their masks as a camera that other programs can choose, by pyvirtualcam.
 
     Args:
@@ -135,9 +85,6 @@ class VirtualCamera:
             raise MissingExtraError("A virtual camera", "live") from error
         self.make, self.rate = pyvirtualcam.Camera, rate
         self.camera: Any = None
-
-    def __enter__(self) -> VirtualCamera:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -159,6 +106,4 @@ class VirtualCamera:
                 raise MediaError(
                     f"A virtual camera can't be opened ({error}). It needs v4l2loopback or OBS."
                 ) from error
-        if image.shape[:2] != (self.camera.height, self.camera.width):
-            image = np.asarray(Image.fromarray(image).resize((self.camera.width, self.camera.height)))
-        self.camera.send(np.ascontiguousarray(image))
+        self.camera.send(np.ascontiguousarray(fitted(image, (self.camera.height, self.camera.width))))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sonomask.errors import MediaError, MissingExtraError
-from sonomask.live.program_sinks import PipeSink, VirtualCamera, shown
+from sonomask.live.sinks.programs import PipeSink, VirtualCamera, shown
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="named pipes of POSIX systems")
 SIZE = (24, 32)
@@ -91,7 +91,7 @@ def test_a_reader_that_goes_away_is_waited_for_again(tmp_path):
 
 
 def test_nobody_reads_and_the_run_goes_on_and_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("sonomask.live.program_sinks.FAREWELL", 0.1)
+    monkeypatch.setattr(PipeSink, "FAREWELL", 0.1)
     os.mkfifo(tmp_path / "pipe")
     said = []
     with PipeSink(str(tmp_path / "pipe"), say=said.append) as sink:
@@ -99,6 +99,28 @@ def test_nobody_reads_and_the_run_goes_on_and_ends(tmp_path, monkeypatch):
             sink.write(result(i / 10))
     assert "pictures were left out" in said[-1]
     os.close(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK))
+
+
+def test_a_reader_of_standard_output_that_goes_away_ends_the_run(monkeypatch):
+    def gone(*_):
+        raise MediaError("-: its reader went away.")
+
+    monkeypatch.setattr(PipeSink, "_write", gone)
+    sink = PipeSink("-")
+    sink.__enter__()
+    sink.write(result(0.0))
+    sink.worker.close(20)
+    with pytest.raises(MediaError, match="went away"):
+        sink.write(result(0.1))
+    with pytest.raises(MediaError, match="went away"):
+        sink.__exit__(None, None, None)
+
+
+def test_what_nobody_foresaw_reaches_the_run_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("sonomask.live.sinks.programs.shown", lambda *_: 1 / 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MediaError, match="zero"), PipeSink(str(tmp_path / "pipe"), say=str) as sink:
+        sink.write(result(0.0))
 
 
 def test_a_plain_file_is_no_pipe(tmp_path):

@@ -3,15 +3,19 @@
 import json
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sonomask.errors import MediaError
-from sonomask.live import sinks
 from sonomask.live.feed import SoundRing
-from sonomask.live.sinks import JsonLines, VideoSink
+from sonomask.live.sinks import video
+from sonomask.live.sinks.base import QUEUE
+from sonomask.live.sinks.lines import JsonLines
+from sonomask.live.sinks.video import VideoSink
+from sonomask.live.sinks.window import DesktopWindow
 from sonomask.media.live.reader import LiveSound
 from sonomask.media.reader import VideoReader
 from sonomask.structures import Names
@@ -92,9 +96,9 @@ def test_a_slow_server_costs_pictures_and_not_time(monkeypatch):
     with VideoSink("rtmp://nowhere/a", None, say=said.append) as sink:
         for i in range(50):
             sink.write(result(i / 10))
-        assert len(sink.queue) == sinks.QUEUE
+        assert sink.waiting == QUEUE
         gate.set()
-    assert sink.left_out >= 50 - sinks.QUEUE - 1
+    assert sink.left_out >= 50 - QUEUE - 1
     assert "left out" in said[-1]
 
 
@@ -107,7 +111,7 @@ def test_a_server_that_goes_away_is_tried_again(monkeypatch):
             raise MediaError("refused.")
 
     monkeypatch.setattr(VideoSink, "_write", fail)
-    monkeypatch.setattr(sinks, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(video, "FIRST_WAIT", 0.0)
     sink = VideoSink("rtmp://nowhere/a", None, say=said.append)
     for i in range(4):
         sink._bring(result(float(i)))
@@ -120,7 +124,9 @@ def test_a_file_that_can_not_be_written_to_stops_the_run(tmp_path):
     (tmp_path / "a.mp4").mkdir()
     sink.__enter__()
     sink.write(result())
-    sink.thread.join(20)
+    until = time.monotonic() + 20
+    while sink.worker.error is None and time.monotonic() < until:
+        time.sleep(0.01)
     with pytest.raises(MediaError, match=r"a\.mp4"):
         sink.write(result(1.0))
 
@@ -136,4 +142,4 @@ def test_a_window_without_a_display_is_told_in_a_line(monkeypatch):
     pytest.importorskip("tkinter")
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(MediaError, match="--page"):
-        sinks.DesktopWindow()
+        DesktopWindow()

@@ -9,7 +9,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +19,8 @@ from urllib.parse import urlsplit
 from sonomask.errors import MediaError, MissingExtraError
 from sonomask.live.events import EventFinder
 from sonomask.live.segmenter import LiveMasks
+from sonomask.live.sinks.base import Sink
+from sonomask.threads import WorkerThread
 
 __all__ = ["EventHub", "EventSink", "open_target"]
 
@@ -32,7 +33,7 @@ Send = Callable[[dict[str, Any]], None]
 Say = Callable[[str], None]
 
 
-class EventSink:
+class EventSink(Sink):
     """Finds events in live masks and hands each to every target; use it in a `with` block.
 
     Args:
@@ -55,9 +56,6 @@ class EventSink:
         with ExitStack() as opened:
             self.sends += [opened.enter_context(open_target(text, overwrite=overwrite, say=say)) for text in targets]
             self.stack = opened.pop_all()
-
-    def __enter__(self) -> EventSink:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -184,40 +182,26 @@ class _Outbox:
         parts = urlsplit(target)
         self.name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"  # without a password
         self.send, self.say = send, say
-        self.waiting: deque[bytes] = deque(maxlen=MOST)
-        self.changed = threading.Condition()
-        self.closing, self.lost, self.until = False, 0, float("inf")
-        self.thread = threading.Thread(target=self._run, name=f"events to {self.name}", daemon=True)
+        self.lost, self.until = 0, float("inf")
+        self.worker: WorkerThread[bytes] = WorkerThread(self._work, name=f"events to {self.name}", size=MOST)
 
     def __enter__(self) -> _Outbox:
-        self.thread.start()
+        self.worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.changed:
-            self.closing, self.until = True, time.monotonic() + FAREWELL
-            self.changed.notify_all()
-        self.thread.join(FAREWELL + 1)
-        lost = self.lost + len(self.waiting)
+        self.until = time.monotonic() + FAREWELL
+        self.worker.close(FAREWELL + 1)
+        lost = self.lost + self.worker.dropped + self.worker.waiting
         if lost:
             self.say(f"{self.name}: {lost} events were not taken.")
 
     def put(self, event: dict[str, Any]) -> None:
         """Add an event; never waits."""
-        with self.changed:
-            self.lost += len(self.waiting) == MOST
-            self.waiting.append(json.dumps(event, ensure_ascii=False).encode())
-            self.changed.notify_all()
+        self.worker.put(json.dumps(event, ensure_ascii=False).encode())
 
-    def _run(self) -> None:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.waiting or self.closing)
-                if not self.waiting:
-                    return
-                data = self.waiting.popleft()
-            if not self._sent(data):
-                self.lost += 1
+    def _work(self, data: bytes) -> None:
+        self.lost += not self._sent(data)
 
     def _sent(self, data: bytes) -> bool:
         wait = FIRST_WAIT
@@ -233,7 +217,6 @@ class _Outbox:
                     self.say(f"{self.name}: an event was not taken ({error}){'' if refused else '; trying again'}.")
                 if refused or not left or time.monotonic() + wait > self.until:
                     return False
-                with self.changed:
-                    self.changed.wait_for(lambda: self.closing, wait)
+                self.worker.pause(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
         return False
