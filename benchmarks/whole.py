@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("clip")
     parser.add_argument("--model", default=None)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", nargs="+", help="only these beside the first three")
     args = parser.parse_args()
     scorer = load_fast(args.model)
     segmenter = Segmenter(scorer)
@@ -158,6 +159,8 @@ def main() -> None:
             rows["supervision"] = lambda: supervised(args.clip, out, mask_at)
         if find_spec("moviepy"):
             rows["MoviePy"] = lambda: moved(args.clip, out, mask_at)
+        if args.rows:
+            rows = {name: rows[name] for name in dict.fromkeys(("floor", "model", "sonomask", *args.rows))}
         best = {name: (float("inf"), float("inf")) for name in rows}
         names = list(rows)
         for turn in range(args.rounds):

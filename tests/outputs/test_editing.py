@@ -5,11 +5,14 @@ import shutil
 import subprocess
 
 import av
+import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import sonomask
 from sonomask.media.writer import VideoWriter
+from sonomask.outputs import editing
 from sonomask.outputs.editing import MaskEditor
 from sonomask.request import Request
 from sonomask.structures import Masks
@@ -31,6 +34,22 @@ def test_specks_go_and_the_rest_stays():
     assert edited.mask.sum() == 400
     assert given.mask.sum() == 404
     assert MaskEditor(Request(min_area=0.0))(given).mask.sum() == 404
+
+
+@pytest.mark.parametrize("many", [0, 10_000])
+@pytest.mark.parametrize("kernel", [1, 3, 9])
+def test_specks_are_those_of_a_count_of_all_pixels(monkeypatch, many, kernel):
+    """Holes, islands in holes, corners that touch, lines and parts at the border, at sizes around the limit."""
+    monkeypatch.setattr(editing, "MANY", many)
+    rng = np.random.default_rng(kernel)
+    for least in (2, 5, 9.5, 40, 300):
+        noise = cv2.blur(rng.random((90, 120), np.float32), (kernel, kernel))
+        mask = (noise > np.quantile(noise, rng.choice([0.3, 0.6, 0.9]))).view(np.uint8)
+        parts, _ = ndimage.label(mask, np.ones((3, 3)))
+        small = np.bincount(parts.ravel()) < least
+        small[0] = False
+        found = editing._specks(mask, least)
+        np.testing.assert_array_equal(np.zeros_like(mask, bool) if found is None else found, small[parts])
 
 
 def test_specks_of_each_class_go():

@@ -49,6 +49,7 @@ UNTOLD_PEAK = 10.0  # of the tone curve, in units of 100 cd/m², where the file 
 LEVELS = 65536
 EXACT = Interpolation.BILINEAR | getattr(Interpolation, "ACCURATE_RND", 0)
 BLOCK = 2**18  # pixels that are converted at a time
+SMALL = 2**18  # pixels up to which a scaler's threads cost more than they save
 _own = threading.local()  # each thread's scaler
 
 
@@ -162,7 +163,8 @@ def _reformat(frame: Any, **words: Any) -> Any:
     """
     if not hasattr(_own, "scaler"):
         _own.scaler = VideoReformatter()
-    return _own.scaler.reformat(frame, **words)
+    pixels = max(frame.width * frame.height, (words.get("width") or 0) * (words.get("height") or 0))
+    return _own.scaler.reformat(frame, threads=1 if pixels <= SMALL else 0, **words)
 
 
 def tag(target: Any, colours: Colours) -> None:

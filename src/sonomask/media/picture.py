@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from sonomask.media.colour import Colours, colours_of, to_stored
 from sonomask.media.motion import grey
 
-__all__ = ["Picture", "Yuv", "planes_of_rgb"]
+__all__ = ["Picture", "Yuv", "halved", "planes_of_rgb"]
 
 Matrix: TypeAlias = Literal["bt601", "bt709", "bt2020"]
 
@@ -64,7 +64,7 @@ class Picture:
         yuv = self.yuv()
         if yuv is None:
             return grey(self.image(size))
-        small = cv2.resize(_halved(yuv.planes[0], size), size[::-1], interpolation=cv2.INTER_AREA)
+        small = cv2.resize(halved(yuv.planes[0], size), size[::-1], interpolation=cv2.INTER_AREA)
         return small if yuv.colours.full else cv2.convertScaleAbs(small, alpha=255 / 219, beta=-16 * 255 / 219)
 
     def yuv(self) -> Yuv | None:
@@ -82,7 +82,7 @@ def planes_of_rgb(image: UInt8[np.ndarray, "H W 3"], colours: Colours) -> tuple[
     return _planes(to_stored(image, "yuv420p", colours))
 
 
-def _halved(plane: UInt8[np.ndarray, "_h _w"], size: tuple[int, int]) -> UInt8[np.ndarray, "_h2 _w2"]:
+def halved(plane: UInt8[np.ndarray, "_h _w"], size: tuple[int, int]) -> UInt8[np.ndarray, "_h2 _w2"]:
     """A plane scaled down by a power of two, by which OpenCV does that quickly, to no less than a size."""
     height, width = plane.shape
     while height % 2 == 0 and width % 2 == 0 and height >= 2 * size[0] and width >= 2 * size[1]:

@@ -13,6 +13,8 @@ from sonomask.structures import Masks
 
 __all__ = ["MaskEditor"]
 
+MANY = 200  # outlines, above which all pixels are numbered at once
+
 
 class MaskEditor:
     """Changes the masks of one video, which come in order of time, as a request asks for.
@@ -80,14 +82,49 @@ def _without_specks(masks: Masks, least: float) -> Masks:
 def _specks(labels: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
     """The pixels of regions that are smaller; None if there is none."""
     found = None
-    for label in np.flatnonzero(np.bincount(labels.ravel()))[int(not labels.all()) :].tolist():
-        _, numbered, stats, _ = cv2.connectedComponentsWithStats((labels == label).view(np.uint8), connectivity=8)
-        small = stats[:, cv2.CC_STAT_AREA] < least
-        small[0] = False
-        if small.any():
-            own = small[numbered]
+    one = labels.max() <= 1
+    for label in [1] if one else (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
+        own = _small_parts(labels if one else (labels == label).view(np.uint8), least)
+        if own is not None:
             found = own if found is None else found | own
     return found
+
+
+def _small_parts(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
+    """The pixels of connected parts with fewer than `least` pixels; None if there is none.
+
+    Nearly all parts are told by their outlines to be large, in a tenth of the time that it takes to number all pixels. Pixels
+    are counted where that does not tell.
+    """
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
+        return None
+    if len(outlines) > MANY:
+        return _small_of_all(mask, least)
+    # what lies within an outline through the middle of pixels, without that of the holes, is less than the pixels are
+    areas = [cv2.contourArea(outline) for outline in outlines]
+    found = None
+    for outline, area, (*_, child, parent) in zip(outlines, areas, tree[0].tolist(), strict=True):
+        if parent >= 0:
+            continue
+        while child >= 0:
+            area, child = area - areas[child], tree[0][child][0]
+        if area >= least:
+            continue
+        x, y, across, down = cv2.boundingRect(outline)
+        numbered = cv2.connectedComponents(mask[y : y + down, x : x + across], connectivity=8)[1]
+        own = numbered == numbered[outline[0][0][1] - y, outline[0][0][0] - x]
+        if np.count_nonzero(own) < least:
+            found = np.zeros(mask.shape, bool) if found is None else found
+            found[y : y + down, x : x + across] |= own
+    return found
+
+
+def _small_of_all(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
+    _, numbered, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] < least
+    small[0] = False
+    return small[numbered] if small.any() else None
 
 
 def _grown(masks: Masks, pixels: int) -> Masks:

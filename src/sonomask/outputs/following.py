@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sonomask.media.motion import carried, motion, unlike
-from sonomask.media.picture import Picture
+from sonomask.media.picture import Picture, halved
 from sonomask.outputs.moment import Moment
 
 __all__ = ["Following"]
@@ -70,7 +70,8 @@ class Following:
         one = len(found) == 1
         whole = {label: (labels if one and label == 1 else (labels == label).view(np.uint8)) for label in found}
         return {
-            label: cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA) for label, mask in whole.items()
+            label: cv2.resize(halved(mask * np.uint8(255), size[::-1]), size, interpolation=cv2.INTER_AREA)
+            for label, mask in whole.items()
         }
 
     def _moved(self, moved: Float32[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "H W"]:
