@@ -1,4 +1,4 @@
-"""What a user may ask of the masks of a video: one set of names, defaults and checks for every way in."""
+"""The options of masks: one set of names, defaults and checks for the command line, the server and Python."""
 
 from __future__ import annotations
 
@@ -28,38 +28,39 @@ MOST_PIXELS = 500
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of the masks of one video, stream or corpus.
+    """Options for the masks of one video, stream or corpus.
 
-    `segment`, `live`, `batch`, the server and `Segmenter` take it, or its fields by keyword. A new field needs a check in
-    `__post_init__` and a line in the tests; the command line shows its help text by itself.
+    `segment`, `live`, `batch`, the server and `Segmenter` accept a `Request`, or its fields as keyword arguments. A new
+    field needs a check in `__post_init__` and a line in the tests; the command line picks up its help text by itself.
 
     Attributes:
         rate: Masks per second; "native" for every frame; "avsbench" for one per second, with frame and sound chosen as in
-            that data set; "auto" for what this machine makes in real time (`inference.pace`), up to 30. Below 1 the model
-            still sees every second, and some masks are left out.
-        threshold: Probability above which a pixel is masked; the model's own if None. A semantic model labels by the best
-            class, and where a threshold is given, pixels that are not above it become background.
+            that data set; "auto" for as many as this machine makes in real time (`inference.pace`), up to 30. Below 1 the
+            model still sees every second, and some masks are left out.
+        threshold: Probability above which a pixel is masked; the model's own if None. A semantic model labels each pixel
+            with its best class; if a threshold is given, pixels that are not above it become background.
         min_presence: Presence score (`sonomask.inference.presence`) below which a frame gets an empty mask, 0 to 1.
-        smooth: Seconds over which masks are steadied against flicker (`sonomask.inference.smoothing`), up to 10; 0 for the
-            model's word alone. Masks more than twice as far apart are left alone, and so are those at the rate "avsbench".
-        device: "auto" for the best there is, "cpu", "cuda", "cuda:1", "mps"; with ONNX Runtime also "coreml" and "directml".
-        precision: What products are computed in: "float32"; "tf32", which keeps 10 of 23 bits, on CUDA; "bf16", which keeps
-            7; "auto" for float32, and on CUDA TF32 where it was seen to keep the masks. Manifests say which.
-        cuda_graphs: Whether the model is recorded once for each shape of its inputs and replayed, on CUDA: less waiting
-            where few clips are in a batch. A model that can't be recorded runs as it is, with a warning.
-        batch_size: Clips that go through the model together; halved, with a warning, where memory is too small.
-        maskige: What makes the second picture that COMBO and VCT read (`sonomask.inference.maskige`): "superpixels",
+        smooth: Seconds over which masks are smoothed against flicker (`sonomask.inference.smoothing`), up to 10; 0 for no
+            smoothing. Masks more than twice as far apart are not smoothed, nor are those at the rate "avsbench".
+        device: "auto" for the best one available, "cpu", "cuda", "cuda:1", "mps"; with ONNX Runtime also "coreml" and
+            "directml".
+        precision: Number format of matrix products: "float32"; "tf32", which keeps 10 of 23 bits, on CUDA; "bf16", which
+            keeps 7; "auto" for float32, or TF32 on CUDA if it was measured to give the same masks. Manifests record it.
+        cuda_graphs: Record the model once for each input shape and replay it, on CUDA. This reduces launch overhead with
+            small batches. A model that can't be recorded runs normally, with a warning.
+        batch_size: Number of clips that go through the model together; halved, with a warning, if memory is too small.
+        maskige: Method that makes the second picture for COMBO and VCT (`sonomask.inference.maskige`): "superpixels",
             "maskrcnn:FILE" or "sam:FOLDER"; superpixels if None.
-        only: Names of things or sounds, such as "dog" or "speech"; what has another name is not marked. All if empty.
+        only: Names of things or sounds, such as "dog" or "speech"; nothing else is marked. Everything if empty.
         without: Names of things or sounds that are not marked.
-        attention: Whether each frame gets its attention map (`sonomask.inference.attention`), at the model's size.
-        hwaccel: What decodes the pictures, as FFmpeg names it: "cuda", "vaapi", "qsv", "videotoolbox", "d3d11va"; the
-            processor if None, and, with a warning, where the device does not start.
-        start: Where to begin in the video: seconds, or text such as "1:02:03.5"; kept as seconds. Times of masks count from
-            there, those in files of results from the beginning of the video.
-        end: Where to end in the video; at its end if None.
-        audio_track: Sound track to hear: a number from 1, a language or title, or "mix" for all at once; the container's
-            default, or the first that is not silent, if None.
+        attention: Compute an attention map for each frame (`sonomask.inference.attention`), at the model's size.
+        hwaccel: Hardware decoder by FFmpeg's name: "cuda", "vaapi", "qsv", "videotoolbox", "d3d11va". The processor decodes
+            if None, and also, with a warning, if the hardware decoder does not start.
+        start: Position in the video at which to begin: seconds, or text such as "1:02:03.5"; stored as seconds. Times of
+            masks count from there; times in result files count from the beginning of the video.
+        end: Position in the video at which to stop; the end of the video if None.
+        audio_track: Sound track to listen to: a number from 1, a language or title, or "mix" for all tracks; if None the
+            container's default track, or the first that is not silent.
 
         min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1; 0 keeps all.
             This and the next three change what `segment`, the server and `batch` (without `hold`) write, not what a
@@ -75,7 +76,9 @@ class Request:
 
     rate: Rate = field(
         default=5.0,
-        metadata={"help": "masks per second, 'native' for each frame, 'auto' for what this machine makes in real time"},
+        metadata={
+            "help": "masks per second, 'native' for each frame, 'auto' for as many as this machine makes in real time"
+        },
     )
     threshold: float | None = field(
         default=None, metadata={"help": "probability above which a pixel is masked; the model's own unless given"}
@@ -84,14 +87,14 @@ class Request:
         default=0.0, metadata={"help": "empty masks where the calibrated presence score is lower, 0 to 1"}
     )
     smooth: float = field(
-        default=0.4, metadata={"help": "seconds over which masks are steadied against flicker; 0 for not at all"}
+        default=0.4, metadata={"help": "seconds over which masks are smoothed against flicker; 0 for no smoothing"}
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
     precision: Precision = field(
-        default="auto", metadata={"help": "of the model's products: auto, float32, tf32 or bf16"}
+        default="auto", metadata={"help": "number format of matrix products: auto, float32, tf32 or bf16"}
     )
     cuda_graphs: bool = field(
-        default=False, metadata={"help": "on CUDA: record the model once and replay it; faster for few clips"}
+        default=False, metadata={"help": "on CUDA: record the model once and replay it; faster with small batches"}
     )
     batch_size: int = field(default=4, metadata={"help": "clips that go through the model together"})
     maskige: str | None = field(
@@ -99,24 +102,24 @@ class Request:
     )
     only: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "mark only things or sounds of these names, such as dog or speech", "metavar": "NAME"},
+        metadata={"help": "mark only things or sounds with these names, such as dog or speech", "metavar": "NAME"},
     )
     without: tuple[str, ...] = field(
-        default=(), metadata={"help": "don't mark things or sounds of these names", "flag": "not", "metavar": "NAME"}
+        default=(), metadata={"help": "don't mark things or sounds with these names", "flag": "not", "metavar": "NAME"}
     )
     prompt: tuple[str, ...] = field(
-        default=(), metadata={"help": "free words for what is to be marked while it is heard; only for the model open"}
+        default=(), metadata={"help": "free words for things to mark while they are heard; only for the model open"}
     )
-    attention: bool = field(default=False, metadata={"help": "give each frame its attention map"})
+    attention: bool = field(default=False, metadata={"help": "compute an attention map for each frame"})
     hwaccel: str | None = field(
         default=None,
-        metadata={"help": "what decodes the pictures: cuda, vaapi, videotoolbox, …; the processor unless given"},
+        metadata={"help": "hardware decoder: cuda, vaapi, videotoolbox, …; the processor unless given"},
     )
     start: float | str = field(default=0.0, metadata={"help": "where to begin in the video: seconds or h:mm:ss"})
     end: float | str | None = field(default=None, metadata={"help": "where to end in the video: seconds or h:mm:ss"})
     audio_track: int | str | None = field(
         default=None,
-        metadata={"help": "sound track to hear: number from 1, language, or 'mix'; the default one unless given"},
+        metadata={"help": "sound track to listen to: number from 1, language, or 'mix'; the default one unless given"},
     )
 
     min_area: float = field(

@@ -19,7 +19,7 @@ def batch(
         Sequence[str], "videos, globs, folders, lists (.txt), tables (.csv, .parquet), tars; or addresses"
     ],
     *,
-    out: Annotated[str, "folder or address (s3://…, gs://…) of the tables"],
+    out: Annotated[str, "folder or address (s3://…, gs://…) for the tables"],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     request: Annotated[
         Request,
@@ -41,17 +41,19 @@ def batch(
     engine: Annotated[
         Literal["local", "ray"], "processes here, or a Ray cluster (RAY_ADDRESS; experimental)"
     ] = "local",
-    workers: Annotated[int, "processes, or decoding tasks at once; 0 for as many as processors"] = 0,
-    models: Annotated[int, "actors that hold the model (ray); 0 for one on each GPU"] = 0,
-    format: Annotated[Sequence[Literal["parquet", "webdataset", "jsonl"]], "form of the masks"] = ("parquet",),  # noqa: A002
-    shard_size: Annotated[int, "videos that are written together"] = 128,
-    slice: Annotated[str, "I/N: only that part, for machines that share the work by themselves"] = "0/1",  # noqa: A002
-    retry_failed: Annotated[bool, "do the shards again that have a failed video"] = False,
-    max_seconds: Annotated[float, "a longer video fails"] = 3600.0,
-    max_bytes: Annotated[int, "a larger file fails"] = 2**31,
+    workers: Annotated[int, "number of processes, or of parallel decoding tasks; 0 for one per processor"] = 0,
+    models: Annotated[int, "number of model actors (ray); 0 for one per GPU"] = 0,
+    format: Annotated[Sequence[Literal["parquet", "webdataset", "jsonl"]], "format of the masks"] = ("parquet",),  # noqa: A002
+    shard_size: Annotated[int, "videos per shard"] = 128,
+    slice: Annotated[str, "I/N: process only part I of N, for machines that share a corpus"] = "0/1",  # noqa: A002
+    retry_failed: Annotated[bool, "repeat the shards that contain a failed video"] = False,
+    max_seconds: Annotated[float, "longest video in seconds; a longer one fails"] = 3600.0,
+    max_bytes: Annotated[int, "largest file in bytes; a larger one fails"] = 2**31,
     timeout: Annotated[float, "seconds of work after which a video fails"] = 600.0,
-    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads counts"] = None,
-    trusted: Annotated[bool, "decode without a sandbox: about 0.3 s a video faster, for your own videos"] = False,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus can read counts"] = None,
+    trusted: Annotated[
+        bool, "decode without a sandbox, about 0.3 s faster per video; for your own videos only"
+    ] = False,
 ) -> int:
     """Segment a corpus: tables of masks and a manifest; a stopped run goes on where it was."""
     with needs("A corpus", "batch"):

@@ -11,12 +11,12 @@ from sonomask.cli.shared import bar
 
 
 def synth(
-    out: Annotated[str, "folder to make"],
-    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
-    seed: Annotated[int, "the same seed gives the same tree"] = 0,
-    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which of AVSBench's"] = ("s4", "ms3", "avss"),
-    workers: Annotated[int, "processes; 0 for this one"] = 0,
-    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+    out: Annotated[str, "folder to create"],
+    preset: Annotated[Literal["tiny", "small", "large"], "number and size of the clips"] = "small",
+    seed: Annotated[int, "random seed; the same seed makes the same data"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "AVSBench subsets to make"] = ("s4", "ms3", "avss"),
+    workers: Annotated[int, "number of processes; 0 for this one only"] = 0,
+    overwrite: Annotated[bool, "replace data made by this command"] = False,
 ) -> int:
     """Write a synthetic data set in the layout of AVSBench."""
     from sonomask.data.tree import write_tree
@@ -27,16 +27,16 @@ def synth(
 
 
 def compose(
-    images: Annotated[str, "table: image, mask, category, group"],
-    sounds: Annotated[str, "table: sound, category, group"],
-    out: Annotated[str, "folder to make"],
-    preset: Annotated[Literal["tiny", "small", "large"], "how many clips, how large"] = "small",
-    seed: Annotated[int, "the same seed gives the same tree"] = 0,
-    subsets: Annotated[Sequence[Literal["s4", "ms3"]], "which of AVSBench's"] = ("s4", "ms3"),
+    images: Annotated[str, "table with the columns image, mask, category, group"],
+    sounds: Annotated[str, "table with the columns sound, category, group"],
+    out: Annotated[str, "folder to create"],
+    preset: Annotated[Literal["tiny", "small", "large"], "number and size of the clips"] = "small",
+    seed: Annotated[int, "random seed; the same seed makes the same data"] = 0,
+    subsets: Annotated[Sequence[Literal["s4", "ms3"]], "AVSBench subsets to make"] = ("s4", "ms3"),
     counts: Annotated[Sequence[int], "clips for train, val and test in each subset; the preset's unless given"] = (),
-    size: Annotated[int, "side of the pictures in pixels; the preset's unless given"] = 0,
-    workers: Annotated[int, "processes; 0 for this one"] = 0,
-    overwrite: Annotated[bool, "replace a tree made by this command"] = False,
+    size: Annotated[int, "height and width of the pictures in pixels; the preset's unless given"] = 0,
+    workers: Annotated[int, "number of processes; 0 for this one only"] = 0,
+    overwrite: Annotated[bool, "replace data made by this command"] = False,
 ) -> int:
     """Compose scenes of your pictures with masks and your sounds, in the layout of AVSBench."""
     from dataclasses import replace
@@ -59,10 +59,10 @@ def compose(
 
 
 def tabulate(
-    source: Annotated[str, "COCO's json, or a folder in Pascal VOC's layout"],
-    out: Annotated[str, "folder to make"],
-    pictures: Annotated[str | None, "folder of COCO's pictures; that of the json unless given"] = None,
-    least: Annotated[float, "objects with a smaller share of their picture are left out"] = 0.01,
+    source: Annotated[str, "COCO json file, or a folder in Pascal VOC's layout"],
+    out: Annotated[str, "folder to create"],
+    pictures: Annotated[str | None, "folder of COCO's pictures; the json file's folder unless given"] = None,
+    least: Annotated[float, "smallest object, as a fraction of its picture; smaller ones are left out"] = 0.01,
 ) -> int:
     """Turn annotated pictures into the table of pictures that `compose` takes."""
     from sonomask.data.composed.annotated import table_from_coco, table_from_voc
@@ -78,10 +78,10 @@ def prepare(
     videos: Annotated[str, "a folder of videos, or a csv with the columns video, split[, category, name]; or a tree"],
     out: Annotated[str, "folder of the data set"],
     masks: Annotated[str | None, "folder with NAME/1.png …, white where something sounds"] = None,
-    size: Annotated[int, "side of the frames"] = 224,
-    workers: Annotated[int, "processes; 0 for this one"] = 2,
-    shards: Annotated[int, "make WebDataset shards of so many clips from the tree VIDEOS"] = 0,
-    subset: Annotated[Literal["s4", "ms3", "avss"], "which of the tree's, for shards"] = "s4",
+    size: Annotated[int, "height and width of the frames in pixels"] = 224,
+    workers: Annotated[int, "number of processes; 0 for this one only"] = 2,
+    shards: Annotated[int, "write the data set VIDEOS as WebDataset shards of this many clips"] = 0,
+    subset: Annotated[Literal["s4", "ms3", "avss"], "subset of the data set to write as shards"] = "s4",
 ) -> int:
     """Make a data set in AVSBench's layout from raw videos, or shards of one. A stopped run resumes."""
     if shards:
@@ -112,8 +112,8 @@ def _shards(tree: str, out: str, subset: Literal["s4", "ms3", "avss"], size: int
 
 def doctor(
     root: Annotated[str, "a folder somewhere above the data"],
-    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "which to check"] = ("s4", "ms3", "avss"),
-    quick: Annotated[bool, "only look whether the files are there"] = False,
+    subsets: Annotated[Sequence[Literal["s4", "ms3", "avss"]], "subsets to check"] = ("s4", "ms3", "avss"),
+    quick: Annotated[bool, "only check that the files exist"] = False,
 ) -> int:
     """Check a tree of AVSBench: what is missing, misnamed, unreadable, doubled or wrong, and what to do."""
     from sonomask.data.doctor import examine

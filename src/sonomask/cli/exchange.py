@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 def export(
     model: Annotated[str, "built-in name, folder or hub repository"],
-    out: Annotated[str, "folder to make"],
-    format: Annotated[Literal["onnx", "torch-export"], "what to write"] = "onnx",  # noqa: A002
+    out: Annotated[str, "folder to create"],
+    format: Annotated[Literal["onnx", "torch-export"], "file format"] = "onnx",  # noqa: A002
     frontend: Annotated[
         Literal["none", "included", "separate"], "log-mel of the sound: left out, in the graph, or a graph beside it"
     ] = "none",
     size: Annotated[Sequence[int], "height and width, for a network that takes one size only"] = (),
-    overwrite: Annotated[bool, "replace a folder of this command"] = False,
+    overwrite: Annotated[bool, "replace a folder made by this command"] = False,
 ) -> int:
     """Export a model to ONNX or torch.export and check the file against torch."""
     from sonomask.checkpoints.folder import load

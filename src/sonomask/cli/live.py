@@ -17,39 +17,40 @@ from sonomask.request import FOR_STREAMS, Request
 def live(
     sources: Annotated[
         Sequence[str],
-        "address, 'camera', /dev/video0, a file, or '-' for standard input; several share the model, and {} in each "
-        "output is their number",
+        "address, 'camera', /dev/video0, a file, or '-' for standard input; several share one model, and {} in an "
+        "output's name is the source's number",
     ],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
     sound: Annotated[
-        str | None, "another source of the sound, e.g. 'microphone'; that of the pictures unless given"
+        str | None, "separate source of the sound, e.g. 'microphone'; the pictures' source unless given"
     ] = None,
-    sound_delay: Annotated[float, "seconds by which the other source's sound is late"] = 0.0,
+    sound_delay: Annotated[float, "seconds by which the separate sound is late"] = 0.0,
     window: Annotated[bool, "show the masks in a window"] = False,
     page: Annotated[
-        str | None, "[HOST:]PORT of a page that shows them; 127.0.0.1:8765 if nothing else is asked for"
+        str | None, "[HOST:]PORT of a page that shows the masks; 127.0.0.1:8765 if no other output is given"
     ] = None,
     out: Annotated[str | None, "write a video: a file (.mp4, .mkv, .ts) or an rtmp, rtsp, srt, udp address"] = None,
     json: Annotated[str | None, "write JSON lines with run lengths: a file, or '-' for standard output"] = None,
     events: Annotated[
-        Sequence[str], "tell what begins and ends: files, '-', http(s):// to post to, mqtt://HOST[:PORT]/TOPIC"
+        Sequence[str], "report what begins and ends: to a file, '-', http(s)://…, mqtt://HOST[:PORT]/TOPIC"
     ] = (),
-    pipe: Annotated[str | None, "hand pictures to another program: a named pipe, or '-' for standard output"] = None,
-    pipe_shows: Annotated[Literal["alpha", "mask", "overlay"], "what the pipe carries"] = "alpha",
+    pipe: Annotated[str | None, "send pictures to another program: a named pipe, or '-' for standard output"] = None,
+    pipe_shows: Annotated[Literal["alpha", "mask", "overlay"], "pictures to send"] = "alpha",
     pipe_format: Annotated[Literal["nut", "ffv1"], "raw pictures in NUT, or FFV1 in Matroska"] = "nut",
-    camera_out: Annotated[bool, "be a camera that other programs can choose (pyvirtualcam)"] = False,
+    camera_out: Annotated[bool, "appear as a camera that other programs can use (pyvirtualcam)"] = False,
     request: Annotated[
         Request, ("rate", "threshold", "min_presence", "smooth", "only", "without", "device", "audio_track")
     ] = FOR_STREAMS,
     pairing: Annotated[
         Literal["end", "model"],
-        "'end' hears the past second at once, 'model' what the model was trained with, up to half a second later",
+        "sound for each picture: 'end' for the second before it, without waiting; 'model' as the model was trained, "
+        "up to half a second later",
     ] = "end",
-    height: Annotated[int, "of the masks and pictures at most, in pixels"] = 720,
-    seconds: Annotated[float | None, "stop after so long"] = None,
+    height: Annotated[int, "greatest height of masks and pictures, in pixels"] = 720,
+    seconds: Annotated[float | None, "seconds after which to stop"] = None,
     timeout: Annotated[float, "seconds that the source may be silent before it counts as lost"] = 10.0,
-    patience: Annotated[float, "seconds after a loss at which to give up"] = 300.0,
-    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads delays and counts"] = None,
+    patience: Annotated[float, "seconds after which a lost source is given up"] = 300.0,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus can read delays and counts"] = None,
     overwrite: Annotated[bool, "replace existing files"] = False,
 ) -> int:
     """Mark the pixels of what sounds in live streams."""

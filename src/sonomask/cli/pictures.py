@@ -17,7 +17,7 @@ def compare(
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     start: Annotated[str, "where to begin in the video: seconds or h:mm:ss"] = "0",
     end: Annotated[str | None, "where to end in the video: seconds or h:mm:ss"] = None,
-    audio_track: Annotated[str | None, "sound track to hear: number from 1, language, or 'mix'"] = None,
+    audio_track: Annotated[str | None, "sound track to listen to: number from 1, language, or 'mix'"] = None,
     overwrite: Annotated[bool, "replace existing results"] = False,
 ) -> int:
     """Show several models on one video: a side-by-side video and one picture."""
@@ -33,12 +33,12 @@ def compare(
 def attention(
     video: Annotated[str, "path or address"],
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
-    second: Annotated[float, "a moment of the clip to show"] = 0.0,
+    second: Annotated[float, "position in the video of the clip to show, in seconds"] = 0.0,
     out: Annotated[str | None, "folder for the picture; beside the video unless given"] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     start: Annotated[str, "where to begin in the video: seconds or h:mm:ss"] = "0",
     end: Annotated[str | None, "where to end in the video: seconds or h:mm:ss"] = None,
-    audio_track: Annotated[str | None, "sound track to hear: number from 1, language, or 'mix'"] = None,
+    audio_track: Annotated[str | None, "sound track to listen to: number from 1, language, or 'mix'"] = None,
     overwrite: Annotated[bool, "replace an existing picture"] = False,
 ) -> int:
     """Draw where a model's fusion attends to the sound, level by level, for one clip."""

@@ -31,17 +31,19 @@ def convert(
 def benchmark(
     data: Annotated[str, "folder with AVSBench in it, or 'synthetic'"] = "synthetic",
     out: Annotated[str, "folder for runs, tables and pictures"] = "runs/benchmark",
-    subset: Annotated[Sequence[Literal["s4", "ms3"]], "settings"] = ("s4", "ms3"),
-    models: Annotated[Sequence[str], "rows (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = ("all",),
-    size: Annotated[int, "height and width"] = 224,
-    steps: Annotated[int, "training steps of every row"] = 1000,
-    batch: Annotated[int, "clips a step"] = 4,
-    small: Annotated[bool, "shallow networks, random weights: for a laptop"] = False,
-    seeds: Annotated[Sequence[int], "one run each"] = (1,),
+    subset: Annotated[Sequence[Literal["s4", "ms3"]], "AVSBench subsets to use"] = ("s4", "ms3"),
+    models: Annotated[Sequence[str], "systems (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = (
+        "all",
+    ),
+    size: Annotated[int, "height and width of the pictures in pixels"] = 224,
+    steps: Annotated[int, "training steps of each system"] = 1000,
+    batch: Annotated[int, "clips per training step"] = 4,
+    small: Annotated[bool, "use small networks with random weights, for a laptop"] = False,
+    seeds: Annotated[Sequence[int], "random seeds; each system is trained once per seed"] = (1,),
     repeated: Annotated[Sequence[str], "rows that run with every seed, the others with the first; or 'all'"] = ("all",),
     clips: Annotated[int, "test clips of the synthetic world"] = 100,
     device: Annotated[str, "auto, cpu, cuda or mps, for scoring"] = "auto",
-    precision: Annotated[str, "of training: 32, bf16-mixed, 16-mixed"] = "32",
+    precision: Annotated[str, "training precision: 32, bf16-mixed, 16-mixed"] = "32",
     backbone_weights: Annotated[str | None, "ResNet-18 that the small rows start from"] = None,
     audio_weights: Annotated[str | None, "model whose tagger the small rows hear with, as world_duo.real"] = None,
 ) -> int:
@@ -76,10 +78,10 @@ def benchmark(
 
 def compare_runs(
     one: Annotated[str, "folder of `evaluate --out`, or a table of clips (.csv, .parquet)"],
-    two: Annotated[str, "another, of the same clips"],
-    metric: Annotated[Literal["miou", "fscore"], "which figure"] = "miou",
-    draws: Annotated[int, "draws of the bootstrap"] = 10_000,
-    seed: Annotated[int, "of the draws"] = 0,
+    two: Annotated[str, "the same for another model on the same clips"],
+    metric: Annotated[Literal["miou", "fscore"], "figure to compare"] = "miou",
+    draws: Annotated[int, "number of bootstrap draws"] = 10_000,
+    seed: Annotated[int, "random seed of the draws"] = 0,
 ) -> int:
     """Compare two scored models clip by clip: is the difference more than chance? A paired bootstrap over clips."""
     with needs("Comparing runs", "train"):
@@ -96,11 +98,11 @@ def compare_runs(
 
 def evaluate_instances(
     root: Annotated[str, "folder in AVISeg's layout: SPLIT.json, SPLIT/JPEGImages, SPLIT/WAVAudios"],
-    split: Annotated[Literal["train", "val", "test"], "which videos"] = "test",
-    results: Annotated[str | None, "a system's results.json to score; what the model finds unless given"] = None,
+    split: Annotated[Literal["train", "val", "test"], "split to score"] = "test",
+    results: Annotated[str | None, "results.json of a system to score; the model is run unless given"] = None,
     model: Annotated[str | None, "built-in name, folder or hub repository; the built-in model unless given"] = None,
-    out: Annotated[str | None, "file for what the model finds, in the form of results.json"] = None,
-    published: Annotated[bool, "figures as the public evaluation gives them, faults and all"] = False,
+    out: Annotated[str | None, "file for the model's results, in the format of results.json"] = None,
+    published: Annotated[bool, "reproduce the figures of the public evaluation code, including its errors"] = False,
 ) -> int:
     """Score instances over time as audio-visual instance segmentation does: mAP, HOTA and FSLA."""
     with needs("Scoring instances", "torch"):
@@ -128,7 +130,7 @@ def evaluate_instances(
 
 def evaluate_referring(
     root: Annotated[str, "folder in Ref-AVS's layout: metadata.csv, media, gt_mask"],
-    split: Annotated[Literal["train", "val", "test_s", "test_u", "test_n"], "which sentences"] = "test_s",
+    split: Annotated[Literal["train", "val", "test_s", "test_u", "test_n"], "split to score"] = "test_s",
     model: Annotated[
         str, "'open', 'open:NAME' or 'open:BOXES,MASKS'; others mark what sounds, whatever the sentence"
     ] = "open",
@@ -167,7 +169,7 @@ def weights() -> int:
 
 
 def models(
-    networks: Annotated[bool, "list what `create_model` and recipes take as well; needs sonomask[torch]"] = False,
+    networks: Annotated[bool, "also list the networks for `create_model` and recipes; needs sonomask[torch]"] = False,
 ) -> int:
     """List what `--model` takes."""
     from sonomask.checkpoints.places import BUILT_IN, CONFIG, DEFAULT_MODEL, GRAPH, built_in

@@ -20,14 +20,14 @@ FORMAT_TABLE = "formats:\n" + "".join(f"  {name:<14} {info.what}\n" for name, in
 def segment(
     videos: Annotated[
         Sequence[str],
-        "paths, addresses, folders, globs, lists (.txt), '-' for standard input, or a folder of pictures with a sound",
+        "paths, addresses, folders, globs, lists (.txt), '-' for standard input, or a folder of pictures and a sound file",
     ],
-    format: Annotated[Sequence[Format], "what to write, one or several of the formats below"] = ("overlay",),  # noqa: A002
+    format: Annotated[Sequence[Format], "one or more of the formats below"] = ("overlay",),  # noqa: A002
     out: Annotated[
         str | None, "folder for the results, or a file name for one format of one video; beside each video unless given"
     ] = None,
     overwrite: Annotated[bool, "replace existing results"] = False,
-    labels: Annotated[bool, "write the names of what sounds on the overlay"] = False,
+    labels: Annotated[bool, "write the names of sound sources on the overlay"] = False,
     model: Annotated[
         str | None, "built-in name (`sonomask models`), folder or hub repository; world_duo.real unless given"
     ] = None,
@@ -54,7 +54,7 @@ def segment(
     ] = DEFAULT,
     backend: Annotated[
         Literal["auto", "torch", "onnx"],
-        "what runs the model; auto takes ONNX Runtime on a CPU if the model has a graph",
+        "engine that runs the model; auto uses ONNX Runtime on a CPU if the model has a graph",
     ] = "auto",
     picture_rate: Annotated[
         float | None, "frames per second of a folder of pictures; fitted to its sound, else 25, unless given"

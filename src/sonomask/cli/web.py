@@ -15,34 +15,34 @@ def serve(
     models: Annotated[
         Sequence[str], "built-in names, folders or hub repositories to offer; all built-in ones unless given"
     ] = (),
-    host: Annotated[str, "address to listen at; others than loopback ask for a token"] = "127.0.0.1",
-    port: Annotated[int, "port; 0 for a free one"] = 7860,
+    host: Annotated[str, "address to listen on; addresses other than loopback require a token"] = "127.0.0.1",
+    port: Annotated[int, "port to listen on; 0 for any free one"] = 7860,
     token: Annotated[
-        str | None, "what each request must bring; a random one is made and printed for addresses other than loopback"
+        str | None, "token that each request must carry; a random one is printed for addresses other than loopback"
     ] = None,
-    allowed_hosts: Annotated[Sequence[str], "names under which a proxy or a name server shows it"] = (),
-    root_path: Annotated[str, "path under which a proxy shows it, such as /sonomask"] = "",
-    proxies: Annotated[Sequence[str], "addresses of proxies whose X-Forwarded headers are believed"] = (),
+    allowed_hosts: Annotated[Sequence[str], "host names under which it can be reached"] = (),
+    root_path: Annotated[str, "path under which a proxy serves it, such as /sonomask"] = "",
+    proxies: Annotated[Sequence[str], "addresses of proxies whose X-Forwarded headers are trusted"] = (),
     unsafe_decoding: Annotated[
-        bool, "serve other addresses than loopback even where the decoder's sandbox is missing"
+        bool, "listen on addresses other than loopback even if this system has no sandbox for the decoder"
     ] = False,
     folder: Annotated[
         str | None,
-        "where videos and results are kept when the server is stopped, until their time is over; nothing is kept unless given",
+        "folder in which videos and results are kept over a restart, until they expire; nothing is kept unless given",
     ] = None,
     device: Annotated[str, "auto, cpu, cuda or mps"] = "auto",
     max_mb: Annotated[int, "largest upload, in MB"] = 200,
     max_seconds: Annotated[float, "longest part of a video that a job reads"] = 300.0,
-    max_rate: Annotated[float, "masks per second at most"] = 120.0,
-    max_masks: Annotated[int, "masks of a job at most"] = 100_000,
-    queue: Annotated[int, "videos that may wait or run at once"] = 32,
-    queue_client: Annotated[int, "the same, of one client"] = 8,
-    client_gib: Annotated[float, "uploads of one client, in GiB"] = 2.0,
-    total_gib: Annotated[float, "all uploads, in GiB"] = 20.0,
-    keep_hours: Annotated[float, "uploads and results are removed after so long"] = 48.0,
-    connections: Annotated[int, "connections at once"] = 256,
-    connections_client: Annotated[int, "the same, of one client"] = 16,
-    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus reads counts of jobs"] = None,
+    max_rate: Annotated[float, "most masks per second"] = 120.0,
+    max_masks: Annotated[int, "most masks per job"] = 100_000,
+    queue: Annotated[int, "most jobs waiting or running"] = 32,
+    queue_client: Annotated[int, "most jobs waiting or running per client"] = 8,
+    client_gib: Annotated[float, "most space for uploads per client, in GiB"] = 2.0,
+    total_gib: Annotated[float, "most space for all uploads, in GiB"] = 20.0,
+    keep_hours: Annotated[float, "hours after which uploads and results are removed"] = 48.0,
+    connections: Annotated[int, "most connections at a time"] = 256,
+    connections_client: Annotated[int, "most connections at a time per client"] = 16,
+    metrics: Annotated[str | None, "[HOST:]PORT at which Prometheus can read counts of jobs"] = None,
 ) -> int:
     """Serve the page and the REST service on this machine."""
     with needs("The server", "serve"):
