@@ -1,9 +1,9 @@
-"""sonomask watches a video, listens to it, and marks the pixels of what makes the sound.
+"""Find what is making the sound in a video, and mark its pixels.
 
     import sonomask
     sonomask.segment("clip.mp4")
 
-Names are imported when they are first used, so that the import itself is quick.
+Names are imported when they are first used, so that importing the package is fast.
 """
 
 from importlib import import_module

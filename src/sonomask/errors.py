@@ -1,21 +1,21 @@
-"""Every error that sonomask raises on purpose.
+"""Exceptions of sonomask.
 
-    SonomaskError            something outside the program is not as it must be
+    SonomaskError            base class: something outside the program is wrong
     ├── MediaError           a video, picture or sound
     ├── DatasetError         a data set on disk
     ├── WeightsError         a checkpoint or a model's configuration
-    ├── TrainingError        a training run that can't go on as asked
+    ├── TrainingError        a training run that can't start or continue as asked
     └── MissingExtraError    an optional dependency is not installed
 
-A wrong argument is a plain `ValueError`. Each message is one sentence or two: what was expected, what came, what to do.
-The command line prints it as one line and exits with 2.
+A wrong argument raises a plain `ValueError`. Each message has one or two sentences: what was expected, what was found, and
+what to do. The command line prints it as one line and exits with code 2.
 """
 
 __all__ = ["DatasetError", "MediaError", "MissingExtraError", "SonomaskError", "TrainingError", "WeightsError"]
 
 
 class SonomaskError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all exceptions of this package."""
 
 
 class MediaError(SonomaskError):
@@ -23,15 +23,15 @@ class MediaError(SonomaskError):
 
 
 class DatasetError(SonomaskError):
-    """A data set on disk is not laid out, or does not hold, what it should."""
+    """A data set on disk has the wrong layout or lacks something."""
 
 
 class WeightsError(SonomaskError):
-    """A checkpoint or a model's configuration is not one that this package knows."""
+    """A checkpoint or a model's configuration is missing, damaged or unknown."""
 
 
 class TrainingError(SonomaskError):
-    """A training run can't start, go on or be resumed as asked."""
+    """A training run can't start, continue or be resumed as asked."""
 
 
 REPOSITORY = "https://github.com/sonomask/sonomask"
@@ -41,8 +41,8 @@ class MissingExtraError(SonomaskError):
     """A feature needs an optional dependency.
 
     Args:
-        feature: What the user asked for, as the subject of a sentence.
-        extra: Name of the extra that brings it.
+        feature: Feature that the user asked for, as the subject of a sentence.
+        extra: Name of the extra that provides it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:

@@ -1,7 +1,7 @@
 """Models on disk: a folder with `model.safetensors` and `config.json`.
 
-`config.json` is what `safe_reading.config` writes and reads. safetensors holds numbers only: loading a model
-from a stranger runs none of his code.
+`config.json` is written and read by `safe_reading.config`. safetensors files contain only numbers, so loading a model from
+an untrusted source runs no code.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from sonomask.workspace import atomic_path
 
 
 def save(model: Net, folder: str | Path, *, half: bool = False, bits: Literal[32, 16, 8] = 32) -> Path:
-    """Write a model as a folder, whole or not at all.
+    """Save a model as a folder, completely or not at all.
 
     Args:
         model: Any model with a `config`.
-        folder: Folder to write; a model that is there already is replaced, anything else is not.
+        folder: Folder to write. A model in it is replaced; a folder with anything else in it is an error.
         half: The same as `bits=16`.
-        bits: Bits of each weight: 32, 16, or 8 with a scale for each output channel (`eight_bits`); what is no matrix keeps 16.
-            Loading gives float32 again.
+        bits: Bits per weight: 32, 16, or 8 with a scale for each output channel (`eight_bits`); with 8, tensors other than
+            matrices and convolutions keep 16. Loading always gives float32.
 
     Raises:
-        WeightsError: The folder holds something else.
+        WeightsError: The folder contains something other than a model.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
@@ -68,9 +68,9 @@ def _stored(key: str, value: Tensor, bits: int) -> dict[str, Tensor]:
 
 
 def eight_bits(value: Float[Tensor, "C ..."]) -> tuple[Int8[Tensor, "C ..."], Float[Tensor, " C"]]:
-    """Whole numbers from -127 to 127 and, for each output channel, the step between two of them.
+    """Quantise a weight to whole numbers from -127 to 127, with a step size for each output channel.
 
-    Of 20 steps up to the one at which the largest weight just fits, the one with the least squared error is taken.
+    Of 20 candidate steps, the largest of which just fits the largest weight, the one with the least squared error is used.
     """
     flat = value.detach().float().flatten(1)
     largest = flat.abs().amax(1).clamp(min=1e-12)
@@ -83,16 +83,16 @@ def eight_bits(value: Float[Tensor, "C ..."]) -> tuple[Int8[Tensor, "C ..."], Fl
 
 
 def load(source: str | Path, device: str | torch.device = "cpu", create: Callable[..., Net] | None = None) -> Net:
-    """A model ready to use, in eval mode.
+    """Load a model, in eval mode.
 
     Args:
         source: Name of a built-in model (`built_in()`), a folder, the folder of a training run (its best model), or a
-            repository of the Hugging Face hub as "owner/name"; a hub is asked only if there is no such folder.
-        device: Device to put it on.
-        create: Builds the network from the options of its config, for one that is not in the catalogue.
+            repository of the Hugging Face hub as "owner/name"; the hub is asked only if there is no such folder.
+        device: Device to load it to.
+        create: Function that builds the network from the options of its config, for a network that is not in the catalogue.
 
     Raises:
-        WeightsError: There is no such model, or its files are not what they should be.
+        WeightsError: There is no such model, or its files are invalid.
     """
     if str(source) in list_models() and not record_of(str(source)).needs_weights:
         return create_model(str(source)).to(device).eval()
@@ -120,10 +120,10 @@ def load(source: str | Path, device: str | torch.device = "cpu", create: Callabl
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those of 16 and 8 bits widened to float32.
+    """Read the tensors of a safetensors file; those of 16 and 8 bits are converted to float32.
 
     Raises:
-        WeightsError: It is none, is cut short or lies in its header.
+        WeightsError: The file is no safetensors file, is truncated, or has a false header.
     """
     try:
         tensors = safetensors.torch.load_file(path)
@@ -139,20 +139,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state dict, every key and every shape.
+    """Load a state dict whose keys and shapes must all match.
 
     Raises:
-        WeightsError: Names what is missing, left over or of another shape.
+        WeightsError: Keys are missing or left over, or shapes differ; the message names them.
     """
     check_fit(model, tensors, source)
     model.load_state_dict(dict(tensors))
 
 
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Compare names and shapes with those of a model, which may be one without memory.
+    """Compare names and shapes of tensors with those of a model, which may be on the meta device.
 
     Raises:
-        WeightsError: Names what is missing, left over or of another shape.
+        WeightsError: Keys are missing or left over, or shapes differ; the message names them.
     """
     own = model.state_dict()
     problems = {
@@ -166,13 +166,13 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
 
 
 def fill_agreeing(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> int:
-    """Load the tensors whose names and shapes agree, such as those of a model with another head or fusion.
+    """Load those tensors whose names and shapes match, for example from a model with another head or fusion.
 
     Returns:
-        How many of the model's tensors were filled.
+        Number of the model's tensors that were loaded.
 
     Raises:
-        WeightsError: None agrees.
+        WeightsError: No tensor matches.
     """
     own = model.state_dict()
     agreeing = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
@@ -187,7 +187,7 @@ def _some(keys: list[str]) -> str:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Twelve hexadecimal digits that change when any weight does."""
+    """Return twelve hexadecimal digits that change if any weight changes."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())
@@ -196,7 +196,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def push_to_hub(model: Net, repository: str, *, private: bool = False) -> str:
-    """Upload a model to the Hugging Face hub, where `load("owner/name")` finds it; the page's address."""
+    """Upload a model to the Hugging Face hub, where `load("owner/name")` finds it, and return the page's address."""
     create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         return str(upload_folder(repo_id=repository, folder_path=save(model, Path(folder) / "model")))

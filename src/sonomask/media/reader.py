@@ -1,10 +1,10 @@
-"""One reader for whatever FFmpeg can decode: frames by presentation time, sound as 16 kHz mono.
+"""Read anything that FFmpeg can decode: frames by presentation time, sound as 16 kHz mono.
 
-    VideoReader   the clock of the part that is wanted; frames by rate or time; pictures that stand
+    VideoReader   clock of the requested part; frames by rate or time; repeated still pictures
         Decoder   pictures, pixels and samples of the source: `LocalDecoder`, or that of `sonomask.media.sandbox`
 
-Time zero is the start of the container's timeline, or of the part that is wanted. Picture and sound have a decoder each, so
-neither waits for the other and nothing is buffered; memory does not depend on the length.
+Time zero is the start of the container's timeline, or of the requested part. Picture and sound have separate decoders, so
+neither waits for the other and nothing is buffered. Memory use does not depend on the length.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ LONGEST_USUAL = (
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture at a moment.
+    """A picture and its time.
 
     Attributes:
-        time: Seconds.
-        second: Which step of one second it belongs to.
-        image: RGB.
-        gone: Time at which it goes, where every frame is asked for.
+        time: Presentation time in seconds.
+        second: Index of the second that it belongs to.
+        image: RGB picture.
+        gone: Time at which the next picture replaces it, if every frame was requested.
     """
 
     time: float
@@ -56,22 +56,22 @@ class Frame:
 
 
 class VideoReader:
-    """Reads a video file or stream; use it in a `with` block.
+    """Read a video file or stream; use it in a `with` block.
 
     Args:
         source: Path, or an http(s), rtsp, rtmp, srt, udp or rtp address.
-        limits: What it may cost.
-        start: Seconds of the source at which the wanted part begins; the reader's clock is 0 there. What lies before costs
-            nothing but the way from the key frame.
-        end: Seconds of the source at which it ends; None for the whole.
-        audio_track: Number from 1, language or title of the sound track to hear, or "mix" for all at once; None for the
+        limits: Limits on the size and clock of the source.
+        start: Position in seconds at which the requested part begins; the reader's clock is 0 there. Nothing before it is
+            decoded, except from the preceding key frame.
+        end: Position in seconds at which the part ends; None for the end of the source.
+        audio_track: Number from 1, language or title of the sound track to read, or "mix" for all tracks; None for the
             default one, or the first that is not silent.
         hwaccel: Hardware decoder, as for `decoder.LocalDecoder`.
-        decoder: Another way to the same pictures and sound.
+        decoder: Decoder to use instead of a `LocalDecoder` for the source.
 
     Raises:
-        MediaError: There is no such file, it is no video, it is beyond a limit, or it has no such sound track.
-        ValueError: The part is not in the video, or ends before it starts.
+        MediaError: The file does not exist, is not a video, exceeds a limit, or has no such sound track.
+        ValueError: The part is outside of the video, or ends before it starts.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class VideoReader:
 
     @property
     def is_part(self) -> bool:
-        """Whether a part of the source is read."""
+        """Whether only a part of the source is read."""
         return self.selection.start > 0 or self.selection.end is not None
 
     def _part(self, info: VideoInfo) -> VideoInfo:
@@ -127,22 +127,23 @@ class VideoReader:
         size: tuple[int, int] | None = None,
         again: bool = False,
     ) -> Iterator[Frame]:
-        """Frames in order of presentation.
+        """Iterate over frames in order of presentation.
 
         A picture stays on screen until the next one, and the last one until the sound ends.
 
         Args:
-            rate: "native" for every frame; a number for that many each second: the i-th is what is on screen 15/16 through its
-                step; "avsbench" for AVSBench's choice of one each second, which counts frames at the average rate rounded to a
-                whole number (Source: its preprocessing scripts). A last step that is cut short shows the last frame.
-            start: Seconds; from the first step that begins there or later.
-            stop: Seconds; steps that begin there or later are left out.
-            size: (height, width) to scale to; the displayed size unless given.
-            again: Whether, at the rate "native", to give a picture that stands again each 0.2 s.
+            rate: "native" for every frame; a number for that many per second, where the i-th frame is the one on screen 15/16
+                of the way through its step; "avsbench" for AVSBench's choice of one per second, which counts frames at the
+                average rate rounded to a whole number (Source: its preprocessing scripts). If the last step is incomplete, it
+                gives the last frame.
+            start: Time in seconds; steps that begin earlier are skipped.
+            stop: Time in seconds; steps that begin there or later are skipped.
+            size: (height, width) to scale to; the displayed size if None.
+            again: Repeat a still picture every 0.2 s, at the rate "native".
 
         Raises:
-            MediaError: A frame is beyond the limit of pixels.
-            ValueError: The rate is no such.
+            MediaError: A frame exceeds the limit of pixels.
+            ValueError: The rate is invalid.
         """
         if rate == "native":
             for time, picture, gone in self._on_screen(start):
@@ -159,23 +160,23 @@ class VideoReader:
         yield from self._pick(pending, start, size, None if isinstance(rate, str) else float(rate))
 
     def _moments(self, time: float, gone: float) -> Iterator[float]:
-        """When a picture that stands from one time to another is given again; the usual distance of frames is no standing."""
+        """Times at which a still picture is repeated; pictures that stay for the usual frame interval are not repeated."""
         usual = min(max(STANDING, 1.5 / float(self.info.fps)), LONGEST_USUAL)
         pieces = math.ceil((gone - time) / STANDING - 1e-3) if gone - time > usual + 1e-3 else 1
         for piece in range(pieces):
             yield time + (gone - time) * piece / pieces
 
     def at(self, times: Iterable[float], *, size: tuple[int, int] | None = None) -> Iterator[Frame]:
-        """What is on screen at each of the times, past the end the last frame.
+        """Iterate over the frames on screen at the given times; after the end of the video, the last frame.
 
         Args:
-            times: Seconds, in order; asked for one by one, so they may become known as the iterator advances.
-            size: (height, width) to scale to; the displayed size unless given.
+            times: Times in seconds, in ascending order. They are consumed one by one, so an iterator may compute them late.
+            size: (height, width) to scale to; the displayed size if None.
         """
         return self._pick(((math.floor(time), -math.inf, time) for time in times), 0.0, size)
 
     def _steps(self, rate: Rate) -> Iterator[tuple[int, float, float]]:
-        """(second, beginning, moment) of each step, in seconds."""
+        """Iterate over (index of the second, start of the step, time of its frame) of each step."""
         if rate == "avsbench":
             interval = max(1, round(float(self.info.fps)))
             for second in count():
@@ -207,9 +208,9 @@ class VideoReader:
             step = next(steps, None)
 
     def _on_screen(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes) on the reader's clock, from the last one at or before `start`.
+        """Iterate over (time, picture, time of the next picture) on the reader's clock, from the last one at or before `start`.
 
-        With a pace (`Decoder.pictures`), what is on screen at no step of it may be left out.
+        With a pace (`Decoder.pictures`), pictures that are on screen at none of its steps may be left out.
         """
         offset, stop = self.selection.start, math.inf
         if self.selection.end is not None:
@@ -235,10 +236,10 @@ class VideoReader:
     def waveform(
         self, block: float = 1.0, *, start: float = 0.0, stop: float | None = None
     ) -> Iterator[Float32[np.ndarray, " S"]]:
-        """The sound in pieces of `block` seconds, the last one shorter: 16 kHz mono.
+        """Iterate over the sound in pieces of `block` seconds (the last one may be shorter), as 16 kHz mono.
 
-        The first sample is at `start` of the same clock as the frames; where there is no sound there are zeros. Channels are
-        mixed as FFmpeg does; where they cancel each other the louder one is heard, and the warnings say so.
+        The first sample is at `start`, on the same clock as the frames; gaps in the sound are zeros. Channels are downmixed
+        like FFmpeg does. If they cancel each other out, the louder one is used, and the warnings say so.
 
         Raises:
             MediaError: There is no sound stream.
@@ -263,11 +264,11 @@ class VideoReader:
 
     @property
     def _length(self) -> float | None:
-        """Seconds after which the wanted part ends; None for the end of the source."""
+        """Length of the requested part in seconds; None if it lasts until the end of the source."""
         return None if self.selection.end is None else self.selection.end - self.selection.start
 
     def track(self, rate: int = 48_000, layout: Literal["mono", "stereo"] = "stereo") -> Iterator[np.ndarray]:
-        """The sound for people to hear: pieces of (channels, S) float32 from time 0, zeros where there is none.
+        """Iterate over the sound for playback: pieces (channels, S) of float32 from time 0; gaps are zeros.
 
         Raises:
             MediaError: The sound can't be decoded.
@@ -281,14 +282,14 @@ class VideoReader:
 
 
 def read_sound(source: str | Path, seconds: float) -> Float32[np.ndarray, " S"]:
-    """The first seconds of a sound or video file: 16 kHz mono, mixed as FFmpeg does.
+    """Read the beginning of a sound or video file as 16 kHz mono, downmixed like FFmpeg does.
 
     Args:
-        source: Path.
-        seconds: Seconds to read at most.
+        source: Path of the file.
+        seconds: Greatest number of seconds to read.
 
     Raises:
-        MediaError: It can't be opened, or has no sound.
+        MediaError: The file can't be opened, or has no sound.
     """
     pieces, left = [np.zeros(0, np.float32)], round(seconds * SAMPLE_RATE)
     with open_media(str(source), Limits()) as container:

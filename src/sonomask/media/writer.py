@@ -1,4 +1,4 @@
-"""Videos and files that appear under their name only once they are whole."""
+"""Write videos and sound files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ UNWRITTEN = "can't be written"
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is stored.
+    """Container, codecs and options of a video file.
 
     Attributes:
-        container: FFmpeg's name of it.
+        container: FFmpeg's name of the container.
         encoder: Encoder of the pictures.
-        pixels: Pixel format that the encoder is given.
+        pixels: Pixel format of the encoder's input.
         sound: Encoder of the sound.
-        copied: Codecs of sound that the container takes as they are and every player of it plays.
+        copied: Sound codecs that are copied without encoding, because all players of the container play them.
         options: Options of the encoder.
         container_options: Options of the container.
     """
@@ -68,22 +68,22 @@ ENCODINGS: dict[str, Encoding] = {
 
 
 class VideoWriter:
-    """Writes a video with sound; use it in a `with` block.
+    """Write a video with sound; use it in a `with` block.
 
     Args:
-        path: Target.
-        size: (height, width) of the pictures; an odd one is padded by a line.
-        rate: Nominal frames per second; each frame carries its own time.
+        path: File to write.
+        size: (height, width) of the pictures; odd sizes are padded by one line.
+        rate: Nominal frame rate; each frame has its own time stamp.
         sample_rate: Sample rate of the sound given to `write_audio`; None for none.
-        audio_from: Path, URL or reader whose sound goes along, copied if the container takes it, else encoded again.
-        overwrite: Replace an existing target.
+        audio_from: Path, URL or reader whose sound is added, copied if the container allows it, otherwise re-encoded.
+        overwrite: Replace an existing file.
         quality: Constant rate factor of H.264 (18 is visually lossless, 28 small) and VP9.
-        encoding: H.264 in mp4; or with transparency: VP9 in WebM, ProRes 4444 in mov.
-        colours: Colour space to store and tag; the one that players assume for untagged pictures of that size if None.
+        encoding: Container and codecs: H.264 in mp4; or, with transparency, VP9 in WebM or ProRes 4444 in mov.
+        colours: Colour space to store and tag; if None, the one that players assume for untagged pictures of that size.
         timecode: Timecode of the first frame; "" for none. Left out at frame rates that have no timecodes.
 
     Raises:
-        MediaError: The target exists or can't be encoded.
+        MediaError: The file exists or can't be encoded.
     """
 
     def __init__(
@@ -177,11 +177,11 @@ class VideoWriter:
         return stream
 
     def write(self, image: UInt8[np.ndarray, "H W _C"], time: float) -> None:
-        """Add a picture that appears at `time` seconds, later than the one before.
+        """Add a picture; times must ascend.
 
         Args:
             image: RGB, grey (H, W, 1), or RGBA (colours not multiplied by alpha) where the encoding has transparency.
-            time: Seconds.
+            time: Presentation time in seconds.
         """
         if image.shape[:2] != self.size:
             raise ValueError(f"`image`: expected {self.size} pixels, got {image.shape[:2]}.")
@@ -191,11 +191,11 @@ class VideoWriter:
             self._encode(to_stored(padded, self.video.pix_fmt, self.colours), time)
 
     def write_planes(self, draw: Callable[[tuple[UInt8[np.ndarray, "_h _w"], ...]], None], time: float) -> None:
-        """Add a picture that is drawn straight into the encoder's planes.
+        """Add a picture by drawing directly into the encoder's planes.
 
         Args:
-            draw: Function that fills Y, at the writer's size, and U and V, at half of it each way, rounded up.
-            time: Seconds at which it appears.
+            draw: Function that fills the planes Y (the writer's size), U and V (half the height and width, rounded up).
+            time: Presentation time in seconds.
         """
         height, width = self.size
         frame = av.VideoFrame(width + width % 2, height + height % 2, "yuv420p")
@@ -221,7 +221,7 @@ class VideoWriter:
             self.track.copy_until(time)
 
     def write_audio(self, waveform: Float32[np.ndarray, " S"]) -> None:
-        """Add mono sound in -1..1 that follows what was added before."""
+        """Append mono sound in -1..1."""
         if self.sound is None:
             raise ValueError("`write_audio`: this writer was made without `sample_rate`.")
         frame = av.AudioFrame.from_ndarray(np.asarray(waveform, np.float32)[None], format="fltp", layout="mono")
@@ -237,7 +237,7 @@ class VideoWriter:
 
 
 class _Copied:
-    """The sound of another file, brought along packet by packet."""
+    """The sound of another file, copied packet by packet."""
 
     def __init__(self, container: Any, stream: Any, target: Any) -> None:
         self.target, self.output = target, target.add_stream_from_template(stream)
@@ -245,7 +245,7 @@ class _Copied:
         self.packets = container.demux(stream)
 
     def copy_until(self, time: float | None) -> None:
-        """Bring what begins up to `time` seconds, or all; what is damaged or goes back in time is left out."""
+        """Copy packets that begin before `time` seconds, or all; damaged packets and those that go back in time are skipped."""
         while True:
             try:
                 packet = next(self.packets)
@@ -266,7 +266,7 @@ class _Copied:
 
 
 class _Encoded:
-    """The sound of a reader, encoded again."""
+    """The sound of a reader, re-encoded."""
 
     def __init__(self, reader: VideoReader, target: Any, encoder: str) -> None:
         self.target, self.output = target, target.add_stream(encoder, rate=TRACK_RATE, layout="stereo")
@@ -274,7 +274,7 @@ class _Encoded:
         self.pieces, self.samples = reader.track(TRACK_RATE, "stereo"), 0
 
     def copy_until(self, time: float | None) -> None:
-        """Bring what begins up to `time` seconds, or all."""
+        """Encode the sound up to `time` seconds, or all of it."""
         while time is None or self.samples <= time * TRACK_RATE:
             piece = next(self.pieces, None)
             if piece is None:
@@ -295,10 +295,10 @@ class _Encoded:
 
 
 def write_wav(path: Path, waveform: Float32[np.ndarray, " S"]) -> None:
-    """Write 16 kHz mono in 16 bits, as AVSBench's sounds are.
+    """Write a 16 kHz mono wav file with 16 bits, the format of AVSBench's sounds.
 
     Args:
-        path: A `.wav` file in an existing folder or in one to be made.
+        path: File to write; its folder is created if necessary.
         waveform: Waveform in -1..1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
