@@ -27,7 +27,7 @@ REFUSED = {
     "two_stage_maskrcnn": {"detector": "maskrcnn_resnet18_fpn", "backbone": "resnet18", "audio": "light"},
     "pixels_that_sound": {},
 }
-OPTIONS = {"mssl": {"labels": ["dog", "cat"]}, "vct": {"size": 64}}
+OPTIONS = {"mssl": {"labels": ["dog", "cat"]}, "vct": {"size": 64}, "ease": {"size": 64, "queries": 9}}
 EXPORTED = [n for n in list_models() if not n.startswith(("igan", "lgvt", "two_stage", "pixels"))]
 
 

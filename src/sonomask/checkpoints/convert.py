@@ -5,6 +5,7 @@ without its PCA. Nothing is unpickled but tensors, every key is used or known to
 by name.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,12 @@ OWN = "sonomask"  # where our training keeps the model's config in its checkpoin
 
 
 def convert(
-    checkpoint: str | Path, out: str | Path, *, fusion: Fusion = "tpavi", vggish: str | Path | None = None
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    fusion: Fusion = "tpavi",
+    vggish: str | Path | None = None,
+    size: int | None = None,
 ) -> Net:
     """Turn a published checkpoint into a model folder.
 
@@ -35,7 +41,9 @@ def convert(
         checkpoint: The `.pth` (or `.safetensors`) of its authors.
         out: Folder for ours.
         fusion: AVSBench's only: what it was trained with.
-        vggish: AVSBench's only: VGGish's file, which it keeps apart. Without it the model takes embeddings (`decode`) only.
+        vggish: VGGish's file, which AVSBench's model and EASE keep apart. Without it the model takes embeddings (`decode`)
+            only.
+        size: EASE's only: side of the pictures that it was trained on, where its file has lost its name.
 
     A `last.ckpt` of `sonomask train` becomes the folder of its model too.
 
@@ -52,7 +60,7 @@ def convert(
         save(own, out)
         return own
     tensors = flat_tensors(content, source=str(checkpoint))
-    model = convert_state(tensors, fusion=fusion, source=str(checkpoint), listens=vggish is not None)
+    model = convert_state(tensors, fusion=fusion, source=str(checkpoint), listens=vggish is not None, size=size)
     encoder = model.part("audio")
     if vggish is not None and encoder is not None:
         fill(encoder, split_pca(read_checkpoint(vggish))[0], source=str(vggish))
@@ -61,7 +69,12 @@ def convert(
 
 
 def convert_state(
-    tensors: Mapping[str, Tensor], *, fusion: Fusion = "tpavi", source: str = "checkpoint", listens: bool = False
+    tensors: Mapping[str, Tensor],
+    *,
+    fusion: Fusion = "tpavi",
+    source: str = "checkpoint",
+    listens: bool = False,
+    size: int | None = None,
 ) -> Net:
     """The model of a published state dict.
 
@@ -69,9 +82,10 @@ def convert_state(
         tensors: Tensors by their published names.
         fusion: Kind of fusion, as in `convert`.
         source: Named in errors.
-        listens: Give AVSBench's model a VGGish, still random.
+        listens: Give AVSBench's model or EASE a VGGish, still random.
+        size: Side of the pictures, as in `convert`.
     """
-    layout = recognise(tensors, fusion=fusion, source=source, listens=listens)
+    layout = recognise(tensors, fusion=fusion, source=source, listens=listens, size=size)
     if layout.listens and listens:
         raise WeightsError(f"{source}: holds its own VGGish, as every file of {layout.system}. Leave out `--vggish`.")
     model: Any = create_model(layout.name, **layout.options)
@@ -87,14 +101,22 @@ def convert_state(
 
 
 def recognise(
-    tensors: Mapping[str, Tensor], *, fusion: Fusion = "tpavi", source: str = "checkpoint", listens: bool = False
+    tensors: Mapping[str, Tensor],
+    *,
+    fusion: Fusion = "tpavi",
+    source: str = "checkpoint",
+    listens: bool = False,
+    size: int | None = None,
 ) -> Layout:
     """What a published state dict is.
+
+    A size that is not given is read from the file's name.
 
     Raises:
         WeightsError: Nothing that is known.
     """
-    hints = Hints(fusion, listens)
+    named = re.search(r"(?<!\d)(224|384)(?!\d)", Path(source).name)
+    hints = Hints(fusion, listens, int(named[1]) if size is None and named else size)
     found = (read(tensors, hints) for read in readers().values())
     layout = next((layout for layout in found if layout is not None), None)
     if layout is None:

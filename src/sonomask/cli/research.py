@@ -18,12 +18,15 @@ def convert(
     fusion: Annotated[
         Literal["tpavi", "visual", "both", "none"], "AVSBench's only: what it was trained with"
     ] = "tpavi",
-    vggish: Annotated[str | None, "AVSBench's only: VGGish's .pth; without it the model takes embeddings"] = None,
+    vggish: Annotated[
+        str | None, "AVSBench's model and EASE: VGGish's .pth; without it the model takes embeddings"
+    ] = None,
+    size: Annotated[int | None, "EASE's only: 224 or 384, if the file has lost its name"] = None,
 ) -> int:
     """Turn a published checkpoint into a model folder; the system is recognised by its tensors' names."""
     from sonomask.checkpoints.convert import convert as run
 
-    run(checkpoint, out, fusion=fusion, vggish=vggish)
+    run(checkpoint, out, fusion=fusion, vggish=vggish, size=size)
     print(out)
     return 0
 

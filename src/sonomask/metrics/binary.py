@@ -86,7 +86,7 @@ class AVSMetrics(Metric):
         values: dict[str, Tensor] = {
             "index": indices, "counted": counted, "sounding": sounding,
             "found": found.flatten(1).float().mean(1).reshape(b, t),
-            "curve": (curve * sounding[..., None]).sum(1),
+            "curve": (curve * sounding[..., None]).sum(1), "best": curve.amax(2) * sounding,
             "true": true.reshape(b, t, COUNT).sum(1), "marked": marked.reshape(b, t, COUNT).sum(1),
             "positive": positive.reshape(b, t).sum(1),
             "boundary": boundary_fscore(found, truth).reshape(b, t) if self.boundary else torch.zeros(b, t),
@@ -157,7 +157,19 @@ class AVSMetrics(Metric):
         return [_row(f"{name}_delay_seconds", torch.tensor(total.seconds)), _row(f"{name}s_missed", share)]
 
 
-_COLUMNS = ("index", "counted", "sounding", "found", "curve", "true", "marked", "positive", "boundary", "category")
+_COLUMNS = (
+    "index",
+    "counted",
+    "sounding",
+    "found",
+    "curve",
+    "best",
+    "true",
+    "marked",
+    "positive",
+    "boundary",
+    "category",
+)
 
 
 def _score(how: Protocol, columns: dict[str, Tensor]) -> list[dict[str, Any]]:
@@ -168,6 +180,9 @@ def _score(how: Protocol, columns: dict[str, Tensor]) -> list[dict[str, Any]]:
         curve = curves(*(columns[name].sum(0, keepdim=True) for name in ("true", "marked", "positive")))
         total = both.double().sum() / either.double().sum().clamp(min=1)
         return [_row("miou", total[None], int(counted.sum())), _row("fscore", curve.max()[None], int(sounding.sum()))]
+    if how.unit == "frame":
+        frames = int(counted.sum())
+        return [_row("miou", iou[counted], frames), _row("fscore", columns["best"][counted], frames)]
     size = how.batch if how.unit == "batch" else 1
     ious, scores = [], []
     for part in torch.arange(len(counted)).split(size):

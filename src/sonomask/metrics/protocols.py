@@ -15,13 +15,14 @@ class Protocol:
     Attributes:
         unit: "batch": clips in the order of the data set form batches; frames are averaged in a batch, batches (the last,
             shorter one with the same weight) among one another; a batch of nothing but silence has F = 0. "video": each
-            clip by itself; one of nothing but silence has no F. "dataset": pixels are summed over everything.
+            clip by itself; one of nothing but silence has no F. "frame": each frame by itself; a silent one has F = 0.
+            "dataset": pixels are summed over everything.
         batch: Clips in a batch.
         threshold: Threshold of the probability, for the IoU.
         source: Who scores so.
     """
 
-    unit: Literal["batch", "video", "dataset"] = "batch"
+    unit: Literal["batch", "video", "frame", "dataset"] = "batch"
     batch: int = 4
     threshold: float = 0.5
     source: str = ""
@@ -34,6 +35,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "batch8": Protocol(batch=8),
     "combo": Protocol(batch=1, source="COMBO, VCT: each video by itself, 0 for one of nothing but silence"),
     "video": Protocol(unit="video", source="ours: no batch, no penalty for silent videos"),
+    "ease": Protocol(unit="frame", source="EASE: each frame by itself, its greatest F, 0 for a silent one"),
     "dataset": Protocol(unit="dataset", source="CAVP, DDESeg"),
     "threshold0.4": Protocol(batch=1, threshold=0.4, source="GAVS, Ref-AVS"),
 }

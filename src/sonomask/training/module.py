@@ -237,6 +237,8 @@ class AVSModule(LightningModule):
         """What is random in a step depends on (seed, epoch, step, process) alone, so that a resumed run repeats it."""
         place = (self.hp.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
         torch.manual_seed((place * 1_009 + self.global_rank) % 2**63)
+        total = self.trainer.estimated_stepping_batches
+        self.model.progress = min(1.0, self.global_step / total) if total else 0.0
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a batch."""

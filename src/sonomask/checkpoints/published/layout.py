@@ -20,11 +20,13 @@ class Hints:
 
     Attributes:
         fusion: What AVSBench's model was trained with; every flag shares the same weights.
-        listens: Whether AVSBench's model is to have an audio encoder, which its file has not.
+        listens: Whether a model is to have an audio encoder that its file has not: AVSBench's, and EASE.
+        size: Side of the pictures that EASE was trained on.
     """
 
     fusion: Fusion = "tpavi"
     listens: bool = False
+    size: int | None = None
 
 
 NO_HINTS = Hints()

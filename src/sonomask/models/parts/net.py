@@ -41,6 +41,7 @@ class Net(nn.Module):
         recomputable: Names of the networks of timm whose activations can be recomputed in the backward pass.
         keeps_audio: Whether training leaves the audio encoder alone unless told.
         not_exported: Why no exported graph can hold the net; "" if one can.
+        progress: Share of its training that is done, 0 to 1, for a net whose objective changes on the way.
     """
 
     config: ModelConfig
@@ -49,6 +50,7 @@ class Net(nn.Module):
     recomputable: tuple[str, ...] = ()
     keeps_audio: ClassVar[bool] = False
     not_exported: ClassVar[str] = ""
+    progress: float = 0.0
 
     def part(self, name: PartName) -> nn.Module | None:
         """A part by its name in `parts`; None if the net has none, or was built without."""
