@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sonomask.audio import aliases
 from sonomask.audio.audioset import names as sounds
 from sonomask.audio.categories import CATEGORIES
 from sonomask.inference.finish import Maps, finish
@@ -70,6 +71,23 @@ def test_regions_carry_the_names():
     (moment,) = moments(Tracker())(masks)
     assert [(r.name, r.sound) for r in moment.regions] == [("dog", "Bark"), ("person", "Speech")]
     assert moment.scores()["heard"] == {"Bark": 0.8, "Speech": 0.7}
+
+
+@pytest.mark.parametrize(("word", "name"), [
+    ("puppy", "dog"), ("brown puppies", "dog"), ("Kitten", "cat"), ("automobile", "car"), ("fiddles", "violin"),
+    ("pet", "dog, cat"), ("lion", "big cat"), ("locomotive", "train"), ("hoover", "object"), ("drummer", "drum kit"),
+])  # fmt: skip
+def test_an_unknown_name_is_answered_with_the_ones_that_it_may_mean_first(word, name):
+    with pytest.raises(ValueError, match=f"Near ones: {name}"):
+        check_words([word], CONFIG)
+
+
+def test_a_hint_is_of_what_the_model_knows_and_no_word_is_hinted_at_that_is_unknown():
+    with pytest.raises(ValueError, match="Near ones: dog, pets"):
+        check_words(["pet"], ModelConfig("world", things=("person", "dog")))
+    assert set(aliases.ALIASES) <= set(CATEGORIES)
+    assert {name for names in aliases.KINDS.values() for name in names} <= set(CATEGORIES)
+    assert aliases.meant_by("nonsense") == ()
 
 
 def test_an_unknown_name_lists_near_ones():

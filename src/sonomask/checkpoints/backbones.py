@@ -74,7 +74,7 @@ def _tokens(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
     renamed = Layout("ImageNet", "", {}, ease.BACKBONE_FILES, dead=(r"mask_token$", r"periods$")).rename(
         _timm(tensors, None)
     )
-    split = {}
+    split: dict[str, Tensor] = {}
     for key, value in renamed.items():
         room, fused, kind = key.partition(".qkv.")
         parts = dict(zip("qkv", value.chunk(3), strict=True)) if fused else {}

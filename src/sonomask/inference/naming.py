@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from sonomask.audio.aliases import meant_by
 from sonomask.audio.audioset import names as sounds
 from sonomask.audio.categories import CATEGORIES, INSTRUMENTS, MUSIC, sound_table
 from sonomask.structures import ModelConfig, Names
@@ -68,7 +69,7 @@ def check_words(words: Sequence[str], config: ModelConfig) -> None:
     """Make sure that a model knows these names.
 
     Raises:
-        ValueError: It knows no names, or not that one; like ones are listed.
+        ValueError: It knows no names, or not that one; names of like meaning or spelling are listed.
     """
     if not words:
         return
@@ -80,7 +81,9 @@ def check_words(words: Sequence[str], config: ModelConfig) -> None:
     parts = [part for name in sounds() for part in _parts(name)]
     for word in words:
         if _plain(word) not in known and not _meant(word):
-            near = dict.fromkeys(get_close_matches(_plain(word), [*known, *parts], n=5, cutoff=0.5))
+            meant = [_plain(name) for name in meant_by(word) if name in config.things]
+            alike = get_close_matches(_plain(word), [*known, *parts], n=5, cutoff=0.75 if meant else 0.5)
+            near = dict.fromkeys([*meant, *alike])
             suggestion = (
                 f" Near ones: {', '.join(near)}." if near else f" It knows {', '.join(map(_plain, config.things))}."
             )

@@ -181,8 +181,7 @@ def _score(how: Protocol, columns: dict[str, Tensor]) -> list[dict[str, Any]]:
         total = both.double().sum() / either.double().sum().clamp(min=1)
         return [_row("miou", total[None], int(counted.sum())), _row("fscore", curve.max()[None], int(sounding.sum()))]
     if how.unit == "frame":
-        frames = int(counted.sum())
-        return [_row("miou", iou[counted], frames), _row("fscore", columns["best"][counted], frames)]
+        return [_row("miou", iou[counted]), _row("fscore", columns["best"][counted])]
     size = how.batch if how.unit == "batch" else 1
     ious, scores = [], []
     for part in torch.arange(len(counted)).split(size):
