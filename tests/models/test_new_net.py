@@ -129,6 +129,7 @@ def rules(where):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_three_files_are_enough_and_every_contract_test_runs_on_the_net(copy):
     for name, text in FILES.items():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
