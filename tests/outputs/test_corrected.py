@@ -121,11 +121,12 @@ def test_classes_are_taken_away_too():
 
 def test_what_changes_nothing_is_said():
     beside = Correction("never", 2.0, 0.05, 0.95, name="ghost")
-    corrector = Corrector(traced(Corrections([beside, at("sounds", 1), at("never", 4)]), stream()))
+    corrector = Corrector(traced(Corrections([beside, at("sounds", 1), at("silent", 2), at("never", 4)]), stream()))
     for one in stream():
         corrector(one)
     first, second = corrector.notes()
     assert "ghost" in first
+    assert second.startswith("2 corrections")
     assert "train --corrections" in second
 
 

@@ -14,6 +14,7 @@ ITEMS = (
     Correction("never", 3.2, 0.41, 0.63, name="dog", id=2, trail=TRAIL),
     Correction("only", 1.0, 0.5, 0.5, start=1.0, end=4.0),
     Correction("sounds", 1.0, 0.0, 1.0),
+    Correction("silent", 1.0, 0.2, 0.3),
     Correction("nothing", start=0.0, end=2.5),
     Correction("other", start=3.0, end=4.0),
 )

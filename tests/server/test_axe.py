@@ -85,6 +85,13 @@ def test_the_result_is_clean(browser, axe, job, theme):
         browser.click("[data-view=heat]")
         browser.click(".lane.source .only")
         assert violations(browser, axe) == []
+        browser.click("#say-nothing")
+        browser.click("#say-never")
+        browser.until("document.querySelectorAll('#said li').length >= 2")
+        browser.click("#pointing")
+        browser.click("#video")
+        browser.until("!document.getElementById('menu').hidden")
+        assert violations(browser, axe) == []
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -57,7 +57,7 @@ class Corrector:
         self.start = start
         self.spans = [item for item in corrections.items if not item.of_place]
         self.things = [_Thing(item) for item in corrections.items if item.kind in ("only", "never")]
-        self.learnt = sum(item.kind == "sounds" for item in corrections.items)
+        self.learnt = sum(item.kind in ("sounds", "silent") for item in corrections.items)
         self.tracker = Tracker(min_area=0.0, memory=MEMORY)
 
     def __call__(self, masks: Masks) -> Masks:
@@ -88,8 +88,8 @@ class Corrector:
         found = [f"correction “{thing.item}”: no such thing is marked." for thing in self.things if not thing.found]
         if self.learnt:
             found.append(
-                f"{self.learnt} corrections say what sounds but is not marked; masks don't show it until a model has learnt it "
-                "(`sonomask train --corrections`)."
+                f"{self.learnt} corrections are of places (sounds, silent); masks don't show them until a model has learnt "
+                "them (`sonomask train --corrections`)."
             )
         return found
 

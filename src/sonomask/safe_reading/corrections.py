@@ -25,11 +25,11 @@ from sonomask.workspace import atomic_path
 
 __all__ = ["LARGEST", "Box", "Correction", "Corrections", "Kind", "VideoFacts", "parse_corrections", "read_corrections"]
 
-Kind: TypeAlias = Literal["only", "never", "sounds", "nothing", "other"]
+Kind: TypeAlias = Literal["only", "never", "sounds", "silent", "nothing", "other"]
 Box: TypeAlias = tuple[float, float, float, float, float]
 """A time, and left, top, right and bottom."""
 
-PLACES, SPANS = ("only", "never", "sounds"), ("nothing", "other")
+PLACES, SPANS = ("only", "never", "sounds", "silent"), ("nothing", "other")
 LARGEST = 8 * 2**20  # bytes
 MOST, MOST_BOXES, ALL_BOXES = 1000, 2000, 100_000
 LATEST, LONGEST, LARGEST_SIDE = 1e6, 200, 100_000  # seconds, letters, pixels
@@ -60,8 +60,9 @@ class Correction:
 
     Attributes:
         kind: "only": of all things this one is marked alone. "never": this one is not marked. "sounds": the thing at this place
-            sounds and should be marked, which training learns and masks that are there don't show. "nothing": in this
-            stretch of time nothing in sight sounds. "other": in this stretch what is marked is wrong, something else sounds.
+            sounds and should be marked. "silent": what is at this place doesn't, though it is marked with what does. (Training
+            learns these two; masks that are there don't show them.) "nothing": in this stretch of time nothing in sight
+            sounds. "other": in this stretch what is marked is wrong, something else sounds.
         time: Moment at which a thing is pointed at; None for a stretch.
         x: Place from the left, 0 to 1.
         y: Place from the top, 0 to 1.

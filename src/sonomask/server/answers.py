@@ -110,7 +110,7 @@ def state_of(runner: Runner, job: Job, request: Request) -> JobState:
     return JobState(
         id=job.id, name=job.name, state=job.state, done=round(job.done, 4), left=job.left, ahead=runner.ahead(job),
         submitted=round(job.submitted, 3), model=job.options.model, error=job.error, warnings=list(job.warnings),
-        audio_track=job.heard,
+        audio_track=job.heard, corrections=job.corrected,
         files={name: f"{here}/files/{name}" for name in job.files} if done else {},
         archive=f"{here}/archive" if done else None, page=f"{root}/job/{job.id}", preview=job.preview[0],
     )  # fmt: skip

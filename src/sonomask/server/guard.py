@@ -140,7 +140,8 @@ class Guard:
 
     async def _serve_small(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request whose body is small and comes soon."""
-        body = _Body(receive, self.limits)
+        corrections = scope["method"] == "PUT" and _route(scope).endswith("/corrections")
+        body = _Body(receive, self.limits, self.limits.corrections if corrections else self.limits.body)
 
         async def send_unless_wrong(message: Any) -> None:
             if body.fault is None:
@@ -200,8 +201,8 @@ class _Body:
         fault: What was wrong with it.
     """
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]], limits: ServerLimits) -> None:
-        self.ask, self.limits = receive, limits
+    def __init__(self, receive: Callable[[], Awaitable[Any]], limits: ServerLimits, most: int) -> None:
+        self.ask, self.limits, self.most = receive, limits, most
         self.fault: _BodyError | None = None
         self.size, self.over = 0, False
 
@@ -217,8 +218,8 @@ class _Body:
             raise self.fault from error
         self.size += len(message.get("body", b""))
         self.over = message["type"] == "http.disconnect" or not message.get("more_body", False)
-        if self.size > self.limits.body:
-            message = f"The body has more than {self.limits.body} bytes, the limit. Send videos to /v1/uploads."
+        if self.size > self.most:
+            message = f"The body has more than {self.most} bytes, the limit. Send videos to /v1/uploads."
             self.fault = _BodyError(413, message)
             raise self.fault
         return message

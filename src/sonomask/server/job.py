@@ -76,6 +76,7 @@ class Job:
         heard: Sound track that was heard, and how many there are.
         parent: Folder of a finished job's `view`, of which `sources` alone are wanted; None for all that sounds.
         sources: Numbers of those.
+        corrected: How many corrections of a person its files follow.
         size: Bytes of its files.
         preview: JPEG of the newest picture with its masks, and how many there were.
         halted: Time at which it was asked to end.
@@ -99,6 +100,7 @@ class Job:
     heard: str | None = None
     parent: Path | None = None
     sources: tuple[int, ...] = ()
+    corrected: int = 0
     size: int = 0
     preview: tuple[int, bytes] = (0, b"")
     submitted: float = field(default_factory=time.time)

@@ -112,6 +112,7 @@ class Runner:
         name: str | None = None,
         parent: Job | None = None,
         sources: tuple[int, ...] = (),
+        prepare: Callable[[Job], None] = lambda _: None,
     ) -> Job:
         """A job that reads an upload, in the queue.
 
@@ -121,6 +122,7 @@ class Runner:
             name: What to call it.
             parent: A finished job on the same video, some of whose `sources` are wanted alone.
             sources: Their numbers.
+            prepare: Function that puts into the job's folder what it needs besides.
 
         Raises:
             BusyError: The queue is full, or the client has its share of it.
@@ -144,6 +146,7 @@ class Runner:
                 if parent is not None:  # which may be removed before the turn of this one comes
                     job.parent = job.folder / "parent"
                     shutil.copytree(parent.folder / "view", job.parent, ignore=shutil.ignore_patterns("*.mp4"))
+                prepare(job)
             except (OSError, shutil.Error) as error:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 self.store.give_back(upload)

@@ -33,7 +33,13 @@ def note(job: Job) -> None:
     """Write down a job that is about to be done; one that can't be written down goes with the server, as the log then says."""
     told = {name: getattr(job, name) for name in PLAIN}
     told["upload"] = None if job.upload is None else job.upload.id
-    record = {**told, "ended": time.time(), "formats": list(job.files), "options": asdict(job.options)}
+    record = {
+        **told,
+        "corrected": job.corrected,
+        "ended": time.time(),
+        "formats": list(job.files),
+        "options": asdict(job.options),
+    }
     try:
         with atomic_path(job.folder / RECORD) as path:
             path.write_text(json.dumps(record), encoding="utf-8")
@@ -64,6 +70,7 @@ def _read(folder: Path, limits: ServerLimits, uploads: Mapping[str, Upload]) -> 
         }
         plain = {name: record[name] for name in PLAIN}
         plain["warnings"] = tuple(plain["warnings"])
+        plain["corrected"] = int(record.get("corrected", 0))  # older records have none
         job = Job(folder.name, folder, options=JobOptions(**options), limits=limits, source=folder, **plain)
         paths = paths_of(folder / STEM, [name for name in record["formats"] if name in FORMATS])
         job.files = {name: path for name, path in paths.items() if path.exists()}

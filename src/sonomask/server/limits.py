@@ -37,7 +37,8 @@ class ServerLimits:
         connections_client: The same, of one client.
         head: Seconds within which the head of a request must arrive.
         taking: Seconds for which a client may take nothing of an answer.
-        body: Bytes of a request's body other than an upload.
+        body: Bytes of a request's body other than an upload or a file of corrections.
+        corrections: Bytes of a file of corrections.
     """
 
     bytes: int = 200 * MIB
@@ -64,6 +65,7 @@ class ServerLimits:
     head: float = 10.0
     taking: float = 60.0
     body: int = 64 * 2**10
+    corrections: int = 2 * MIB
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -18,7 +18,7 @@ from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import VideoReader
 from sonomask.structures import Masks
 
-__all__ = ["SelectingSegmenter", "selecting", "source_name"]
+__all__ = ["SelectingSegmenter", "Strips", "selecting", "source_name"]
 
 REACH = 12  # pixels of a map that a marked pixel may lie from a region of the player, which leaves specks out
 
@@ -44,7 +44,7 @@ def selecting(view: Path, numbers: tuple[int, ...]) -> Callable[[Masks], Masks]:
     for source in about["sources"]:
         if source["id"] in numbers:
             wanted[source["tracks"]] = True
-    strip = _Strips(view, about["map"]["rows"], size[0])
+    strip = Strips(view, about["map"]["rows"], size[0])
 
     def select(masks: Masks) -> Masks:
         probability = masks.probability.copy()
@@ -62,14 +62,21 @@ def selecting(view: Path, numbers: tuple[int, ...]) -> Callable[[Masks], Masks]:
     return select
 
 
-class _Strips:
-    """The maps of tracks; the strip that was read last stays."""
+class Strips:
+    """The maps of tracks that the player of a job shows; the strip that was read last stays.
+
+    Args:
+        view: Folder that `write_view` made.
+        rows: Maps in a strip.
+        height: Pixels of a map.
+    """
 
     def __init__(self, view: Path, rows: int, height: int) -> None:
         self.view, self.rows, self.height = view, rows, height
         self.number, self.strip = -1, np.zeros((0, 0), np.uint8)
 
     def tracks(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """The number of the track at each place, 0 for none."""
         number, row = divmod(index, self.rows)
         if number != self.number:
             with Image.open(self.view / f"maps{number}.png") as picture:

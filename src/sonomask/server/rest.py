@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from sonomask import __version__
 from sonomask.errors import MediaError
 from sonomask.outputs.formats import FORMATS
-from sonomask.server import results
+from sonomask.server import correcting, results
 from sonomask.server.answers import RESPONSES, install, known_options, state_of
 from sonomask.server.guard import client_of, cookies_of
 from sonomask.server.jobs import Job, Runner
@@ -122,7 +122,14 @@ def build(service: Service) -> FastAPI:
         openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan,
         generate_unique_id_function=_operation,
     )  # fmt: skip
-    for router in (_about(service), _uploads(service), _jobs(service), _sources(service), results.router(service)):
+    for router in (
+        _about(service),
+        _uploads(service),
+        _jobs(service),
+        _sources(service),
+        results.router(service),
+        correcting.router(service),
+    ):
         app.include_router(router, prefix="/v1", dependencies=[Depends(known_options)])
     install(app)
     return app

@@ -8,12 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sonomask.outputs.formats import Format
 from sonomask.request import DEFAULT
+from sonomask.safe_reading.corrections import Kind
 from sonomask.schemas import schema
 from sonomask.server.job import JobOptions, State
 
 __all__ = [
     "About",
     "AudioTrackState",
+    "CorrectedRequest",
+    "CorrectionRequest",
     "FieldError",
     "FormatAbout",
     "Health",
@@ -142,6 +145,33 @@ class SourceRequest(BaseModel):
     ] = None
 
 
+class CorrectionRequest(BaseModel):
+    """One thing to say of a result. A thing is named by its place at a moment, or as a source."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Annotated[Kind, Field(description="As in a file of corrections (docs/trips/correct.md).")]
+    time: Annotated[float | None, Field(description="Moment, in seconds of the source.")] = None
+    x: Annotated[float | None, Field(description="Place from the left, 0 to 1.")] = None
+    y: Annotated[float | None, Field(description="Place from the top, 0 to 1.")] = None
+    source: Annotated[int | None, Field(ge=1, le=1000, description="Number of a source, in place of `x` and `y`.")] = (
+        None
+    )
+    start: Annotated[float | None, Field(description="Second from which on it holds.")] = None
+    end: Annotated[float | None, Field(description="Second up to which it holds.")] = None
+
+
+class CorrectedRequest(BaseModel):
+    """What to make anew by the corrections of a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    formats: Annotated[
+        list[Format] | None,
+        Field(min_length=1, max_length=40, description="Files to make; those of the job if left out."),
+    ] = None
+
+
 class SourceState(BaseModel):
     """Something that sounds in a video, as the player shows it."""
 
@@ -166,6 +196,7 @@ class JobState(BaseModel):
     error: str | None = Field(description="Why it failed, in one line.")
     warnings: list[str] = Field(description="What could not be read.")
     audio_track: str | None = Field(description='Which sound track was heard: "2 of 3 (aac, eng)".')
+    corrections: int = Field(description="How many corrections of a person its files follow.")
     files: dict[str, str] = Field(description="Address of each result, by format; a folder comes as a zip.")
     archive: str | None = Field(description="Address of all results in one zip.")
     page: str = Field(description="Address of the job's page, with the player.")

@@ -106,6 +106,7 @@ def write_view(
         "height": size[0],
         "fps": round(float(info.fps), 4),
         "threshold": threshold,
+        "start": info.start,
         "sound": _curve(reader, check),
     }
     view.finish(facts)

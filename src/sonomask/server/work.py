@@ -18,6 +18,8 @@ from sonomask.inference.segmenter import Segmenter
 from sonomask.media.sound import AudioTrack, choose_tracks
 from sonomask.outputs.formats import FORMATS, paths_of
 from sonomask.request import Rate, Request, check_rate
+from sonomask.safe_reading.corrections import read_corrections
+from sonomask.server.corrections import FILE as CORRECTIONS
 from sonomask.server.job import Job, JobOptions
 from sonomask.server.limits import ServerLimits
 from sonomask.server.one_source import SelectingSegmenter, selecting
@@ -158,6 +160,7 @@ class Segment:
             segmenter = Segmenter(model, request)
         else:
             segmenter = SelectingSegmenter(selecting(job.parent, job.sources), model, request)
+        said = read_corrections(job.folder / CORRECTIONS) if job.corrected else None
         paths = paths_of(job.folder / "result", options.formats)  # type: ignore[arg-type]
         reader = open_upload(job.source, job.limits, replace(options, rate=request.rate))
         with reader:
@@ -168,7 +171,7 @@ class Segment:
                 check=lambda: job.report(0, None), glance=job.show,
             ) as show:  # fmt: skip
                 result = write_masks(
-                    segmenter, reader, paths, source=job.name, sinks=[show, _counter(job.limits.masks)],
+                    segmenter, reader, paths, source=job.name, sinks=[show, _counter(job.limits.masks)], corrections=said,
                     progress=lambda seconds, _: job.report(0.97 * seconds, total),
                 )  # fmt: skip
         if job.parent is not None:

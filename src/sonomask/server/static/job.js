@@ -1,5 +1,6 @@
 // The page of one job: how far it is, then what came out.
 import { $, ask, begin, duration, element, listen, marked, post, progress } from "./api.js";
+import { Correct } from "./correct.js";
 import { Player } from "./player.js";
 
 const id = decodeURIComponent(location.pathname.split("/").pop());
@@ -55,7 +56,8 @@ function say(text) {
 
 function finish(job) {
   $("result").hidden = false;
-  $("notes").replaceChildren(...job.warnings.map((text) => element("li", {}, text)));
+  const follows = job.corrections ? [`These files follow ${job.corrections === 1 ? "one correction" : `${job.corrections} corrections`}.`] : [];
+  $("notes").replaceChildren(...[...follows, ...job.warnings].map((text) => element("li", {}, text)));
   $("kept").textContent = `It is removed after ${duration(about.keep_seconds)}.`;
   const texts = new Map(about.formats.map((format) => [format.name, format.about]));
   const items = Object.entries(job.files).map(([name, address]) =>
@@ -65,7 +67,7 @@ function finish(job) {
   }
   $("files").replaceChildren(...items);
   player = new Player(new URL(`v1/jobs/${id}/view/`, new URL("..", location.href)));
-  player.start().then(() => { offerAlone(); document.body.dataset.ready = "true"; }, (error) => { $("fault").textContent = error.message; });
+  player.start().then(async () => { offerAlone(); await new Correct(job, player).begin(); document.body.dataset.ready = "true"; }).catch((error) => { $("fault").textContent = error.message; });
 }
 
 // Each source can be had alone: another job on the same video, with a page of its own.

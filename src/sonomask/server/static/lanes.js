@@ -58,14 +58,64 @@ export class Lanes {
       const box = this.ruler.getBoundingClientRect();
       this.actions.seek((event.clientX - box.left) / box.width * this.about.duration);
     };
-    this.ruler.onpointerdown = (event) => { this.ruler.setPointerCapture?.(event.pointerId); scrub(event); };
-    this.ruler.onpointermove = (event) => { if (event.buttons) scrub(event); };
+    const time = (event) => { // of a place on the ruler
+      const box = this.ruler.getBoundingClientRect();
+      return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * this.about.duration;
+    };
+    let from = null; // where a stretch begins that is dragged over
+    this.ruler.onpointerdown = (event) => {
+      try { this.ruler.setPointerCapture?.(event.pointerId); } catch { /* a pointer that is gone already */ }
+      from = this.actions.pointing() ? time(event) : null;
+      if (from === null) scrub(event);
+    };
+    this.ruler.onpointermove = (event) => {
+      if (!event.buttons) return;
+      if (from === null) scrub(event); else this.stretch([from, time(event)]);
+    };
+    this.ruler.onpointerup = (event) => {
+      if (from === null) return;
+      const [low, high] = [from, time(event)].sort((a, b) => a - b);
+      from = null;
+      if (high - low > 0.02 * this.about.duration) this.actions.stretch(low, high, { left: event.clientX, top: event.clientY });
+      else { this.stretch(null); scrub(event); }
+    };
+    this.ruler.onpointercancel = () => { from = null; this.stretch(null); };
     this.ruler.addEventListener("keydown", (event) => {
       const time = { Home: 0, End: this.about.duration }[event.key];
       if (time === undefined) return;
       this.actions.seek(time);
       event.preventDefault();
     });
+  }
+
+  // Shows the stretch that is dragged over; null for none.
+  stretch(edges) {
+    this.dragged ||= this.ruler.appendChild(element("i", { className: "stretch", ariaHidden: "true" }));
+    this.dragged.hidden = !edges;
+    if (edges) this.lay(this.dragged, ...edges.toSorted((a, b) => a - b));
+  }
+
+  lay(part, from, to) {
+    const whole = Math.max(this.about.duration, 1e-9);
+    part.style.left = `${100 * from / whole}%`;
+    part.style.width = `${100 * (Math.min(to, whole) - from) / whole}%`;
+  }
+
+  // Shows what a person said: stretches in which all is wrong, things that are never marked.
+  correct(said) {
+    for (const part of this.ruler.querySelectorAll(".wrong")) part.remove();
+    for (const item of said) {
+      if (item.kind !== "nothing" && item.kind !== "other") continue;
+      const part = element("i", { className: "wrong", ariaHidden: "true" });
+      this.lay(part, item.start, item.end);
+      this.ruler.prepend(part);
+    }
+    const only = said.filter((item) => item.kind === "only" && item.id).map((item) => item.id);
+    for (const { source, lane } of this.rows) {
+      if (!source) continue;
+      const never = said.some((item) => item.kind === "never" && item.id === source.id) || (only.length > 0 && !only.includes(source.id));
+      lane.classList.toggle("never", never);
+    }
   }
 
   at(time, frame) {

@@ -50,6 +50,21 @@ export class Paint {
     }
   }
 
+  // The source that is marked at a place of the picture or hardly beside it.
+  sourceAt(frame, x, y) {
+    const kept = this.maps[frame], { width, height } = this.map, reach = 3;
+    if (!kept) return null;
+    const column = Math.min(width - 1, Math.floor(x * width)), row = Math.min(height - 1, Math.floor(y * height));
+    let best = null, least = reach * reach + 1;
+    for (let dy = -reach; dy <= reach; dy++) {
+      for (let dx = -reach; dx <= reach; dx++) {
+        const own = row + dy >= 0 && row + dy < height && column + dx >= 0 && column + dx < width ? kept[3 * ((row + dy) * width + column + dx)] : 0;
+        if (own && dx * dx + dy * dy < least) [best, least] = [this.about.sources[own - 1], dx * dx + dy * dy];
+      }
+    }
+    return best;
+  }
+
   // The mask nearest in time.
   nearest(time) {
     const { times } = this.about;

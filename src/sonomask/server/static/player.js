@@ -19,7 +19,9 @@ export class Player {
     this.video = $("video");
     this.hidden = new Set(); // of sources
     this.view = "overlay";
-    this.onHidden = () => {};
+    this.onHidden = this.onPoint = this.onStretch = this.onPointing = () => {};
+    this.pointing = false; // whether a click says what is wrong, in place of playing
+    this.said = [];
   }
 
   async start() {
@@ -31,6 +33,7 @@ export class Player {
     this.paint = new Paint($("paint"), this.about);
     this.lanes = new Lanes($("lanes"), this.about, {
       seek: (time) => this.seek(time), toggle: (id) => this.toggle(id), only: (id) => this.only(id),
+      pointing: () => this.pointing, stretch: (...given) => this.onStretch(...given),
     });
     this.offerViews();
     this.listen();
@@ -91,6 +94,33 @@ export class Player {
     this.changed();
   }
 
+  // What a person said, with times of this player: it hides what is not to be marked.
+  correct(said) {
+    this.said = said;
+    this.lanes.correct(said);
+    this.repaint();
+  }
+
+  hiddenAt(time) {
+    const now = this.said.filter((item) => item.start <= time && time < item.end), { sources } = this.about;
+    if (now.some((item) => item.kind === "nothing" || item.kind === "other")) return new Set(sources.map((source) => source.id));
+    const only = now.filter((item) => item.kind === "only" && item.id).map((item) => item.id);
+    const never = now.filter((item) => item.kind === "never").map((item) => item.id);
+    return new Set(sources.map((source) => source.id).filter((id) => this.hidden.has(id) || never.includes(id) || (only.length && !only.includes(id))));
+  }
+
+  // Where a click lies on the picture, and what is marked there.
+  pointAt(event) {
+    const box = this.video.getBoundingClientRect(), { width, height } = this.about;
+    const scale = Math.min(box.width / width, box.height / height);
+    const x = (event.clientX - box.left - (box.width - width * scale) / 2) / (width * scale);
+    const y = (event.clientY - box.top - (box.height - height * scale) / 2) / (height * scale);
+    if (x < 0 || x > 1 || y < 0 || y > 1) return;
+    this.video.pause();
+    const source = this.paint.sourceAt(this.paint.nearest(this.video.currentTime), x, y);
+    this.onPoint({ x, y, source, left: event.clientX, top: event.clientY });
+  }
+
   changed() {
     this.lanes.show(this.hidden);
     this.onHidden(this.hidden);
@@ -116,7 +146,8 @@ export class Player {
       $("mute").setAttribute("aria-pressed", String(!video.muted));
     };
     icons();
-    $("play").onclick = video.onclick = this.play;
+    $("play").onclick = this.play;
+    video.onclick = (event) => (this.pointing ? this.pointAt(event) : this.play());
     $("mute").onclick = () => { video.muted = !video.muted; icons(); };
     $("back").onclick = () => this.step(-1);
     $("forth").onclick = () => this.step(1);
@@ -137,6 +168,7 @@ export class Player {
     else if (frame) this.step(frame);
     else if (event.key === " " && !onButton) this.play();
     else if (event.key === "m") this.toggleMasks();
+    else if (event.key === "c") this.onPointing();
     else return;
     event.preventDefault();
   }
@@ -157,7 +189,7 @@ export class Player {
     if (state !== this.painted) {
       this.painted = state;
       document.body.dataset.frame = frame;
-      this.paint.draw(frame, { view: this.view, hidden: this.hidden, shown: $("shown").checked, opacity: Number($("opacity").value) });
+      this.paint.draw(frame, { view: this.view, hidden: this.hiddenAt(time), shown: $("shown").checked, opacity: Number($("opacity").value) });
     }
     if (time !== this.told) {
       this.told = time;
