@@ -6,6 +6,7 @@ A block of Python or of commands right after `<!-- skip: why -->` is only read: 
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import shutil
@@ -86,6 +87,25 @@ def test_the_examples_of_a_page_do_what_they_say(page):
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.mark == "slow" for b in blocks(p))])
 def test_the_slow_examples_of_a_page_run(page):
     run_page(page, lambda mark: mark == "slow")
+
+
+@pytest.mark.slow  # a minute: mypy reads torch, too
+def test_a_type_checker_finds_nothing_in_the_recipes(tmp_path):
+    found = [block.body for block in blocks("recipes.md") if block.kind == "python"]
+    assert len(found) > 5
+    files = [tmp_path / f"recipe_{i}.py" for i in range(len(found))]
+    for file, body in zip(files, found, strict=True):
+        file.write_text(body, encoding="utf-8")
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("import sonomask\n\nsonomask.Segmenter(3)(4)\n", encoding="utf-8")
+    words = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *words, *files, wrong], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert {line.partition(":")[0] for line in done.stdout.splitlines() if ": error:" in line} == {"wrong.py"}, (
+        done.stdout
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)

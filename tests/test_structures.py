@@ -73,6 +73,9 @@ def test_pictures_are_saved_by_time(masks, tmp_path):
 
 def test_a_notebook_shows_them_and_a_terminal_prints_one_line(masks):
     assert Image.open(BytesIO(masks._repr_png_())).size[1] == 107
+    page = masks._repr_html_()
+    assert page.startswith('<figure><img src="data:image/png;base64,')
+    assert "<figcaption>Masks: 3 of 12×8 pixels from 0.000 to 1.000 s, 12.5% of the picture sounds</figcaption>" in page
     assert repr(masks) == "<Masks: 3 of 12×8 pixels from 0.000 to 1.000 s, 12.5% of the picture sounds>"
 
 

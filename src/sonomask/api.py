@@ -23,7 +23,6 @@ from sonomask.media.reader import VideoReader
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.waiting import PictureQueue, fits, noting
 from sonomask.outputs.corrected import Corrector, traced
-from sonomask.outputs.editing import MaskEditor
 from sonomask.outputs.formats import Format
 from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
@@ -249,7 +248,7 @@ def write_masks(
         ) as write,
         closing(segmenter.overlapped(seen, journal)) as stream,
     ):
-        for edited in map(MaskEditor(segmenter.request), stream):
+        for edited in stream:
             masks = edited if corrector is None else corrector(edited)
             for sink in (write, *sinks):
                 sink(masks)
@@ -272,7 +271,7 @@ def _traced(corrections: Corrections, segmenter: Segmenter, reader: VideoReader,
     if all(item.trail or item.kind not in ("only", "never") for item in corrections.items):
         return corrections
     with closing(segmenter.overlapped(reader)) as stream:
-        return traced(corrections, map(MaskEditor(segmenter.request), stream), info.start)
+        return traced(corrections, stream, info.start)
 
 
 def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:

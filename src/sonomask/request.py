@@ -63,9 +63,8 @@ class Request:
             container's default track, or the first that is not silent.
 
         min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1; 0 keeps all.
-            This and the next three change what `segment`, the server and `batch` (without `hold`) write, not what a
-            `Segmenter` gives.
-        hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink.
+        hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink; not
+            in `batch`.
         expand: Pixels by which masks grow, up to 500; those of a model with classes don't.
         feather: Pixels over which the edge of cut-outs, transparency and mattes is soft, 0 to 500; if None a 240th of the
             picture's shorter side, and none for mattes.

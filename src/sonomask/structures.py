@@ -215,6 +215,15 @@ class Masks:
         Image.fromarray(np.concatenate(parts, 1)).save(store, "PNG")
         return store.getvalue()
 
+    def _repr_html_(self) -> str:
+        """The same with what is in them, for notebooks."""
+        from base64 import b64encode
+        from html import escape
+
+        about = escape(repr(self).strip("<>"))
+        picture = b64encode(self._repr_png_()).decode("ascii")
+        return f'<figure><img src="data:image/png;base64,{picture}" alt="{about}"><figcaption>{about}</figcaption></figure>'
+
     def _check_images(self, images: Sequence[np.ndarray]) -> None:
         wanted = (*self.probability.shape[1:], 3)
         shapes = {np.shape(image) for image in images}

@@ -22,6 +22,7 @@ from pycocotools import mask as runs
 from sonomask.batch.fetch import Fetched, fetch
 from sonomask.batch.job import Ending, Options, Piece, VideoJob
 from sonomask.errors import MissingExtraError, SonomaskError
+from sonomask.inference.editing import MaskEditor
 from sonomask.inference.inputs import cut
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import SPECK
@@ -29,7 +30,6 @@ from sonomask.inference.segmenter import Segmenter, Stream, finished
 from sonomask.media.opening import Limits
 from sonomask.media.sandbox.reader import open_reader
 from sonomask.media.windows import Window
-from sonomask.outputs.editing import MaskEditor
 from sonomask.structures import Masks, ModelConfig, Names
 
 __all__ = ["DecodeStage", "FinishStage", "ScoreStage", "start_decoder", "start_whole"]

@@ -49,7 +49,7 @@ def refer(scorer: Any, sentences: Iterable[Sentence], batch: int = 4, device: st
     score = ReferringScore(batch)
     for sentence in sentences:
         prompt = (sentence.text,) if hasattr(scorer, "prompted") else ()
-        segmenter = Segmenter(scorer, rate=1.0, prompt=prompt, device=device)
+        segmenter = Segmenter(scorer, rate=1.0, prompt=prompt, device=device, min_area=0.0)
         truth, pictures = sentence.truth(), sentence.pictures()
         found = np.zeros(truth.shape, np.float32)
         with from_arrays(pictures, 1.0, sentence.waveform()) as reader:

@@ -39,7 +39,20 @@ def live(
     pipe_format: Annotated[Literal["nut", "ffv1"], "raw pictures in NUT, or FFV1 in Matroska"] = "nut",
     camera_out: Annotated[bool, "appear as a camera that other programs can use (pyvirtualcam)"] = False,
     request: Annotated[
-        Request, ("rate", "threshold", "min_presence", "smooth", "only", "without", "device", "audio_track")
+        Request,
+        (
+            "rate",
+            "threshold",
+            "min_presence",
+            "smooth",
+            "min_area",
+            "hold",
+            "expand",
+            "only",
+            "without",
+            "device",
+            "audio_track",
+        ),
     ] = FOR_STREAMS,
     pairing: Annotated[
         Literal["end", "model"],

@@ -120,7 +120,7 @@ def evaluate_instances(
         from sonomask.api import Segmenter, load_fast
         from sonomask.benchmark.instances import mark
 
-        found = mark(Segmenter(load_fast(model), rate=1.0), data, listen=read_wav, category=avis_category)
+        found = mark(Segmenter(load_fast(model), rate=1.0, min_area=0.0), data, listen=read_wav, category=avis_category)
         if out is not None:
             write_results(out, found)
     lengths = {video.number: len(video.frames) for video in data}

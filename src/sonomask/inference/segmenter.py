@@ -19,6 +19,7 @@ import numpy as np
 
 from sonomask.errors import MediaError, WeightsError
 from sonomask.inference.clips import by_phase, clips_of, fresh, wanted
+from sonomask.inference.editing import MaskEditor
 from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.inputs import cut, pictures, sound_of, window_seconds
 from sonomask.inference.journal import Journal
@@ -164,7 +165,11 @@ class Segmenter:
         stream.journal = journal
         windows = cut(reader, self.config, self.request)
         with closing(ahead(windows, WINDOWS) if overlap else windows) as seen:
-            yield from self._marked(seen, reader, size, stream)
+            yield from map(MaskEditor(self.request), map(self.select, self._marked(seen, reader, size, stream)))
+
+    def select(self, masks: Masks) -> Masks:
+        """The masks that are wanted of a frame, before they are edited; all here."""
+        return masks
 
     def _marked(
         self, windows: Iterable[Window], reader: VideoReader, size: tuple[int, int], stream: Stream

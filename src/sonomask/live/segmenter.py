@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
+from sonomask.inference.editing import MaskEditor
 from sonomask.inference.finish import Maps, finish, reduce
 from sonomask.inference.scorer import StreamScorer, as_asked
 from sonomask.inference.segmenter import check_request
@@ -121,7 +122,7 @@ class LiveSegmenter:
         self.seconds = {"model": 0.0, "masks": 0.0}  # of work
         self.heard_to: float | None = None
         self.before: float | None = None  # time of the last step
-        self.smoother = Smoother(request.smooth)
+        self.smoother, self.edited = Smoother(request.smooth), MaskEditor(request)
 
     def __call__(self, feed: Feed) -> Iterator[LiveMasks | None]:
         """Masks until the feed ends; None each time that nothing came for a while.
@@ -131,6 +132,7 @@ class LiveSegmenter:
             WeightsError: The model gives something that isn't a number.
         """
         past, last, self.smoother = self.scorer.start(), -math.inf, Smoother(self.request.smooth)
+        self.edited = MaskEditor(self.request)
         self.before = None
         while True:
             waiting = feed.take(last + 1 / self.rate - 1e-3, timeout=BEAT)
@@ -176,7 +178,7 @@ class LiveSegmenter:
     def _finish(self, waiting: PendingPicture, maps: Maps, feed: Feed) -> LiveMasks:
         picture = waiting.picture
         size = _within(picture.size, self.height)
-        masks = finish(picture.time, maps, size, self.config, self.request)
+        masks = self.edited(finish(picture.time, maps, size, self.config, self.request))
         ready = feed.now()
         result = LiveMasks(masks, picture, waiting.captured, ready, self.config.class_names)
         self.delays.add(result.delay)

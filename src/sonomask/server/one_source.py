@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from sonomask.inference.journal import Journal
 from sonomask.inference.segmenter import Segmenter
-from sonomask.media.reader import VideoReader
 from sonomask.structures import Masks
 
 __all__ = ["SelectingSegmenter", "Strips", "selecting", "source_name"]
@@ -110,9 +108,8 @@ class SelectingSegmenter(Segmenter):
 
     def __init__(self, select: Callable[[Masks], Masks], model: Any, request: Any) -> None:
         super().__init__(model, request)
-        self.select = select
+        self.chosen = select
 
-    def overlapped(self, reader: VideoReader, journal: Journal | None = None) -> Generator[Masks, None, None]:
-        """As that of `Segmenter`."""
-        for masks in super().overlapped(reader, journal):
-            yield self.select(masks)
+    def select(self, masks: Masks) -> Masks:
+        """The masks that the function gives."""
+        return self.chosen(masks)

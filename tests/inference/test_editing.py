@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -11,11 +12,15 @@ import pytest
 from scipy import ndimage
 
 import sonomask
+from sonomask.inference import editing
+from sonomask.inference.editing import MaskEditor
+from sonomask.inference.scorer import Scored
+from sonomask.inference.segmenter import Segmenter
+from sonomask.live.feed import Feed
+from sonomask.live.segmenter import LiveSegmenter
 from sonomask.media.writer import VideoWriter
-from sonomask.outputs import editing
-from sonomask.outputs.editing import MaskEditor
 from sonomask.request import Request
-from sonomask.structures import Masks
+from sonomask.structures import Masks, ModelConfig
 from sonomask.visualise.cutout import grey_matte, matte
 
 
@@ -25,6 +30,62 @@ def masks(*areas, labels=None, step=0.2):
     for frame, side in zip(probability, areas, strict=True):
         frame[:side, :side] = 0.9
     return Masks(tuple(step * i for i in range(len(areas))), probability, labels=labels)
+
+
+class Given:
+    """A scorer whose masks are a square of the side that is given for each frame, and a speck in each."""
+
+    config = ModelConfig("given", image_size=(100, 100), clip_length=1, dense=True, recurrent=True, listens=False)
+    device = "cpu"
+
+    def __init__(self, *sides):
+        self.sides = list(sides)
+
+    def to(self, _):
+        return self
+
+    def __call__(self, pictures, *_, **__):
+        logits = np.full((1, pictures.shape[1], 1, 100, 100), -9, np.float32)
+        for frame in logits[0, :, 0]:
+            side = self.sides.pop(0)
+            frame[:side, :side] = 9
+            frame[80, 80] = 9
+        return Scored(logits, past=np.zeros((1, 1), np.float32))
+
+    def start(self):
+        return np.zeros((1, 1), np.float32)
+
+    def step(self, picture, *_):
+        return self(picture[None, None]), self.start()
+
+
+def areas(stream):
+    return [int(masks.mask.sum()) for masks in stream]
+
+
+def test_a_segmenter_edits_as_the_files_of_segment_are():
+    frames = np.zeros((6, 100, 100, 3), np.uint8)
+
+    def found(**options):
+        source = sonomask.from_arrays(frames, fps=2)
+        return areas(Segmenter(Given(20, 20, 0, 0, 0, 10), rate=2, smooth=0, **options)(source))
+
+    assert found(min_area=0.0) == [401, 401, 1, 1, 1, 101]
+    assert found() == [400, 400, 0, 0, 0, 100]
+    assert found(hold=1.0) == [400, 400, 400, 400, 0, 100]
+    assert found(expand=-1) == [361, 361, 0, 0, 0, 81]
+
+
+def test_a_stream_is_edited_too():
+    clock = [0.0]
+    feed = Feed(lambda: clock[0], listens=False)
+    stream = LiveSegmenter(Given(20, 0, 0), rate=2, smooth=0, hold=1.0)(feed)
+    found, image = [], np.zeros((100, 100, 3), np.uint8)
+    for time in (0.0, 1.0, 2.5):
+        clock[0] = time
+        feed.picture(SimpleNamespace(time=time, size=(100, 100), bytes=1, image=lambda _: image), captured=time)
+        found += areas([next(stream).masks])
+    assert found == [400, 400, 0]
 
 
 def test_specks_go_and_the_rest_stays():
