@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from sonomask.audio.audioset import names
-from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, KNOWN, MUSIC, families, sound_table
+from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, MUSIC, families, sound_table
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
@@ -33,14 +33,18 @@ RECENT = 0.5  # share of what is heard now in what counts as heard; the rest is 
 CERTAIN = 1 / 3  # score of a name at which its category counts fully
 ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
 FAMILY = 0.5  # of the best animal's relevance, what each animal gets: a bull is heard as a roaring cat
+BESIDE = 0.35, 0.5  # of what is surely heard of another family, the relevance that counts nothing, and that counts fully
+SURELY = 4  # power of the other family's relevance, so that what is but half heard takes nothing away
 BEYOND = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
 PEAK, PEAKS = (
     0.8,
     100,
 )  # share of the mean over the best hundredth of all places, the least that a place is compared with
 MARK = 0.35  # of the score, above which a pixel is marked
-UNKNOWN = 0.05  # relevance of what is seen below which all that catches the eye is marked
+UNKNOWN = 0.05  # relevance of what is seen below which what catches the eye and has no name is marked
+NAMED = CATEGORIES.index("object")  # categories of known things; the last one stands for all others
 OUT = -8.0  # logit where nothing is marked
+SOURCES = [0, 1, 2, 3]  # families whose sure sound is taken from others: people, animals, vehicles, guns
 GATED = [0, 1, 2, 5]  # families whose presence the gate knows: people, animals, vehicles, instruments
 STATE = 2  # numbers in front of the sums: frames so far, loudest so far
 
@@ -51,11 +55,12 @@ class World(Net):
         picture → scene readers → share of each category, salience ─┐
         sound → tagger → names now and so far → relevance r ────────┴→ Σ shares·r → logits
 
-    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's. A
-    pixel's score is the mean relevance of what it may show, against that of the most relevant things in the picture, times the
-    probability that it shows any thing. If nothing in the picture fits what is heard, all that catches the eye is marked but
-    known things that sound otherwise; nothing is while the sound is faint beside the loudest so far. A stream is one long clip:
-    `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
+    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's. What is
+    surely heard of one family (people, animals, vehicles, guns) takes it from faint guesses at others, whether it is in sight or
+    not. A pixel's score is the mean relevance of what it may show, against that of the most relevant things in the picture, times
+    the probability that it shows any thing. If nothing in the picture fits what is heard, what catches the eye is marked where it
+    is none of the categories, for these would sound otherwise; nothing is while the sound is faint beside the loudest so far. A
+    stream is one long clip: `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
 
     Args:
         config: Travels with the model; what follows from the network is filled in.
@@ -75,6 +80,7 @@ class World(Net):
     music: Tensor
     instrument: Tensor
     animal: Tensor
+    family: Tensor
 
     def __init__(
         self,
@@ -99,6 +105,7 @@ class World(Net):
         self.register_buffer("instrument", instrument.float() * ANY_MUSIC, persistent=False)
         animal = torch.tensor([name in ANIMALS for name in CATEGORIES])
         self.register_buffer("animal", animal.float() * FAMILY, persistent=False)
+        self.register_buffer("family", torch.tensor(families()).float(), persistent=False)
         self.config = replace(config, things=CATEGORIES, patches=PATCHES)
 
     def forward(
@@ -164,7 +171,12 @@ class World(Net):
         own = own.clamp(max=1) + BEYOND * (own - 1).clamp(min=0)
         best_animal = (own * (self.animal > 0)).amax(-1, keepdim=True)
         music = (heard * self.music).amax(-1, keepdim=True)
-        return torch.maximum(own, torch.maximum(best_animal * self.animal, music * self.instrument))
+        fit = torch.maximum(own, torch.maximum(best_animal * self.animal, music * self.instrument))
+        surely = (fit[..., None] * self.family).amax(-2).clamp(max=1)[..., SOURCES] ** SURELY
+        other = (surely[..., None, :] * (1 - self.family[:, SOURCES])).amax(-1)
+        low, high = BESIDE
+        beside: Float[Tensor, "B T C"] = fit * ((fit - low * other) / ((high - low) * other + 1e-6)).clamp(0, 1)
+        return beside
 
     def start(self, streams: int = 1) -> Float[Tensor, "B S"]:
         """The past before a stream's first frame."""
@@ -237,8 +249,7 @@ def match(
     fits = top >= UNKNOWN
     relative = mean / (1.4 * top.clamp(min=UNKNOWN))[:, None, None, None]
     score = thing * relative.clamp(max=1)
-    silent = 1 - relevance[:, :KNOWN].amax(1).clamp(max=1)[:, None, None, None]
-    unknown = salience * (1 - things[:, :KNOWN].amax(1, keepdim=True) * silent)
+    unknown = salience * (1 - things[:, :NAMED].sum(1, keepdim=True))
     logits = torch.where(fits[:, None, None, None], _logit(score) - _logit(salience.new_tensor(MARK)), _logit(unknown))
     return logits, fits
 
