@@ -55,12 +55,13 @@ class World(Net):
         picture → scene readers → share of each category, salience ─┐
         sound → tagger → names now and so far → relevance r ────────┴→ Σ shares·r → logits
 
-    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's. What is
-    surely heard of one family (people, animals, vehicles, guns) takes it from faint guesses at others, whether it is in sight or
-    not. A pixel's score is the mean relevance of what it may show, against that of the most relevant things in the picture, times
-    the probability that it shows any thing. If nothing in the picture fits what is heard, what catches the eye is marked where it
-    is none of the categories, for these would sound otherwise; nothing is while the sound is faint beside the loudest so far. A
-    stream is one long clip: `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
+    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's.
+    What is surely heard of one family (people, animals, vehicles, guns) takes it from faint guesses at others, whether it
+    is in sight or not. A pixel's score is the mean relevance of what it may show, against that of the most relevant
+    things in the picture, times the probability that it shows any thing. If nothing in the picture fits what is heard,
+    what catches the eye is marked where it is none of the categories, for these would sound otherwise; nothing is while
+    the sound is faint beside the loudest so far. A stream is one long clip: `past` holds the number of frames so far, the
+    loudest of them, and the sum of their scores.
 
     Args:
         config: Travels with the model; what follows from the network is filled in.
