@@ -33,7 +33,10 @@ RECENT = 0.5  # share of what is heard now in what counts as heard; the rest is 
 CERTAIN = 1 / 3  # score of a name at which its category counts fully
 ANY_MUSIC = 0.4  # how much any instrument counts in music whose instrument is not recognised
 FAMILY = 0.5  # of the best animal's relevance, what each animal gets: a bull is heard as a roaring cat
-BESIDE = 0.35, 0.5  # of what is surely heard of another family, the relevance that counts nothing, and that counts fully
+BESIDE = (
+    0.35,
+    0.5,
+)  # of what is surely heard of another family, the relevance that counts nothing, and that counts fully
 SURELY = 4  # power of the other family's relevance, so that what is but half heard takes nothing away
 BEYOND = 0.02  # of what a score exceeds `CERTAIN` by, so that of two certain things the surer one is more relevant
 PEAK, PEAKS = (
