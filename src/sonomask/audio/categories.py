@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ANIMALS", "CATEGORIES", "GENERAL", "INSTRUMENTS", "MUSIC", "SOUNDS", "families", "sound_table"]
+__all__ = ["ANIMALS", "CATEGORIES", "GENERAL", "INSTRUMENTS", "KNOWN", "MUSIC", "SOUNDS", "families", "sound_table"]
 
 SOUNDS: dict[str, str] = {
     "person": (
@@ -90,6 +90,8 @@ SOUNDS: dict[str, str] = {
 
 CATEGORIES = tuple(SOUNDS)
 ANIMALS = frozenset(CATEGORIES[CATEGORIES.index("dog") : CATEGORIES.index("car")])
+KNOWN = CATEGORIES.index("gun")
+"""The first so many are people, animals and vehicles, of which there were many pictures to learn from."""
 INSTRUMENTS = frozenset(CATEGORIES[CATEGORIES.index("guitar") : CATEGORIES.index("object")])
 MUSIC = ("Music", "Musical instrument")
 """Words for any instrument."""
