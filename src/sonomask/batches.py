@@ -1,4 +1,4 @@
-"""What a network is given and gives, in training and evaluation; shape letters as in `structures`."""
+"""Inputs and outputs of networks in training and evaluation; shape letters as in `structures`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Batch", "Clip", "Output"]
 
 @dataclass(frozen=True)
 class Output:
-    """What a model returns.
+    """The output of a model.
 
     Attributes:
         logits: One score per pixel and class, at the size of the images.
@@ -101,7 +101,7 @@ class Batch:
         return Batch(**changed)
 
     def inputs(self, config: ModelConfig) -> dict[str, Any]:
-        """What a model with that config is called with: `model(**batch.inputs(model.config))`."""
+        """Keyword arguments for a model with that config: `model(**batch.inputs(model.config))`."""
         values: dict[str, Any] = {"images": self.images, "logmel": self.logmel if config.listens else None}
         values["valid"] = self.valid
         return {**values, "maskige": self.maskige} if config.maskige else values

@@ -16,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure.
+    """A figure for Prometheus.
 
     Attributes:
         name: Name in Prometheus's form, such as "sonomask_live_masks".

@@ -1,4 +1,4 @@
-"""Names and versions of what programs read: each result tells which it is, and `docs/schemas` has a JSON schema for each.
+"""Names and versions of machine-readable results; `docs/schemas` has a JSON schema for each.
 
 A version is raised when a field goes or changes its meaning; new fields don't raise it.
 """

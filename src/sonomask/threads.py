@@ -1,4 +1,4 @@
-"""Threads that work beside their caller: stages ahead of the next one, several at once, and one with a queue of its own."""
+"""Threads: pipeline stages that work ahead, several producers at once, and a worker with a queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ahead(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
 
 
 def merged(sources: Sequence[Iterable[Item]], size: int = 1) -> Generator[Item, None, None]:
-    """The items of several iterators, each made in a thread of its own, in the order in which they come.
+    """Merge several iterators, each run in a thread of its own, in the order in which items arrive.
 
     What a thread raises is raised here. When the iterator is closed every thread ends after the item that it is at, and closes
     its own source.
@@ -92,7 +92,7 @@ def _fill(items: Iterable[Any], line: _Line) -> None:
 
 
 class WorkerThread(Generic[Item]):
-    """A thread with a queue: `put` never waits, and the oldest item goes when too many wait.
+    """A worker thread with a queue: `put` never waits, and if too many items wait, the oldest is dropped.
 
     What `work` or `finish` raises ends the thread, is kept in `error`, and is raised by the next `put`.
 
@@ -131,7 +131,7 @@ class WorkerThread(Generic[Item]):
 
     @property
     def waiting(self) -> int:
-        """How many items wait."""
+        """Number of waiting items."""
         return len(self._items)
 
     def put(self, item: Item) -> None:

@@ -29,7 +29,7 @@ PREFIX, LOCK, REPLACED = ".sonomask-", ".lock", "replaced"
 
 @contextmanager
 def workspace(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that is gone at the end; what it replaces is set aside in it as `REPLACED`."""
+    """Make a temporary folder beside `target`; a replaced target is set aside in it as `REPLACED`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
     folder, lock = _begin(target.parent)
@@ -75,7 +75,7 @@ def _begin(parent: Path) -> tuple[Path, IO[str]]:
 
 
 def lock(file: IO[Any]) -> bool | None:
-    """Whether it is ours now; None where there are no locks."""
+    """Try to lock; None if there are no locks on this system."""
     if fcntl is None:
         return None
     try:
@@ -102,7 +102,7 @@ def sweep(parent: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """The lock goes last: who is killed meanwhile leaves a folder that can be swept."""
+    """Remove a folder, its lock last, so that it can be swept if this process is killed meanwhile."""
     with contextlib.suppress(OSError):  # another run may be sweeping it
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():

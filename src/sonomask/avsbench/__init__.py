@@ -1,1 +1,1 @@
-"""What AVSBench itself fixes: file names, folders, classes and colours."""
+"""Constants of AVSBench: file names, folders, classes and colours."""

@@ -1,4 +1,4 @@
-"""The colours that stand for classes in a semantic mask."""
+"""The colours of the classes in semantic masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run at a time on the same videos of one output, on however many machines.
+"""Claims: only one run at a time works on the same videos of an output, on any number of machines.
 
 Each run keeps a file `claims/ID.json` that says which slice it does and counts up while it lives. A run that starts writes its
 own first and looks for others then, so that of two that start together at least one sees the other; the one that began
@@ -99,7 +99,7 @@ def _claims(store: OutputStore) -> dict[str, dict[str, Any]]:
 
 
 def _overlap(part: tuple[int, int], other: dict[str, Any]) -> bool:
-    """Whether two parts may share a video, i.e. a number may leave both remainders."""
+    """Whether two slices I/N can share a video, that is, whether a number can leave both remainders."""
     try:
         i, n = (int(value) for value in other["part"])
         return (i - part[0]) % math.gcd(n, part[1]) == 0

@@ -89,7 +89,7 @@ def _connect() -> None:
 
 
 def _shares(have: Mapping[str, float], device: str, models: int, workers: int) -> tuple[bool, int, int]:
-    """Whether the models are on GPUs, how many of them, and how many decoders beside."""
+    """Whether the models run on GPUs, the number of models, and the number of decoders."""
     cpus, gpus = have.get("CPU", 0), int(have.get("GPU", 0))
     cuda = device.startswith("cuda") or (device == "auto" and gpus >= 1)
     models = models or (gpus if cuda else int(cpus // 2))

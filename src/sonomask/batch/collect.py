@@ -15,7 +15,7 @@ __all__ = ["Summary", "collect"]
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Counts of a finished run.
 
     Attributes:
         done: Videos with masks, written now.

@@ -36,7 +36,7 @@ class Fetched(NamedTuple):
 
 
 def is_address(name: str) -> bool:
-    """Whether it is an address, not a path."""
+    """Whether a source is an address rather than a path."""
     return bool(ADDRESS.match(name))
 
 
@@ -100,7 +100,7 @@ def _again(job: VideoJob, work: Any) -> Fetched:
 
 
 def _stumbled(error: BaseException) -> bool:
-    """Whether a file is missing only in so far as its server did not answer, or answered that it can't now.
+    """Whether a file could not be read only because its server did not answer, or was temporarily unavailable.
 
     fsspec's HTTP tells every failure as a missing file, with what happened as its cause.
     """

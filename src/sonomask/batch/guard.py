@@ -1,4 +1,4 @@
-"""Work in a process of its own: what hangs, crashes or leaks there is an error here, and the next task goes on.
+"""Run work in a child process: a task that hangs, crashes or uses too much memory fails, and the next one runs.
 
 A bad video can crash a decoder of C code, or keep it busy for ever; no `except` helps. Whoever wants to bind the decoder
 further (memory, system calls, users) does it in the function that `start` gives, before the first task.
@@ -43,7 +43,7 @@ class Child:
         self._pipe: Any = None
 
     def run(self, task: Any, seconds: float) -> Iterator[Any]:
-        """What the work yields for a task.
+        """Yield what the work yields for a task.
 
         Args:
             task: Anything that can be pickled.

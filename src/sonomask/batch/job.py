@@ -1,4 +1,4 @@
-"""What is to be done: one video's place, what is asked of it, and the pieces that travel between the stages."""
+"""The values that travel between the stages: a video's location, the options of the run, and pieces of results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VideoJob:
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of every video.
+    """The options that apply to every video.
 
     Attributes:
         model: Name or folder, see `weights.load`.
@@ -69,7 +69,7 @@ class Options:
                 raise ValueError(f"`{name}`: expected more than 0, got {getattr(self, name)}.")
 
     def mask_settings(self) -> dict[str, Any]:
-        """What the answer depends on: neither the device, nor the patience, nor the trust."""
+        """The options that determine the results; device, timeout and sandbox don't."""
         how = ("model", "request", "timeout", "trusted")
         limits = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in how}
         return self.request.mask_settings() | limits
@@ -81,7 +81,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of a video.
+    """The result for one video.
 
     Attributes:
         status: "done" or "failed".

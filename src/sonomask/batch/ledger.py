@@ -1,4 +1,4 @@
-"""What is done and what is missing, and the one place where a shard becomes done.
+"""The ledger of shards: which are complete and which are missing. Only here does a shard become complete.
 
     claims/                     who is at work, see `claims`
     run.json                    the model and the options; another question needs another folder
@@ -63,7 +63,7 @@ def _part(shard: str) -> str:
 
 
 def _place(what: str, shard: str) -> str:
-    """Where a shard's file lies; its first two digits are its partition, in the way of Hive."""
+    """Path of a shard's file; its first two digits are the Hive partition."""
     folder, suffix = {"parquet": ("masks", "parquet"), "webdataset": ("webdataset", "tar")}.get(what, (what, what))
     if what == "webdataset":  # its readers take plain globs
         return f"{folder}/{shard}.{suffix}"

@@ -1,4 +1,4 @@
-"""One machine: as many processes as `workers`, each of which does whole videos."""
+"""The local engine: `workers` processes on one machine, each of which processes whole videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a corpus gets on, for logs and for Prometheus."""
+"""Progress of a corpus, for logs and Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY = 30.0  # seconds between two lines
 
 
 class Counts:
-    """Counts videos, and tells them a line at a time.
+    """Count videos and log the progress line by line.
 
     Args:
         say: Function called with each line.

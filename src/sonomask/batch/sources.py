@@ -1,4 +1,4 @@
-"""Which videos a corpus has: from globs, folders, lists, tables and tar shards, in an order that depends on these alone."""
+"""List the videos of a corpus from globs, folders, lists, tables and tar files, in a reproducible order."""
 
 from __future__ import annotations
 

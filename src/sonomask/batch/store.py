@@ -1,4 +1,4 @@
-"""Where the outputs lie: a folder or a place in an object store. A file appears whole or not at all."""
+"""Storage for outputs: a folder or an object store. Files appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OutputStore:
                     rest.unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:
-        """Files of a folder, sorted; hidden ones are not told. The folder "" is the top."""
+        """List the files of a folder, sorted, without hidden ones. The folder "" is the top."""
         path = f"{self._path}/{folder}".rstrip("/")
         self._system.invalidate_cache()
         try:
@@ -70,7 +70,7 @@ class OutputStore:
         return sorted(f"{folder}/{name}".lstrip("/") for name in names if name and not name.startswith("."))
 
     def below(self, folder: str) -> list[str]:
-        """Files of a folder and of those in it, sorted; hidden ones are not told."""
+        """List the files of a folder and its subfolders, sorted, without hidden ones."""
         self._system.invalidate_cache()
         try:
             found = self._system.find(f"{self._path}/{folder}")
@@ -95,7 +95,7 @@ class OutputStore:
         return {name: bytes(found if isinstance(found, bytes) else found[path]) for name, path in paths.items()}
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove files, in order; those that are gone already don't matter."""
+        """Remove files, in order; files that do not exist are ignored."""
         for name in names:
             with suppress(FileNotFoundError):
                 self._system.rm_file(f"{self._path}/{name}")

@@ -1,4 +1,4 @@
-"""Published checkpoints become ours: `published` tells what a file is, here its tensors are renamed and filled in.
+"""Convert published checkpoints: `published` recognises a file, and this module renames and loads its tensors.
 
 Known: AVSBench's model (`model.state_dict()`, with or without the prefix `module.`), the zoo (docs/zoo.md), VGGish with or
 without its PCA. Nothing is unpickled but tensors, every key is used or known to be dead, and whatever is unknown is refused
@@ -108,7 +108,7 @@ def recognise(
     listens: bool = False,
     size: int | None = None,
 ) -> Layout:
-    """What a published state dict is.
+    """Recognise a published state dict.
 
     A size that is not given is read from the file's name.
 

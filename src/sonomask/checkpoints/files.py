@@ -71,7 +71,7 @@ def flat_tensors(content: Any, *, source: str) -> dict[str, Tensor]:
 
 
 def _bare(key: str) -> str:
-    """A name without wrappers, which may stand anywhere before or between its parts, in any order."""
+    """A tensor's name without the prefixes that wrappers add, in any order and position."""
     for wrapper in WRAPPERS:
         key = key.replace(f".{wrapper}", ".").removeprefix(wrapper)
     for wrapper in WRAPPERS:  # the first may have hidden behind the second

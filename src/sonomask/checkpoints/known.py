@@ -76,7 +76,7 @@ def places() -> list[Path]:
 
 
 def present(known: KnownFile) -> Path | None:
-    """Where the file lies, if it is here."""
+    """Path of the file if it is on this machine."""
     return next((place / known.file for place in places() if (place / known.file).is_file()), None)
 
 

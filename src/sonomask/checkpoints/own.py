@@ -44,7 +44,7 @@ def build(name: str, options: Mapping[str, Any]) -> Net:
 
 
 def find(path: str) -> Any:
-    """What "package.module.Name" names, in the folder of work too.
+    """Import "package.module.Name", from the current folder too.
 
     Raises:
         ImportError: There is no such module.

@@ -1,4 +1,4 @@
-"""Where models lie on disk: folders with `config.json` and weights, as safetensors, as an ONNX graph, or both."""
+"""Locations of models on disk: folders with `config.json` and weights, as safetensors, an ONNX graph, or both."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def find(source: str) -> Path:
 
 
 def weights_of(folder: Path) -> Path:
-    """Where the weights of a model's folder lie: there, or in that of the built-in model of which it is a part."""
+    """Path of a model folder's weights: in that folder, or in the built-in model that it is a part of."""
     if folder.parent == BUILT_IN and folder.name in PART_OF:
         return BUILT_IN / PART_OF[folder.name][0] / WEIGHTS
     return folder / WEIGHTS

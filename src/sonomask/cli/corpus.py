@@ -55,7 +55,7 @@ def batch(
         bool, "decode without a sandbox, about 0.3 s faster per video; for your own videos only"
     ] = False,
 ) -> int:
-    """Segment a corpus: tables of masks and a manifest; a stopped run goes on where it was."""
+    """Segment a corpus into tables of masks and a manifest; run it again to continue after a stop."""
     with needs("A corpus", "batch"):
         from sonomask.batch import progress as room
         from sonomask.batch.job import Options

@@ -1,4 +1,4 @@
-"""What `segment` takes for videos: files, addresses, folders, globs, lists, standard input, and pictures with a sound."""
+"""The inputs of `segment`: files, addresses, folders, globs, lists, standard input, and pictures with a sound."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Input:
-    """One video to segment.
+    """A video to segment.
 
     Attributes:
         name: Name as the user wrote it, or the path of a file that was found.
@@ -36,12 +36,12 @@ class Input:
 
     @property
     def place(self) -> str:
-        """What its outputs are named after."""
+        """The name that outputs are derived from."""
         return "standard_input" if self.kind == "pipe" else self.name
 
 
 def inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
-    """The videos that the words of a command line mean, each once, and what is to be said of them.
+    """Resolve the words of a command line to videos, without duplicates, and to messages about them.
 
     Raises:
         MediaError: A folder or glob holds no video.
@@ -99,7 +99,7 @@ def _in_list(path: Path) -> Iterator[Input]:
 
 
 def corrections_of(files: Sequence[str], videos: Sequence[str]) -> list[Corrections | None]:
-    """What a person said of each video, None for nothing: one file belongs to one video, else each to that of its name.
+    """The corrections for each video, or None: a single file belongs to a single video, several are matched by name.
 
     Args:
         files: Files of corrections.

@@ -163,7 +163,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _ends_like_ctrl_c() -> Iterator[None]:
-    """Whoever is told to end removes what is half done. Training and the server answer these signals in their own ways."""
+    """Turn SIGTERM and SIGHUP into exceptions, so that partial results are removed; training and the server have their own."""
 
     def answer(number: int, _: object) -> None:
         raise _Terminated(number)
@@ -184,7 +184,7 @@ def _ends_like_ctrl_c() -> Iterator[None]:
 
 
 def _overview() -> argparse.ArgumentParser:
-    """What `--help` prints, by Python's own parser: that is quick."""
+    """The text of `--help`, formatted by argparse, which starts fast."""
     parser = argparse.ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
     parser.add_argument("-V", "--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", description="COMMAND --help tells more of each.")

@@ -19,7 +19,7 @@ __all__ = ["Parser", "parse", "parser_of", "suggestion"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Python's own parser, whose errors are one line that tells which command's help to read."""
+    """An `ArgumentParser` whose errors are one line that names the command's help."""
 
     def error(self, message: str) -> NoReturn:
         """End with a message.
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(name: str, verb: Callable[..., int], epilog: str = "") -> Parser:
-    """The parser of a verb: a positional word for each parameter without a default, a flag for each bool.
+    """Build the parser of a command: a positional argument for each parameter without a default, a flag for each bool.
 
     A parameter without a default that can be given by name only is an option that must be there. A `Request` becomes an
     option for each of the fields that its annotation names.
@@ -72,7 +72,7 @@ def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """The question whether a known word was meant, after a space; nothing where none is near."""
+    """A "did you mean" suggestion, preceded by a space; "" if no known word is similar."""
     bare = {name.lstrip("-"): name for name in known}  # dashes, which all options share, are no likeness
     near = [bare[name] for name in get_close_matches(word.lower().lstrip("-"), bare, n=2, cutoff=0.6)]
     return f" Did you mean {' or '.join(near)}?" if near else ""
@@ -184,7 +184,7 @@ def _places(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _values(action: argparse.Action, words: list[str]) -> list[str]:
-    """The values of an option, taken from the front of the line: one, or as many as seem to be meant."""
+    """Take the values of an option from the front of the line: one, or as many as seem to belong to it."""
     if action.nargs != "+":
         return [words.pop(0)] if words else []
     values: list[str] = []
@@ -198,7 +198,7 @@ def _values(action: argparse.Action, words: list[str]) -> list[str]:
 
 
 def _as_free(values: list[str], missing: int, *, several: bool) -> list[str]:
-    """The last values of an option that are rather the positional words that are missing."""
+    """The trailing values of an option that are needed as positional arguments."""
     count = missing
     while several and count < len(values) - 1 and looks_like_a_video(values[-count - 1]):
         count += 1

@@ -1,4 +1,4 @@
-"""What the verbs share: how errors and progress are shown."""
+"""Functions shared by the commands: reporting of errors and progress."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class _ToStderr(logging.Handler):
 
 
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:
-    """Choose what is told besides results and errors: nothing, the usual, or details too."""
+    """Set how much is printed besides results and errors: nothing, the usual messages, or details too."""
     if not any(isinstance(handler, _ToStderr) for handler in logger.handlers):
         logger.addHandler(_ToStderr())
     logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def quiet() -> bool:
-    """Whether only results and errors are to be told."""
+    """Whether only results and errors are printed."""
     return not logger.isEnabledFor(logging.INFO)
 
 
@@ -116,7 +116,7 @@ def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
 
 
 def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[float, float | None], None]:
-    """A function that tells every 30 s how far a video is."""
+    """Make a function that logs the progress of a video every 30 s."""
     began = last = now()
 
     def update(done: float, total: float | None) -> None:
@@ -130,7 +130,7 @@ def lines(video: str, now: Callable[[], float] = time.monotonic) -> Callable[[fl
 
 
 def unexpected(error: Exception, place: str = "") -> str:
-    """One line about an error that nobody foresaw; with `--verbose` its traceback is printed first."""
+    """Report an unexpected error in one line, with `--verbose` after its traceback."""
     if logger.isEnabledFor(logging.DEBUG):
         traceback.print_exception(error)
         hint = f"Please report it at {REPOSITORY}/issues."
@@ -140,5 +140,5 @@ def unexpected(error: Exception, place: str = "") -> str:
 
 
 def complain(error: BaseException | str) -> None:
-    """One line on standard error."""
+    """Print a line on standard error."""
     print("sonomask:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Data sets: AVSBench as it is on disk, and the synthetic world."""
+"""Data sets: AVSBench on disk, and the synthetic world."""

@@ -110,7 +110,7 @@ class AVISeg(Sequence[AVISVideo]):
 
 
 def read_results(file: str | Path, truth: AVISeg) -> list[InstanceTrack]:
-    """What a system found: a list of `video_id`, `category_id`, `score`, `segmentations` (run lengths or null a frame).
+    """Read a system's results: a list of `video_id`, `category_id`, `score`, `segmentations` (run lengths or null per frame).
 
     Raises:
         ValueError: The file is not in that form, or of other videos.

@@ -1,4 +1,4 @@
-"""AVSBench as it is on disk: S4 (one source), MS3 (several) and AVSS (semantic), found under a root whatever the nesting.
+"""Read AVSBench from disk: S4 (one source), MS3 (several) and AVSS (semantic), anywhere below a root folder.
 
     S4    <csv: name, start, category, split>   P = split/category
           visual_frames/P/name/name_{1..5}.png   gt_masks/P/name/name_{1..5}.png (train: 1)   audio_*/P/name.{wav,pkl}
@@ -46,7 +46,7 @@ DATA_FOLDERS = {"visual_frames", "gt_masks", "raw_videos", "audio_wav", "audio_l
 
 @dataclass(frozen=True)
 class Subset:
-    """What distinguishes the settings of AVSBench.
+    """The differences between the settings of AVSBench.
 
     Attributes:
         name: "s4", "ms3" or "avss".
@@ -110,7 +110,7 @@ class Item:
 
     @property
     def labelled(self) -> int:
-        """How many of its frames, from the first, have a mask."""
+        """Number of frames, from the first, that have a mask."""
         single = self.subset.name == "s4" or self.label == "v1s"
         return 1 if single and self.split == "train" else self.seconds
 
@@ -133,7 +133,7 @@ class Item:
         return self.base / "gt_masks" / self._place / self.name / f"{self.name}_{index + 1}.png"
 
     def sounds(self) -> dict[str, Path]:
-        """Where its sound may lie, by kind."""
+        """Paths at which the sound may be, by kind."""
         if self.subset.name == "avss":
             folder = self.base / self.label / self.name
             return {"wav": folder / "audio.wav", "pkl": folder / "audio.pkl", "video": folder / "video.mp4"}

@@ -18,20 +18,20 @@ SHARE = 0.5  # of the free space that a copy may take
 
 
 def place() -> Path:
-    """Where caches lie that were not asked for: below `SONOMASK_CACHE`, or the user's folder for what can be made again."""
+    """Default folder for caches: below `SONOMASK_CACHE`, or in the user's cache folder."""
     home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("SONOMASK_CACHE") or Path(home, "sonomask"), "clips")
 
 
 def fits(size: int) -> bool:
-    """Whether a cache of so many bytes takes no more than half of what is free there."""
+    """Whether a cache of that many bytes takes at most half of the free space."""
     folder = place()
     there = next((parent for parent in (folder, *folder.parents) if parent.exists()), None)
     return there is not None and size <= SHARE * shutil.disk_usage(there).free
 
 
 def folder_for(name: str, root: str, clips: Any) -> Path | None:
-    """Where the copy of a data set lies or goes; None where it would not fit.
+    """Path of the copy of a data set, existing or not; None if it would not fit.
 
     Args:
         name: What tells its kind, split and sizes.

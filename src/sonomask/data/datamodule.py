@@ -96,7 +96,7 @@ class Loader(DataLoader):
         return self.batch_sampler  # type: ignore[return-value]
 
     def state_dict(self) -> dict[str, int]:
-        """Where it is."""
+        """Path of the data."""
         return {"epoch": self._order.epoch, "given": self.given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
@@ -180,7 +180,7 @@ class ClipDataModule(LightningDataModule):
         return self._seen(dataset)
 
     def _seen(self, dataset: Any) -> Any:
-        """The clips with maskiges, if any are asked for."""
+        """The clips, with maskiges if requested."""
         return dataset if self.maskige is None else with_maskige(dataset, self.maskige)
 
     def _place(self) -> tuple[int, int]:
@@ -195,7 +195,7 @@ class ClipDataModule(LightningDataModule):
 
 
 class SyntheticDataModule(ClipDataModule):
-    """Clips of the synthetic world, made as they are needed.
+    """Clips of the synthetic world, made on demand.
 
     Args:
         train: Clips for training.
@@ -235,7 +235,7 @@ class SyntheticDataModule(ClipDataModule):
 
 
 class CompositeDataModule(ClipDataModule):
-    """Scenes composed of pictures with masks and of recordings, made as they are needed; splits share no group.
+    """Scenes composed of pictures with masks and of recordings, made on demand; splits share no group.
 
     Args:
         images: Table of pictures, see `data.library`.
@@ -277,7 +277,7 @@ class CompositeDataModule(ClipDataModule):
         self.rules = rules
 
     def train_dataloader(self) -> DataLoader:
-        """Each epoch has scenes of its own."""
+        """Draw new scenes for each epoch."""
         rank, world = self._place()
         batches = EpochBatches(self.counts["train"], self.batch_size, seed=self.seed, rank=rank, world=world, keys=True)
         dataset = self._seen(self._scenes("train", self.counts["train"] * self.epochs, self.seconds))
@@ -365,7 +365,7 @@ class AVSBenchDataModule(ClipDataModule):
         return CachedClips(folder) if folder is not None and folder.exists() else clips
 
     def _folder(self, split: Split, clips: Any) -> Path | None:
-        """Where a split's copy lies or goes; None for no copy."""
+        """Path of a split's copy, existing or not; None for no copy."""
         if self.cache == "off" or (self.cache == "auto" and (self.trainer is None or self.maskige is not None)):
             return None
         if self.cache != "auto":

@@ -37,7 +37,7 @@ HARMLESS = {"picture size"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """A problem with a data set.
 
     Attributes:
         kind: A key of `ADVICE`.
@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass
 class Diagnosis:
-    """What was found in one subset.
+    """The problems found in one subset.
 
     Attributes:
         subset: Its name.
@@ -70,7 +70,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing does harm."""
+        """Whether no problem is serious."""
         return all(finding.kind in HARMLESS for finding in self.findings)
 
     def markdown(self, most: int = 5) -> str:
@@ -199,7 +199,7 @@ def _read(item: Item, path: Path) -> tuple[Image.Image | None, str]:
 
 
 def _seen_before(item: Item, pictures: dict[str, Item]) -> Iterator[tuple[str, str]]:
-    """Whether another clip has the very same first frame and sound."""
+    """Whether another clip has exactly the same first frame and sound."""
     sound = item.sound()
     if sound is None or not item.frame(0).is_file():
         return

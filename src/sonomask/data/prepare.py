@@ -36,7 +36,7 @@ PLACES = {"s4": "Single-source/s4_data", "ms3": "Multi-sources/ms3_data"}
 
 @dataclass
 class Prepared:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
         made: Clips that were written now.
@@ -155,7 +155,7 @@ def _parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[bool, str]]:
 
 
 def _try(task: _Task) -> tuple[bool, str]:
-    """Whether the clip was made now, and why it could not be."""
+    """Make a clip; returns whether it was made now, and the reason if it could not be."""
     try:
         return _make(task), ""
     except (SonomaskError, OSError, ValueError) as error:

@@ -42,7 +42,7 @@ MOST_PIXELS = 2**24  # of all frames of a clip together: ten at 1280×1280; each
 def write_shards(
     dataset: Any, folder: str | Path, clips: int = 256, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write every clip of a data set, normalised as ImageNet's; a run that was stopped goes on where it was.
+    """Write all clips of a data set as shards, normalised with ImageNet's statistics; an interrupted run is continued.
 
     Args:
         dataset: Data set of clips.

@@ -21,7 +21,7 @@ LONGEST = 60  # seconds read of a track; clips have 5 or 10
 
 
 def patches_of(path: Path) -> Float32[Tensor, "n 1 96 64"]:
-    """Log-mel patches of a `.pkl` as it is, or of a sound or video file.
+    """Read log-mel patches from a `.pkl`, or compute them from a sound or video file.
 
     Raises:
         DatasetError: It can't be read, or holds NaN.

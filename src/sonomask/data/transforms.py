@@ -25,7 +25,7 @@ MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to a clip; all off unless told. A clip is changed as a whole, its frames alike.
+    """Augmentations of a clip, all off by default. All frames of a clip are changed in the same way.
 
     Attributes:
         flip: Probability of a mirror image.

@@ -48,7 +48,7 @@ LABELS = ("v1s", "v1m", "v2")  # parts of AVSS, in turn
 
 @dataclass(frozen=True)
 class Preset:
-    """How much to write.
+    """Amount of data to write.
 
     Attributes:
         counts: Clips for train, val and test, in each subset.
@@ -70,7 +70,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class _Clip:
-    """One clip to write: where, and which scene."""
+    """A clip to write: its path and its scene."""
 
     root: Path
     subset: SubsetName

@@ -1,4 +1,4 @@
-"""What is exported: a plain function of tensors, and the audio front end in operations that every runtime has.
+"""The exported computation: a plain function of tensors, and the audio front end in widely supported operations.
 
 A network's `forward` gives an `Output`; a graph gives its logits. The front end takes the 15,600 samples of each patch; its
 Fourier transform is two products with constant matrices, so that no runtime needs complex numbers.
@@ -107,7 +107,7 @@ class Graph(nn.Module):
 
 
 def stands_alone(model: Net) -> bool:
-    """Whether each frame's logits depend on that frame and its sound only, so that a stream needs no past.
+    """Whether each frame's logits depend only on that frame and its sound, so that a stream needs no past.
 
     Told by two steps of a stream that leave nothing behind.
     """

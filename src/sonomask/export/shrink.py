@@ -85,5 +85,5 @@ def eight_bits(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def _right_sides(graph: Any) -> set[str]:
-    """Names of the tensors that stand on the right of a matrix product, whose output channels are the last axis."""
+    """Names of the tensors that are the right factor of a matrix product, whose last axis is the output channels."""
     return {node.input[1] for node in graph.node if node.op_type == "MatMul"}

@@ -43,7 +43,7 @@ Run = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Facts about an exported file.
 
     Attributes:
         folder: Folder with the model, `config.json` and, if it was asked for, the front end.
@@ -124,7 +124,7 @@ def _write_graph(
     kind: Format,
     size: tuple[int, int],
 ) -> tuple[tuple[str, ...], float, float]:
-    """What is free, and how far the file is from torch where it was tried; the freest form that works."""
+    """Find the most flexible form that works: its free dimensions, and the largest difference from torch in the trials."""
     refused: Exception | None = None
     for free in (("batch", "time", "size"), ("batch", "time"), ("batch",)):
         own = (min(size[0], SMALL), min(size[1], SMALL)) if "size" in free else size
@@ -247,7 +247,7 @@ def _needs_onnx(kind: Format) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters warn of their own inner calls, and log what their optimiser leaves as it is."""
+    """Silence the exporters' warnings about their own internals, and their optimiser's log."""
     optimiser = logging.getLogger("onnxscript")
     level = optimiser.level
     optimiser.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Where a model's sound meets its picture: one map for each frame, taken along while the model runs."""
+"""Collect attention maps while a model runs: where sound and picture were matched, one map for each frame."""
 
 from __future__ import annotations
 

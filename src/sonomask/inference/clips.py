@@ -1,4 +1,4 @@
-"""How the frames of a window become clips, and whose turn it is when the maps come back.
+"""Group the frames of a window into clips, and the model's maps back into frames.
 
 The model knows clips of T seconds with one frame from each. At more frames per second, *phase* j is the clip of each
 second's frame j, so that the frames of every clip stay 1 s apart:
@@ -33,7 +33,7 @@ def clips_of(window: Window, *, dense: bool = False) -> list[list[Frame]]:
 
 
 def by_phase(items: Sequence[Item], window: Window) -> list[list[Item]]:
-    """One item for each frame of a window, in order, grouped as `clips_of` groups the frames."""
+    """Arrange one item per frame of a window in order, given in the groups of `clips_of`."""
     own = iter(items)
     grouped = [[next(own) for _ in frames] for frames in window.frames]
     count = max(map(len, grouped))
@@ -46,7 +46,7 @@ def fresh(window: Window) -> Iterable[int]:
 
 
 def wanted(second: int, rate: Rate, *, final: bool = False) -> bool:
-    """Whether a second has a mask: below one per second, the second in which the next step ends.
+    """Whether a second gets a mask; below one mask per second, the second in which the next step ends.
 
     The final second of a video that is shorter than a step has one too.
     """

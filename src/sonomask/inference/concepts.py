@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 class Concepts(Protocol):
-    """What finds things by free words.
+    """Interface of networks that find things by free words.
 
     Attributes:
         name: Of the network or networks, for manifests.

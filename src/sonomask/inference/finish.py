@@ -21,7 +21,7 @@ SMALL = 96  # pixels of the longer side of `Masks.colours`
 
 
 class Maps(NamedTuple):
-    """What is kept of a frame until its turn comes.
+    """Values that are kept of a frame until its mask is made.
 
     Attributes:
         scores: Logits of a mask; of a semantic model log-probabilities of the classes below.
@@ -39,7 +39,7 @@ class Maps(NamedTuple):
 
 
 def reduce(scored: Scored, clip: int = 0, frame: int = 0) -> Maps:
-    """What a frame's mask depends on, so that hundreds of frames of 71 classes fit into memory."""
+    """The values that a frame's mask depends on, small enough to keep hundreds of frames with 71 classes in memory."""
     logits = scored.logits[clip, frame]
     attention, heard, seen = (
         None if x is None else x[clip, frame] for x in (scored.attention, scored.heard, scored.seen)

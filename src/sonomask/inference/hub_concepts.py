@@ -164,7 +164,7 @@ class _memory:  # noqa: N801 - a context manager
 
 
 def _word_of(label: str, words: Sequence[str]) -> int:
-    """Which word a label means: a detector may give back a part of it, or two together; -1 for none."""
+    """Index of the word that a label stands for (a detector may return a part of it, or two together); -1 for none."""
     label = label.lower().strip()
     exact = [i for i, word in enumerate(words) if word.lower() == label]
     parts = [i for i, word in enumerate(words) if label and (label in word.lower() or word.lower() in label)]

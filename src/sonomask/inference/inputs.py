@@ -1,4 +1,4 @@
-"""What a model is to see and hear: windows of a video, pictures as arrays, the sound that belongs to each frame."""
+"""Prepare a model's inputs: windows of a video, pictures as arrays, and the sound that belongs to each frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model said of a video so far, on disk, so that a run which was killed goes on where it was.
+"""A journal of the model's output on disk, so that an interrupted run can be continued.
 
 The maps are kept exactly, so that a run that goes on writes the same bytes as one that was never disturbed.
 """

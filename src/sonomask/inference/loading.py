@@ -97,7 +97,7 @@ def fingerprint(model: str, scorer: Scorer) -> str:
 
 
 def _name(source: str) -> str:
-    """What results call a model: the last part of a path, else its name as it was given."""
+    """Name of a model in results: the last part of a path, otherwise the name as given."""
     return Path(source).absolute().name if Path(source).exists() else source
 
 
@@ -118,7 +118,7 @@ def graph_of(source: str) -> Path | None:
 
 
 def _cpu_suffices(device: str) -> bool:
-    """Whether there is no accelerator for torch to use, told without importing it."""
+    """Whether torch has no accelerator to use, determined without importing it."""
     if device != "auto":
         return device == "cpu"
     if find_spec("torch") is None:

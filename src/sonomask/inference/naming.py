@@ -1,4 +1,4 @@
-"""Names: of the sounds that are heard, of the things that are marked, and which of them are asked for."""
+"""Names of sounds and things, and selection of masks by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def names_of(heard: Float32[np.ndarray, " names"], seen: UInt8[np.ndarray, "H W"
 
 
 def allowed(names: Names, only: Collection[str], without: Collection[str]) -> Bool[np.ndarray, "H W"]:
-    """The places whose thing, or the sound that it makes, is asked for.
+    """Pixels whose thing, or the sound that it makes, has a requested name.
 
     Args:
         names: Names of a frame.
@@ -92,7 +92,7 @@ def check_words(words: Sequence[str], config: ModelConfig) -> None:
 
 @lru_cache(maxsize=1024)  # words come from strangers
 def _meant(word: str) -> frozenset[str]:
-    """AudioSet's names that hold a word: "speech" stands for child speech too."""
+    """AudioSet's names that contain a word: "speech" also stands for child speech."""
     pattern = re.compile(rf"\b{re.escape(_plain(word))}\b")
     return frozenset(name for name in sounds() if pattern.search(name.lower()))
 
@@ -109,7 +109,7 @@ def _plain(word: str) -> str:
 def _tables(
     things: tuple[str, ...],
 ) -> tuple[Float32[np.ndarray, "things names"], Bool[np.ndarray, " things"], Bool[np.ndarray, " names"]]:
-    """Which sounds each thing makes, which things are instruments, and which sounds are any music."""
+    """The sounds that each thing makes, the things that are instruments, and the sounds that are music."""
     rows = dict(zip(CATEGORIES, sound_table(sounds()), strict=True))
     nothing = [0.0] * len(sounds())
     table = np.array([rows.get(thing, nothing) for thing in things], np.float32)

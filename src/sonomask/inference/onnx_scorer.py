@@ -106,7 +106,7 @@ class OnnxScorer:
             )
 
     def to(self, device: str) -> OnnxScorer:
-        """The same graph on another device; itself where "auto" is asked for.
+        """The same graph on another device; the scorer itself for "auto".
 
         Raises:
             ValueError: There is no such device here.

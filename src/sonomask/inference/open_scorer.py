@@ -126,7 +126,7 @@ class OpenScorer:
         )
 
     def _relevance(self, heard: Float[Tensor, "B T 521"]) -> Float[Tensor, "B T C"]:
-        """How well each thing fits what is heard, prompts first; with prompts, other things don't count."""
+        """Score each thing by how well it fits the sound, prompts first; if there are prompts, other things don't count."""
         own = self.listener.relevance(heard)
         if not self.prompts:
             return own
@@ -147,7 +147,7 @@ class OpenScorer:
         return torch.ones_like(own[..., 0])
 
     def _asked(self, relevance: Float[Tensor, "T C"]) -> list[int]:
-        """The things whose words are asked for, as indices into `config.things`."""
+        """Indices into `config.things` of the things that are requested."""
         if self.prompts:
             return list(range(len(self.prompts)))
         best = relevance.amax(0)

@@ -39,7 +39,7 @@ def likelihood(strength: Any, fit: Sequence[float]) -> Any:
 
 
 def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
-    """How surely the things that are marked are heard: the logarithm of the best score among their sounds.
+    """Logarithm of the best score among the sounds of the marked things.
 
     Of a model whose logits are relative to the best of what is in sight, these would not tell whether that fits the sound.
 

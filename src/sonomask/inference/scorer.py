@@ -1,4 +1,4 @@
-"""What runs a model: frames and log-mel patches in, logits out, NumPy arrays at the border.
+"""The interface to engines: frames and log-mel patches in, logits out, as NumPy arrays.
 
 Two scorers stand behind this protocol: `onnx_scorer` on ONNX Runtime, which needs nothing else, and `torch_scorer` for every
 model of the catalogue, in the extra `torch`. Whatever else has these members can be handed to a `Segmenter` too.
@@ -18,7 +18,7 @@ __all__ = ["Scored", "Scorer", "StreamScorer", "as_asked", "as_scorer", "origin_
 
 
 class Scored(NamedTuple):
-    """What a model says of some clips.
+    """A model's output for some clips.
 
     Attributes:
         logits: One score per pixel and class, at the size of the pictures.
@@ -106,7 +106,7 @@ class StreamScorer(Scorer, Protocol):
 
 
 def origin_of(scorer: Scorer) -> ModelOrigin:
-    """Which model a scorer runs: what `load_fast` noted, or the network's name for one that was handed in."""
+    """The origin of a scorer's model, as noted by `load_fast`, or the network's name if it was passed in."""
     noted: ModelOrigin | None = getattr(scorer, "origin", None)
     return noted or ModelOrigin(scorer.config.name)
 
@@ -141,6 +141,6 @@ def as_asked(model: Any, request: Request) -> Scorer:
 
 
 def precision_of(scorer: Scorer) -> Precision:
-    """What a scorer computes in."""
+    """The number format in which a scorer computes."""
     found: Precision = getattr(scorer, "precision", "float32")
     return found

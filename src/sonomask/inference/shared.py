@@ -1,4 +1,4 @@
-"""One model for several streams: what waits while it works is scored together, in the next batch."""
+"""Share one model among several streams: pictures that wait while it works form the next batch."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SharedScorer:
         past: Any,
         time: float,
     ) -> tuple[Scored, Any]:
-        """As `StreamScorer.step`; waits until the model has come to it.
+        """Like `StreamScorer.step`; waits until the model has processed the step.
 
         Raises:
             RuntimeError: The block is over.
@@ -120,5 +120,5 @@ class SharedScorer:
         return [(part, part.past) for part in parts]
 
     def _any_order(self, past: Any) -> bool:
-        """Whether a step is a clip of one frame, so that several make a batch."""
+        """Whether a step is a clip of one frame, so that several can form a batch."""
         return self.config.recurrent or past is None

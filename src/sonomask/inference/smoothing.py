@@ -42,7 +42,7 @@ class Smoother:
         self.before: tuple[float, UInt8[np.ndarray, "H W"], Float32[np.ndarray, "H W"]] | None = None
 
     def __call__(self, time: float, image: UInt8[np.ndarray, "H W 3"], maps: Maps) -> Maps:
-        """The maps of the next frame, steadied; those of a semantic model as they are.
+        """Smooth the maps of the next frame; those of a semantic model are returned unchanged.
 
         Args:
             time: Time of the frame, in seconds.
@@ -75,7 +75,7 @@ class Smoother:
 
 
 def appearing(mask: Bool[np.ndarray, "H W"], before: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """What of a mask is new, and no speck nor the edge of what was there."""
+    """The new part of a mask, without specks and the edges of the old one."""
     area = int(mask.sum())
     if area > 2 * int(before.sum()):
         return mask

@@ -26,7 +26,7 @@ SHARE = 0.8  # of the free memory of a GPU that clips may take
 
 @contextmanager
 def computing(precision: Precision, device: str | torch.device) -> Iterator[None]:
-    """What matrix products and convolutions are computed in, within it.
+    """Set the number format of matrix products and convolutions within the context.
 
     Args:
         precision: "float32": all 23 bits everywhere. "tf32": 10 bits in products, where the device can (CUDA from Ampere
@@ -124,7 +124,7 @@ class TorchScorer:
         return made
 
     def room(self) -> int | None:
-        """How many clips fit into the device's free memory: one before the first call, None where it can't be told."""
+        """Number of clips that fit into the device's free memory: one before the first call, None if unknown."""
         if not self.on_cuda:
             return None
         if not self.each:
@@ -177,7 +177,7 @@ class TorchScorer:
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
-        """One kind of error where memory is too small, whatever the device."""
+        """Raise the same error for too little memory on every device."""
         try:
             yield
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -189,7 +189,7 @@ class TorchScorer:
 
 
 def chosen_precision(precision: Precision, device: torch.device, *, recurrent: bool = False) -> Precision:
-    """What is computed in.
+    """The number format in use.
 
     Args:
         precision: "auto" is what keeps the masks of the example clip (mean IoU 0.999 with float32, `benchmarks/gpu.py --part

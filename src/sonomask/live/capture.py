@@ -25,7 +25,7 @@ class Clock:
     """The clock of a run; tests hand in another."""
 
     def now(self) -> float:
-        """Seconds from some beginning; never goes back."""
+        """A monotonic clock in seconds."""
         return time.monotonic()
 
     def wait(self, seconds: float, stop: threading.Event) -> None:

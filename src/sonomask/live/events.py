@@ -79,7 +79,7 @@ class EventFinder:
         self.count = 0
 
     def see(self, result: LiveMasks) -> list[Event]:
-        """What began or ended with this picture."""
+        """The events that a picture causes."""
         found: list[Event] = []
         for label, sound, mask in _things(result):
             share = float(mask.mean())

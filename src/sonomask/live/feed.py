@@ -1,4 +1,4 @@
-"""What the reader threads bring and the model's thread takes; everything in it is bounded."""
+"""The bounded queue between the reader threads and the model's thread."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Feed:
             return chosen
 
     def _ready(self, after: float) -> int:
-        """How many of those that wait come up to the one to take; 0 if there is none."""
+        """Number of waiting pictures up to the one to take; 0 if there is none."""
         end = self.ring.end if self.listens else float("inf")
         patient = self.now() - self.ahead - PATIENCE
         for count in range(len(self.waiting), 0, -1):

@@ -49,7 +49,7 @@ def numbered(outputs: Outputs, index: int) -> Outputs:
 
 
 class LiveRuns:
-    """Runs streams side by side, each in a thread of its own; one that stalls, stays away or fails holds up no other.
+    """Run several streams in threads of their own, so that one that stalls or fails does not hold up the others.
 
     Args:
         runs: The streams; their segmenters share a `SharedScorer`.
@@ -92,12 +92,12 @@ class LiveRuns:
             self.runs[index].say(str(error))
 
     def ask_to_end(self) -> bool:
-        """As `LiveRun.ask_to_end`, of all; whether that will happen of any."""
+        """Ask all runs to end, like `LiveRun.ask_to_end`; returns whether any of them will."""
         asked = [run.ask_to_end() for run in self.runs]  # each, whatever the others say
         return any(asked)
 
     def report(self) -> str:
-        """How they went, a line for each."""
+        """A report line for each run."""
         return "\n".join(f"{run.source.text}: {run.report()}" for run in self.runs)
 
     def figures(self) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""How late the masks are, and how late a sound shows."""
+"""Meters of the delay of masks and of the response to onsets of sounds."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ DEFAULT_PAGE = "127.0.0.1:8765"
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the masks go; a page on loopback if nowhere else.
+    """Outputs for the masks; a page on loopback if none is given.
 
     Attributes:
         window: Show them in a window.
@@ -93,7 +93,7 @@ class Outputs:
 
 @dataclass
 class LiveRun:
-    """One run; `report()` tells how it goes or went.
+    """A run on one live source; `report()` describes its state.
 
     Args:
         segmenter: The model's side.
@@ -217,7 +217,7 @@ class LiveRun:
         return sum(capture.losses for capture in self.captures)
 
     def report(self) -> str:
-        """How it goes, in a line."""
+        """A report on the run in one line."""
         feed, delays, onsets = self.feed, self.segmenter.delays, self.segmenter.onsets
         spent = max(self.clock.now() - self.begun, 1e-9)
         minutes, seconds = divmod(int(spent), 60)

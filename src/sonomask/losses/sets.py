@@ -25,7 +25,7 @@ def set_loss(
     *,
     points: int | None = 12544,
 ) -> dict[str, Tensor]:
-    """The weighted terms "class", "mask" and "dice" of predictions, each matched by itself, summed over them.
+    """The weighted losses "class", "mask" and "dice", summed over several predictions that are matched separately.
 
     Every class that a frame's truth shows, background too, is one mask, and wants one query; the other queries want
     "no object".
@@ -133,7 +133,7 @@ def uncertain_points(maps: Float[Tensor, "M 1 h w"], points: int) -> Float[Tenso
 
 
 def consistency(masks: Float[Tensor, "B T Q h w"], valid: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, ""]:
-    """How much the masks of neighbouring frames differ, great differences, as at a cut, counting less.
+    """Difference between the masks of neighbouring frames, in which large differences, as at a cut, count less.
 
         L = mean over neighbours of d · e^-d,   d = 1 - cos(all masks of a frame, all masks of the next)
 

@@ -84,7 +84,7 @@ class _ArrayDecoder:
         start: float,
         pace: float | None = None,  # noqa: ARG002 - they are all here
     ) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes) in order, from the last picture at or before `start`."""
+        """Iterate over (time, picture, time of the next picture), from the last picture at or before `start`."""
         for index, picture in enumerate(self.frames):
             if (index + 1) / self.fps > start:
                 checked = _checked(picture, (self.info.height, self.info.width))
@@ -130,7 +130,7 @@ def _checked(picture: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "H
 
 
 def _channels(waveform: Any) -> Float[np.ndarray, "channels S"]:
-    """One or two channels of float32."""
+    """Convert sound to one or two channels of float32."""
     sound = np.asarray(waveform)
     sound = sound[None] if sound.ndim == 1 else sound
     if sound.ndim != 2 or not 1 <= len(sound) <= 8 or not np.issubdtype(sound.dtype, np.floating):
@@ -145,7 +145,7 @@ def _channels(waveform: Any) -> Float[np.ndarray, "channels S"]:
 
 @contextmanager
 def on_disk(file: IO[bytes]) -> Iterator[Path]:
-    """A copy of an open file, such as a `BytesIO`, under a name, for as long as it is used.
+    """Copy an open file, such as a `BytesIO`, to a temporary file for the duration of the context.
 
     Args:
         file: Open for reading bytes; read from where it stands to its end.
@@ -158,7 +158,7 @@ def on_disk(file: IO[bytes]) -> Iterator[Path]:
 
 
 def check_source(source: Any) -> str | Path:
-    """A path or address, as it is.
+    """Yield a path or address unchanged.
 
     Raises:
         TypeError: It is neither.

@@ -1,4 +1,4 @@
-"""What FFmpeg's wrapper does not tell of a container: how its pictures are cropped, and whether another file follows in it.
+"""Read what FFmpeg does not report about a container: the crop of its pictures, and whether another file follows.
 
 Only heads are read, some bytes of each, and nothing that a file claims is believed beyond its own size.
 
@@ -40,7 +40,7 @@ class Crop:
 
 
 def crop_of(path: str | Path, place: int) -> Crop:
-    """How the container crops the pictures of a track; not at all where it does not tell.
+    """Read the crop of a track's pictures from the container; no crop if it has none.
 
     Args:
         path: A file.
@@ -61,7 +61,7 @@ def crop_of(path: str | Path, place: int) -> Crop:
 
 
 def is_followed(path: str | Path) -> bool:
-    """Whether a Matroska or AVI file is followed by another one, as `cat` joins them."""
+    """Whether a Matroska or AVI file is followed by another one, as after joining with `cat`."""
     try:
         with Path(path).open("rb") as file:
             begin = file.read(12)

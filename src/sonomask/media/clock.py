@@ -41,7 +41,7 @@ class FrameClock:
         self.last, self.shift = -math.inf, self.shifts[0]
 
     def at(self, time: float | None, spare: float) -> float | None:
-        """When a frame appears; None for one that is not to be shown.
+        """Presentation time of a frame; None for a frame that is not shown.
 
         A clock that goes back by more than a second, or leaps, was set anew (joined recordings, streams).
 
@@ -134,7 +134,7 @@ class Stamps:
     _faults: tuple[int, int] = (0, 0)
 
     def packet(self, packet: Any) -> None:
-        """Tell of a packet of PyAV's that goes into the decoder; `end` is when the last one ends."""
+        """Note a PyAV packet that goes into the decoder; `end` is when the last one ends."""
         if packet.dts is None:
             return
         if self._first_packet is None:

@@ -55,7 +55,7 @@ _own = threading.local()  # each thread's scaler
 
 @dataclass(frozen=True)
 class Colours:
-    """How numbers stand for colours.
+    """The colour properties of a picture.
 
     Attributes:
         matrix: Matrix coefficients.
@@ -76,12 +76,12 @@ class Colours:
 
     @property
     def convertible(self) -> bool:
-        """Whether an ordinary screen can't show them, so that they are brought to BT.709."""
+        """Whether an ordinary screen can't show the colours, so that they are converted to BT.709."""
         return self.transfer in (PQ, HLG) or self.primaries in WIDE
 
 
 def guessed(height: int, width: int) -> Colours:
-    """What players take untagged pictures of that size for: BT.709 above standard definition, BT.601 below."""
+    """Colours that players assume for untagged pictures: BT.709 above standard definition, otherwise BT.601."""
     return Colours(BT709, BT709, BT709) if width >= 1280 or height > 576 else Colours()
 
 
@@ -101,21 +101,21 @@ def colours_of(frame: Any) -> Colours:
 
 
 def foreign_matrix(frame: Any) -> str:
-    """The number of a matrix that is told and not known here, such as that of YCgCo; "" for all others."""
+    """Number of a tagged matrix that is not supported, such as YCgCo; "" for all others."""
     matrix = int(frame.colorspace)
     told = matrix not in (RGB, UNSPECIFIED, RESERVED) and not frame.format.is_rgb
     return str(matrix) if told and matrix not in KNOWN_MATRICES else ""
 
 
 def shown(colours: Colours) -> Colours:
-    """Those of the RGB that `to_rgb` gives of such frames."""
+    """Colours of the RGB pictures that `to_rgb` makes of such frames."""
     return Colours(BT709, BT709, BT709, colours.full) if colours.convertible else replace(colours)
 
 
 def to_rgb(
     frame: Any, size: tuple[int, int] | None = None, stored: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as it is shown.
+    """Convert a decoded frame to RGB for display.
 
     Args:
         frame: PyAV's.
@@ -135,7 +135,7 @@ def to_rgb(
 
 
 def to_stored(image: UInt8[np.ndarray, "H W _C"], pixels: str, colours: Colours) -> Any:
-    """A frame of PyAV from a picture as it is shown, tagged with its colours.
+    """Make a PyAV frame from a displayed picture, tagged with its colours.
 
     Args:
         image: RGB, RGBA or grey (H, W, 1).
@@ -231,7 +231,7 @@ def _to_xyz(chromaticities: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 
 def _peak(frame: Any) -> float:
-    """The brightest light that the file tells of, in units of 100 cd/m²."""
+    """Peak luminance from the file's metadata, in units of 100 cd/m²."""
     metadata = {data.type.name: bytes(data) for data in frame.side_data}
     level, mastering = metadata.get("CONTENT_LIGHT_LEVEL", b""), metadata.get("MASTERING_DISPLAY_METADATA", b"")
     peak = 0.0

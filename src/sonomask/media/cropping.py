@@ -21,7 +21,7 @@ Cutters: TypeAlias = dict[tuple[str, int, int], Any]
 
 
 def cropped(frames: Iterable[tuple[T, Any]], crop: Crop, cutters: Cutters | None = None) -> Iterator[tuple[T, Any]]:
-    """Frames with what goes along with each, without the columns and rows that are not shown.
+    """Crop frames (with their companions) to the columns and rows that are shown.
 
     Where colours are stored for several pixels at once, the first column and row are rounded down to where a colour begins.
 

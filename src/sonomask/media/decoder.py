@@ -160,7 +160,7 @@ class LocalDecoder:
         return duration
 
     def _may_be_longer(self, container: Any) -> bool:
-        """Whether the header may tell of another length than that of what is there.
+        """Whether the length in the header may be wrong.
 
         Of files that were joined it tells the first part; Matroska's counts from 0, though its clock may begin later, as in the
         parts of a recording.
@@ -202,7 +202,7 @@ class LocalDecoder:
             )
 
     def _loudness(self, number: int, duration: float | None, *, once: bool = False) -> float | None:
-        """The highest sample of a track, as far as a few places tell; None if nothing can be decoded."""
+        """Peak of a track, sampled at a few positions; None if nothing can be decoded."""
         begin, end = self.selection.start, self.selection.end if self.selection.end is not None else duration
         highest = None
         for spot in SPOTS[:1] if once or end is None or end - begin <= TRIED else SPOTS:
@@ -220,7 +220,7 @@ class LocalDecoder:
         return highest
 
     def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
-        """(time, frame, time at which it goes) in order, from the last frame at or before `start`; see `Decoder`."""
+        """Iterate over (time, frame, time of the next frame), from the last frame at or before `start`; see `Decoder`."""
         container = self._own(self.hwaccel)
         stream = video_stream(container, self.source)
         stream.thread_type = "AUTO"
@@ -256,7 +256,7 @@ class LocalDecoder:
     def _whole(
         self, container: Any, stream: Any, pace: float | None
     ) -> Iterator[tuple[tuple[float | None, float], Any]]:
-        """As `_stamped`, of pictures that are whole and as the container crops them."""
+        """Like `_stamped`, but deinterlaced and cropped."""
         with media_errors(self.source):
             yield from deinterlaced(cropped(self._stamped(container, stream, pace), self._crop))
 
@@ -295,7 +295,7 @@ class LocalDecoder:
         return duration is not None and time <= duration + 1 and self._sound_until(since, time) >= time - GAP - 1
 
     def _sound_until(self, since: float, limit: float = math.inf) -> float:
-        """When the sound that goes on at `since` ends or pauses for longer than `Limits.gap`."""
+        """Time at which the sound that is playing at `since` ends, or pauses for longer than `Limits.gap`."""
         last = since
         if not self.info.heard:
             return last
@@ -312,7 +312,7 @@ class LocalDecoder:
         return last
 
     def _last_end(self, time: float, end: float, clock: FrameClock) -> float:
-        """When the last picture goes: it stands until the sound ends."""
+        """Time at which the last picture disappears: it stays until the sound ends."""
         if self._surveyed:
             until = self._joins.end if self.info.heard else self._gone + clock.shift
         else:

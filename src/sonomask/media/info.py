@@ -1,4 +1,4 @@
-"""What is wanted of a source, what is known of it before decoding, and what every decoder gives."""
+"""The requested part of a source, the facts known before decoding, and the interface of decoders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADVICE = "Add a sound that can be read: ffmpeg -i VIDEO -i SOUND.wav -map 0:v -m
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a source is wanted.
+    """The requested part of a source.
 
     Attributes:
         start: Seconds at which the wanted part begins.
@@ -44,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known before decoding.
+    """Facts about a source that are known before decoding.
 
     Attributes:
         source: Path or URL.
@@ -102,13 +102,13 @@ class VideoInfo:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What results tell of the part that was read and the sound that was heard."""
+        """Facts for results: the part that was read and the sound track that was used."""
         part = {} if not self.start and self.end is None else {"start": self.start, "end": self.end}
         return {**part, "audio_track": self.audio_track}
 
     @property
     def audio_track(self) -> str:
-        """Which sound track is heard, for people: "2 of 3 (aac, eng)"."""
+        """Description of the sound track in use: "2 of 3 (aac, eng)"."""
         if not self.heard:
             return "none"
         if len(self.heard) > 1:
@@ -117,14 +117,14 @@ class VideoInfo:
 
 
 class Decoder(Protocol):
-    """What a reader needs of a source. Times are those of the source, in seconds."""
+    """Interface of decoders. Times are those of the source, in seconds."""
 
     info: VideoInfo
     warnings: list[str]
     guarded: bool
 
     def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes) in order, from the last picture at or before `start`.
+        """Iterate over (time, picture, time of the next picture), from the last picture at or before `start`.
 
         With a pace, pictures may be left out that are not on screen at (i + 15/16) / `pace` seconds of the part that is read.
         """

@@ -18,7 +18,7 @@ TICK = Fraction(1, 1000)
 
 
 def deinterlaced(frames: Iterator[tuple[T, Any]]) -> Iterator[tuple[T, Any]]:
-    """Frames with what goes along with each, from the first interlaced one on through the filter.
+    """Deinterlace frames (with their companions) from the first interlaced one on.
 
     The filter looks one frame ahead. Pictures that it can't take, as tiny ones, come as they are.
     """

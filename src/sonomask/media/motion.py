@@ -1,4 +1,4 @@
-"""How a picture moved since another one, and what is known of places carried along with it."""
+"""Estimate motion between two pictures, and carry maps along with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def grey(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
 
 
 def motion(now: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W 2"]:
-    """Where each place of a picture was in another one: pixels to the right and down from where it is now.
+    """Displacement of each pixel from one picture to another, in pixels to the right and down.
 
     The same on any number of threads.
 
@@ -52,7 +52,7 @@ def carried(values: Shaped[np.ndarray, "H W"], moved: Float32[np.ndarray, "H W 2
 def unlike(
     now: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, "H W"], moved: Float32[np.ndarray, "H W 2"]
 ) -> UInt8[np.ndarray, "H W"]:
-    """How much each neighbourhood differs from where it is said to come from, 0 to 255 levels of brightness."""
+    """Difference of each neighbourhood from the place that the motion gives, 0 to 255 levels of brightness."""
     found: UInt8[np.ndarray, "H W"] = cv2.blur(cv2.absdiff(carried(before, moved), now), (NEIGHBOURS, NEIGHBOURS))
     return found
 

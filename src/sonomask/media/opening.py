@@ -1,4 +1,4 @@
-"""The door for media files: what may be opened, what it may cost, and one kind of error for all that goes wrong.
+"""Open media files: allowed formats, limits, and one type of error.
 
 FFmpeg reads what strangers made, and so trusts nobody's numbers here: sizes are limited inside of the decoders, formats that
 only point to other files or addresses are refused for files, and a damaged packet costs that packet.
@@ -32,7 +32,7 @@ LARGE = 2**23  # pixels above which frames are decoded one at a time: each threa
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may cost.
+    """Limits on a source.
 
     Attributes:
         pixels: Pixels of a frame, as stored and as displayed.
@@ -107,7 +107,7 @@ def open_media(source: str, limits: Limits, hwaccel: str | None = None) -> Any:
 
 
 def _starts_with(path: Path, word: bytes) -> bool:
-    """Whether a word stands near the beginning of a file."""
+    """Whether a word occurs near the beginning of a file."""
     with path.open("rb") as file:
         return word in file.read(64)
 
@@ -144,7 +144,7 @@ def limited(container: Any, limits: Limits) -> Any:
 
 
 def _brings_nothing(packet: Any, stream: Any) -> bool:
-    """Whether a packet says that the picture before stays, or is the head of another recording that was joined on (Theora)."""
+    """Whether a packet repeats the previous picture, or is the header of another recording that was joined on (Theora)."""
     if packet.size == 0:
         return packet.pts is not None
     return stream.codec_context.name == "theora" and bytes(memoryview(packet)[:1]) >= b"\x80"

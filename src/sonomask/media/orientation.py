@@ -1,4 +1,4 @@
-"""How a stored picture is turned, mirrored and cropped before it is shown.
+"""Rotate, mirror and crop stored pictures for display.
 
 Cameras store pictures as the sensor gives them and add a display matrix; selfie cameras mirror with it. The result here is
 what FFmpeg's automatic rotation shows.
@@ -25,7 +25,7 @@ LEAST_TILT = 1.0  # degrees; less is an inexact quarter turn
 
 @dataclass(frozen=True)
 class Orientation:
-    """What is done to a stored picture, in this order.
+    """Operations on a stored picture, in this order.
 
     Attributes:
         transpose: Rows become columns.
@@ -41,7 +41,7 @@ class Orientation:
 
     @property
     def mirrored(self) -> bool:
-        """Whether text in the stored picture would read backwards."""
+        """Whether the stored picture is mirrored."""
         return self.transpose ^ self.flip_x ^ self.flip_y
 
     @property

@@ -20,7 +20,7 @@ LOOK = 40  # packets; more than pictures can be out of order
 
 
 def on_screen_at(pace: float, start: float, stop: float, slack: float) -> Callable[[float, float], bool]:
-    """Whether a picture on screen from one time to another is there at (i + 15/16) / `pace` after `start`, or at `stop`.
+    """Whether a picture is on screen at (i + 15/16) / `pace` after `start` for some i, or at `stop`.
 
     Args:
         pace: Steps a second.

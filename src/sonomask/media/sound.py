@@ -248,7 +248,7 @@ def shares_of(layout: Any) -> Float32[np.ndarray, " channels"]:
 
 
 def highest_sample(frames: Iterator[Any], seconds: float) -> float | None:
-    """Of some decoded sound, up to the first that is not silent; None if there is none."""
+    """Highest sample of decoded sound, up to the first piece that is not silent; None if there is none."""
     highest, heard, form = None, 0.0, None
     with suppress(MediaError, av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError):
         for frame in frames:

@@ -1,4 +1,4 @@
-"""What a container's streams are and hold, before anything is decoded."""
+"""Inspect a container's streams before decoding."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def check_size(width: int, height: int, source: str, limits: Limits) -> None:
 
 
 def timecode(container: Any) -> str:
-    """Of the first frame, from the file's head, the pictures' stream or a stream of timecodes."""
+    """Timecode of the first frame, from the file's header, the picture's stream or a timecode stream."""
     heads = [container.metadata, *(stream.metadata for stream in container.streams if stream.type in ("video", "data"))]
     return next((str(head["timecode"])[:20] for head in heads if head.get("timecode")), "")

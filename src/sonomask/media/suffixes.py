@@ -1,4 +1,4 @@
-"""Which files of a folder are taken for videos: one list for every verb. A file that is named is read whatever its suffix."""
+"""The suffixes of videos in folders, for all commands. A file that is named explicitly is read whatever its suffix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOUNDS = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 
 
 def looks_like_a_video(word: str) -> bool:
-    """Whether a word of a command line is an address, a path or the name of a video, rather than a value of an option."""
+    """Whether a word on a command line is an address, a path or a video's name, rather than an option's value."""
     return "://" in word or "/" in word or Path(word).suffix.lower() in VIDEOS or Path(word).exists()
 
 
@@ -29,7 +29,7 @@ def videos_in(folder: str | Path) -> list[Path]:
 
 
 def skipped(folder: str | Path) -> str:
-    """What of a folder is not taken, as the end of a sentence: "2 files (.txt, .zip)"; "" for nothing."""
+    """Describe the skipped files of a folder, for the end of a sentence: "2 files (.txt, .zip)"; "" for none."""
     others = [path for path in _files(folder) if path.suffix.lower() not in VIDEOS and not path.name.startswith(".")]
     if not others:
         return ""

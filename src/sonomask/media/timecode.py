@@ -11,7 +11,7 @@ RATES = (24, 25, 30, 48, 50, 60)  # frames per second, or 1000/1001 of it
 
 
 def has_timecodes(rate: Fraction) -> bool:
-    """Whether editors count frames at that rate."""
+    """Whether timecodes exist for that frame rate."""
     return any(
         abs(rate / (base * slower) - 1) < 1e-4 for base in RATES for slower in (Fraction(1), Fraction(1000, 1001))
     )

@@ -31,7 +31,7 @@ class PictureQueue:
 
     @classmethod
     def of(cls, reader: VideoReader) -> PictureQueue:
-        """With a second decoder, which works in a thread of its own unless the reader is guarded (its frames can't wait)."""
+        """Use a second decoder, in a thread of its own unless the reader is guarded (its frames can't wait)."""
         pictures = pictures_of(reader)
         return cls(pictures if reader.guarded else ahead(pictures, AHEAD))
 
@@ -55,13 +55,13 @@ class PictureQueue:
 
 
 def fits(reader: VideoReader, seconds: float) -> bool:
-    """Whether the pictures of so many seconds may wait in memory."""
+    """Whether the pictures of that many seconds fit into the memory for waiting ones."""
     info = reader.info
     return not reader.guarded and 1.5 * info.width * info.height * float(info.fps) * seconds <= ROOM
 
 
 def pictures_of(reader: VideoReader) -> Iterator[Picture]:
-    """Every picture of a video in order, one that stands several times, each converted only when it is asked for.
+    """Iterate over every picture of a video, repeating still ones; each is converted only when it is used.
 
     Those of a guarded reader have to be converted before the next one is taken.
     """

@@ -38,7 +38,7 @@ def flicker(
 
 
 def steady(waveform: Float32[np.ndarray, " S"], times: Sequence[float]) -> Bool[np.ndarray, " N-1"]:
-    """Whether the sound stays as it is from each time to the next: spectra of 0.96 s, 0.2 s apart, are nearly the same.
+    """Whether the sound is steady from each time to the next: spectra of 0.96 s, 0.2 s apart, are nearly equal.
 
     Args:
         waveform: 16 kHz mono from time 0.

@@ -36,7 +36,7 @@ KINDS = ("none", "one", "several")  # things that sound in a frame
 
 @dataclass(frozen=True)
 class InstanceTrack:
-    """One thing through a video.
+    """An instance in a video.
 
     Attributes:
         video: Number of the video.
@@ -194,7 +194,7 @@ def _ious(mine: Sequence[InstanceTrack], its: Sequence[InstanceTrack], t: int) -
 def _assigned(
     mine: Sequence[InstanceTrack], its: Sequence[InstanceTrack], ious: Float[np.ndarray, "T G D"]
 ) -> list[tuple[int, int]]:
-    """Which found track is each true one's, over the whole video, whatever their categories: HOTA's alignment."""
+    """Match found tracks to true ones over the whole video, ignoring categories: HOTA's alignment."""
     from scipy.optimize import linear_sum_assignment
 
     if not mine or not its:
@@ -210,7 +210,7 @@ def _assigned(
 def _class_data(
     truth: Sequence[InstanceTrack], found: Sequence[InstanceTrack], video: int, length: int, category: int, first: int
 ) -> dict[str, Any]:
-    """What TrackEval's metrics take of a video and a category; its track number 0 may be matched twice, so `first` is 1."""
+    """Input of TrackEval's metrics for a video and a category; its track number 0 may be matched twice, so `first` is 1."""
     mine, its = ([x for x in side if (x.video, x.category) == (video, category)] for side in (truth, found))
     its = sorted(its, key=lambda track: -track.score)
     numbers = {id(track): i for i, track in enumerate(found, start=first)}

@@ -1,4 +1,4 @@
-"""How figures of frames become a figure of a data set: each way by its name.
+"""Protocols: named ways of combining the scores of frames into the score of a data set.
 
 The published F-score takes the greatest value of a mean curve in each test batch, so it depends on the batch size, which
 differs from paper to paper; a figure without its protocol can't be compared.

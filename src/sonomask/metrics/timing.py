@@ -1,4 +1,4 @@
-"""How late a mask comes when a sound begins, and goes when it ends."""
+"""Measure the delay of masks after the onset and the end of a sound."""
 
 from dataclasses import dataclass
 

@@ -62,25 +62,25 @@ class Autocast(nn.Module):
         self.model, self.dtype, self.config = model, dtype, model.config
 
     def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:
-        """As the model's."""
+        """Like the model's method."""
         return self._run(self.model, images, *args, **kwargs)
 
     def decode(self, images: Tensor, *args: Any, **kwargs: Any) -> Output:
-        """As the model's."""
+        """Like the model's method."""
         return self._run(self.model.decode, images, *args, **kwargs)
 
     def start(self, *args: Any, **kwargs: Any) -> Any:
-        """As the model's."""
+        """Like the model's method."""
         return self._streaming().start(*args, **kwargs)
 
     def step(self, images: Tensor, *args: Any, **kwargs: Any) -> tuple[Output, Any]:
-        """As the model's; the past stays in the lower precision."""
+        """Like the model's method; the past keeps the lower precision."""
         with torch.autocast(images.device.type, self.dtype):
             output, past = self._streaming().step(images, *args, **kwargs)
         return replace(output, logits=output.logits.float()), past
 
     def attending(self) -> list[FusionLevel]:
-        """As the model's."""
+        """Like the model's method."""
         return self.model.attending() if isinstance(self.model, Net) else []
 
     def _streaming(self) -> AVS | World:
@@ -121,6 +121,6 @@ def _fold_batch_norms(part: nn.Module, probe: Tensor) -> None:
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What is left of a batch norm once it is folded: timm's carry their dropout and activation."""
+    """The remainder of a folded batch norm: timm's contain dropout and activation."""
     parts = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
     return nn.Sequential(*parts) if parts else nn.Identity()

@@ -1,4 +1,4 @@
-"""What a model is: the one record that each file in `models.nets` ends with.
+"""The record of a model, with which each file in `models.nets` ends.
 
 The catalogue gathers the records, so that a new net needs no other list: presets, configs, licences, published figures and
 the contract tests all come from here.

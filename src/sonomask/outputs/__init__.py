@@ -1,1 +1,1 @@
-"""What becomes of masks: videos, pictures, tables and annotations, one file here for each family."""
+"""Output formats: videos, pictures, tables and annotations, one file for each family."""

@@ -58,7 +58,7 @@ def write_avsbench(path: Path, context: OutputContext) -> Iterator[Take]:
 
 @dataclass
 class _Second:
-    """What is kept of a second."""
+    """Values kept of a second."""
 
     distance: float
     image: np.ndarray

@@ -51,7 +51,7 @@ class Following:
 
     @cached_property
     def box(self) -> tuple[slice, slice] | None:
-        """What is marked, with a margin of an eighth of the model's picture, on that; None for an empty mask."""
+        """The marked part of the model's picture with a margin of an eighth of its size; None for an empty mask."""
         x, y, across, down = cv2.boundingRect(self.moment.labels)
         if not across or self.moment.picture is None:
             return None
@@ -63,7 +63,7 @@ class Following:
 
     @cached_property
     def shares(self) -> dict[int, UInt8[np.ndarray, "_h _w"]]:
-        """Of each class how much of each place of the model's picture is marked, 0 to 255."""
+        """For each class, the degree to which each pixel of the model's picture is marked, 0 to 255."""
         assert self.moment.picture is not None  # noqa: S101
         labels, size = self.moment.labels, self.moment.picture.shape[::-1]
         found = [1] if labels.max() == 1 else np.unique(labels[labels > 0]).tolist()

@@ -1,4 +1,4 @@
-"""The table of formats: what each is called, where it goes, and who reads it. It imports nothing heavy."""
+"""The table of formats: name, file name, description and requirements. It imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations that tell things apart: JSON Lines, COCO, YouTube-VIS, DAVIS and YouTube-VOS.
+"""Annotations of instances: JSON Lines, COCO, YouTube-VIS, DAVIS and YouTube-VOS.
 
 Ids are those of `sonomask.outputs.tracks`; masks are COCO's compressed run lengths, or palette pictures.
 """
@@ -199,7 +199,7 @@ def write_davis(path: Path, context: OutputContext) -> Iterator[Take]:
 
 
 def _facts(region: Region, context: OutputContext) -> dict[str, Any]:
-    """What all of them tell of a region; `bbox` is x, y, width, height."""
+    """The fields that all formats have for a region; `bbox` is x, y, width, height."""
     top, left, bottom, right = region.box
     box = [left, top, right - left, bottom - top]
     facts = {
@@ -214,7 +214,7 @@ def _facts(region: Region, context: OutputContext) -> dict[str, Any]:
 
 @contextmanager
 def _spool(fresh: Path) -> Iterator[IO[str]]:
-    """A file for what comes later, beside the folder that is being made; it goes with the temporary folder around both."""
+    """A temporary file beside the folder that is being written; it is removed with the temporary folder around both."""
     with fresh.with_name("later").open("w+", encoding="utf-8") as file:
         yield file
 

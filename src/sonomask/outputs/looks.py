@@ -1,4 +1,4 @@
-"""How things look, by small colour pictures: whether two are alike, and whether two pictures are of one shot."""
+"""Compare the appearance of things, and of shots, by small colour pictures."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def distance(a: Float32[np.ndarray, " bins"], b: Float32[np.ndarray, " bins"]) -
 
 
 def may_be(a: Float32[np.ndarray, " bins"] | None, b: Float32[np.ndarray, " bins"] | None) -> bool:
-    """Whether two looks are of one thing, as far as is known."""
+    """Whether two appearances can be of the same thing."""
     return a is None or b is None or distance(a, b) < ALIKE
 
 
 def is_cut(before: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"]) -> bool:
-    """Whether two small pictures are of two shots.
+    """Whether two small pictures are of different shots.
 
     Source: PySceneDetect's content detector: the mean change of hue, saturation and brightness; and the colours of the
     whole, which motion leaves as they are.

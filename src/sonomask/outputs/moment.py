@@ -1,4 +1,4 @@
-"""What every family of formats works with: the moments of a video, and the job that they belong to."""
+"""The input of all formats: the moments of a video, and the context that they share."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Moment:
 
     @property
     def source_time(self) -> float:
-        """Seconds from the beginning of the source, which files of results tell."""
+        """Time in seconds from the beginning of the source, as in result files."""
         return self.start + self.time
 
     @cached_property
@@ -70,7 +70,7 @@ class Moment:
         return tuple(encode(region.whole(self.labels.shape)) for region in self.regions)
 
     def scores(self) -> dict[str, Any]:
-        """What a manifest tells of it."""
+        """Facts for manifests."""
         row: dict[str, Any] = {
             "time": round(self.source_time, 6),
             "area": self.area,
@@ -86,7 +86,7 @@ Take: TypeAlias = Callable[[Moment], None]
 
 @dataclass(frozen=True)
 class OutputContext:
-    """What the formats of one video share.
+    """The context that the formats of one video share.
 
     Attributes:
         reader: Reader of the video; whoever needs its pictures reads it once more.

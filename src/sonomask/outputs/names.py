@@ -1,4 +1,4 @@
-"""How the outputs of videos are called and where they go."""
+"""Names and paths of outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_NAME = 200  # bytes; the longest suffix, and that of a file in the makin
 
 
 def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
-    """Where the outputs of a video go, without their suffixes.
+    """Path of a video's outputs, without suffixes.
 
     A name that is too long for a file system is shortened; characters of an address that some systems refuse become "_".
     """
@@ -34,7 +34,7 @@ def output_stem(source: str | Path, out: str | Path | None = None) -> Path:
 
 
 def shortened(name: str) -> str:
-    """A name with room for every suffix, told apart from others with the same beginning by a sum of the whole."""
+    """A shortened name with room for every suffix, made unique by a hash of the whole name."""
     raw = name.encode("utf-8", "surrogateescape")
     if len(raw) <= LONGEST_NAME:
         return name
@@ -43,7 +43,7 @@ def shortened(name: str) -> str:
 
 
 def output_stems(sources: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
-    """Where the outputs of several videos go.
+    """Paths of the outputs of several videos.
 
     As `output_stem`; where two would be the same, with the names of their folders or suffixes besides.
     """
@@ -65,12 +65,12 @@ def output_stems(sources: Sequence[str | Path], out: str | Path | None = None) -
 
 
 def _key(path: Path) -> str:
-    """What is the same for two names that some file systems take for one: macOS and Windows ignore case and composition."""
+    """A key that is equal for names that some file systems (macOS, Windows) treat as the same file."""
     return unicodedata.normalize("NFC", str(path.absolute())).casefold()
 
 
 def names_a_file(out: str | Path) -> bool:
-    """Whether `out` is meant as a file, by its suffix, and not as a folder."""
+    """Whether `out` names a file, by its suffix, and not a folder."""
     files = {Path(f"x{info.suffix}").suffix for info in FORMATS.values() if not info.marker}
     return Path(out).suffix.lower() in files and not Path(out).is_dir()
 

@@ -119,7 +119,7 @@ def polygon(region: Region) -> Float[np.ndarray, "N 2"]:
 
 
 def outline(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "N 2"]:
-    """One polygon around the pixels of a mask, in pixels from its upper left corner."""
+    """A polygon around the pixels of a mask, in pixels from its upper left corner."""
     rings = sorted(_rings(mask), key=lambda ring: -abs(_area(ring)))
     whole = _straight(rings[0])
     for ring in rings[1:]:

@@ -73,13 +73,13 @@ def connected_regions(
 
 
 def centre(region: Region) -> tuple[float, float]:
-    """Of its pixels: row and column."""
+    """Centroid of the region: row and column."""
     moments = cv2.moments(region.mask.view(np.uint8), binaryImage=True)
     return region.box[0] + moments["m01"] / moments["m00"], region.box[1] + moments["m10"] / moments["m00"]
 
 
 def meet(a: np.ndarray, b: np.ndarray) -> Bool[np.ndarray, "A B"]:
-    """Which boxes share a pixel."""
+    """Pairs of boxes that overlap."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     met: Bool[np.ndarray, "A B"] = (low < high).all(2)
     return met

@@ -44,7 +44,7 @@ PARTS = 5  # things that part at once, of which every order is tried
 
 @dataclass(frozen=True)
 class _Track:
-    """What is known of a thing.
+    """The state of a tracked thing.
 
     Attributes:
         region: Region as last seen.
@@ -67,12 +67,12 @@ class _Track:
     into: int = 0
 
     def shift(self, time: float) -> tuple[int, int]:
-        """How far its mask has moved since it was last seen, if it goes on as before for a second at most."""
+        """Predicted motion of the mask since it was last seen, for one second at most."""
         after = min(time - self.time, 1.0)
         return round(self.speed[0] * after), round(self.speed[1] * after)
 
     def place(self, time: float) -> tuple[float, float]:
-        """Where its centre is if it goes on as before it was last seen by itself, for two seconds at most."""
+        """Predicted position of the centre since the thing was last seen separately, for two seconds at most."""
         after = min(time - self.own_time, 2.0)
         return self.own[0] + self.speed[0] * after, self.own[1] + self.speed[1] * after
 
@@ -155,7 +155,7 @@ class Tracker:
         return ids
 
     def _elsewhere(self, number: int, taken: Iterable[int]) -> bool:
-        """Whether a track waits in another one, which has a region; then its place tells nothing of it."""
+        """Whether a track is merged into another one that has a region, so that its position is unknown."""
         track = self.lost.get(number)
         return track is not None and track.into in taken and track.time - track.born < BRIEF
 
@@ -195,7 +195,7 @@ class Tracker:
         return own >= 0.25 and overlaps.get((place, whole), own) >= max(others, default=0.0) and bool(waiting)
 
     def _unlike(self, number: int, time: float, region: Region, looks: Float32[np.ndarray, " bins"] | None) -> float:
-        """How badly a region fits a track: looks, place by motion, and size of before it merged."""
+        """Cost of assigning a region to a track: appearance, predicted position, and the size before merging."""
         track = self.seen.get(number) or self.lost[number]
         (y, x), (top, left) = track.place(time), centre(region)
         away = math.hypot(y - top, x - left) / math.sqrt(max(track.own[2], 1))

@@ -34,7 +34,7 @@ ROWS = 4  # of names on the timeline of an overlay with labels
 
 @dataclass(frozen=True)
 class VideoKind:
-    """What distinguishes the videos.
+    """The differences between the video formats.
 
     Attributes:
         draw: Function from picture, labels and feather to a picture, RGB, RGBA or grey (H, W, 1); None for the overlay.
@@ -116,13 +116,13 @@ class Follower:
 
     @property
     def _names(self) -> list[str]:
-        """Of what is marked now, the largest first."""
+        """Names of the things that are marked now, largest first."""
         largest = sorted(self.now.regions, key=lambda region: -region.area)
         return list(dict.fromkeys(self.context.of(region)[1].replace("_", " ") for region in largest))
 
     @property
     def _on_planes(self) -> bool:
-        """Whether an overlay can be drawn without RGB: no letters on it, and sizes that colours at half of them fit."""
+        """Whether the overlay can be drawn without RGB: no text on it, and a size that suits subsampled colours."""
         height, width = self.context.size
         lettered = self.context.classes or self.context.labels  # for the whole video, so that its colours stay the same
         return self.kind.draw is None and not lettered and height % 2 == 0 and width % 2 == 0
@@ -155,7 +155,7 @@ class Follower:
 
 
 def timeline(reader: VideoReader, rows: int = 0) -> Timeline | None:
-    """None where the container does not tell how long the video is, as a live stream.
+    """Length of the video in seconds; None if the container has none, as for a live stream.
 
     Args:
         reader: Reader of the video.

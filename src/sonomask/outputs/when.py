@@ -1,4 +1,4 @@
-"""When something sounds: subtitles, labels of audio editors, diarisation and markers of video editors.
+"""Formats for times at which something sounds: subtitles, audio labels, diarisation and editors' markers.
 
 A mask stands for the time from half way to the mask before to half way to the next, as in the overlay. Times are those of
 the source. Each name has times of its own: of a class, of a thing where the model knows names, else "sounding".
@@ -58,7 +58,7 @@ class _Spans:
         self.last = moment
 
     def _close(self, moment: Moment, until: float) -> None:
-        """What a mask says, up to a time."""
+        """Note what a mask contains, up to a time."""
         found = self._sounding(moment)
         for name in found - self.open.keys():
             self.open[name] = self.begun

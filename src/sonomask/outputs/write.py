@@ -1,4 +1,4 @@
-"""One pass of a model, any number of formats.
+"""Write any number of formats in one pass of a model.
 
 Each format is a context manager that gives a function to hand each `Moment` to; it appears under its name when the block
 ends well, and not at all otherwise. Nothing is gathered in memory, so one pass of the model feeds all of them at any length.
@@ -108,7 +108,7 @@ def open_outputs(
 
 
 def one_video(paths: Mapping[Format, Path]) -> bool:
-    """Whether exactly one of the formats is a video, so that it may take the pictures that the model's decoder made."""
+    """Whether exactly one of the formats is a video, so that it can use the model's decoded pictures."""
     return sum(name in VIDEOS for name in paths) == 1
 
 

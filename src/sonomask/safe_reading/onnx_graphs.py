@@ -168,7 +168,7 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
 
 
 def _check_attribute(attribute: Any) -> int:
-    """How many numbers it holds, at most."""
+    """Greatest number of elements of a tensor."""
     size = len(attribute)
     for field, value in fields(attribute):
         if field in (SUBGRAPH, SUBGRAPHS, TENSORS, SPARSE_TENSOR, SPARSE_TENSORS):
@@ -208,7 +208,7 @@ def fields(message: Any) -> Iterator[tuple[int, Any]]:
 
 
 def spans(message: Any) -> Iterator[tuple[int, Any, slice]]:
-    """As `fields`, and where each one lies with its number."""
+    """Like `fields`, with the position and number of each field."""
     place, end = 0, len(message)
     while place < end:
         first = place

@@ -52,7 +52,7 @@ class PickleError(ValueError):
 
 
 def run_pickle(file: Readable, known: Mapping[str, Any], persistent: Callable[[Any], Any] | None = None) -> Any:
-    """What one program makes; the file is left at its end.
+    """Run one pickle program and return its value; the file is left at the program's end.
 
     Args:
         file: At the program's first byte.

@@ -54,7 +54,7 @@ def _real(folder: Path) -> Path:
 
 
 def inside(folder: str | Path, path: str | Path) -> Path:
-    """The path below a folder, as it is.
+    """Join a path to a folder, unchanged.
 
     Args:
         folder: It may be a link itself; nothing below it may lead out.

@@ -1,4 +1,4 @@
-"""What `torch.save` wrote, read without torch's own readers: tensors and plain values, in memory that grows with the file.
+"""Read files of `torch.save` without torch's own readers: tensors and plain values, in memory proportional to the file.
 
 `torch.load(weights_only=True)` calls nothing but torch's constructors, but a small file can still harm its reader: it may ask
 for `bytearray(n)` of any n; torch's archive reader finds a program under a name that others don't take for it (`DATA.PKL`); a
@@ -50,7 +50,7 @@ class Storage(NamedTuple):
 
 
 def load_tensors(source: Path | io.BytesIO) -> Any:
-    """What `torch.save` wrote, on the CPU.
+    """Load a file of `torch.save`, on the CPU.
 
     Raises:
         Exception: A damaged or hostile file raises whatever it likes, of some hundred characters; the caller names the file.
@@ -62,7 +62,7 @@ def load_tensors(source: Path | io.BytesIO) -> Any:
 
 
 def load_storage(data: bytes) -> Storage:
-    """What `torch.save` wrote of a storage alone, in the older form; so do pickled tensors keep their numbers.
+    """Load a storage written by `torch.save` in its older form, in which pickled tensors keep their numbers.
 
     Raises:
         ValueError: It is anything else.

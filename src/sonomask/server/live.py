@@ -46,7 +46,7 @@ TYPES: dict[Kind, str] = {"picture": "image/jpeg", "mask": "image/png", "cutout"
 
 
 class LiveState(BaseModel):
-    """Of the newest picture."""
+    """The state of a live run at its newest picture."""
 
     time: float = Field(description="Seconds since the run began.")
     share: float = Field(description="Of the picture that sounds, 0 to 1.")
@@ -127,7 +127,7 @@ class LivePage(Sink):
         self._call(self._ring)
 
     def state(self) -> LiveState:
-        """Of the newest picture."""
+        """The state of a live run at its newest picture."""
         newest = self.newest
         if newest is None:
             return LiveState(time=0.0, share=0.0, delay=0.0, pictures=0)
@@ -180,7 +180,7 @@ class LivePage(Sink):
 
         @router.get("/v1/live")
         async def state() -> LiveState:
-            """Of the newest picture."""
+            """The state of a live run at its newest picture."""
             return self.state()
 
         @router.get("/v1/live/picture", response_class=Response)
@@ -205,7 +205,7 @@ class LivePage(Sink):
 
         @router.get("/v1/live/stream", response_class=StreamingResponse)
         async def stream() -> StreamingResponse:
-            """One picture after the other, as MJPEG."""
+            """Stream pictures as MJPEG."""
             if self.viewers >= VIEWERS:
                 raise BusyError(f"{VIEWERS} are watching, as many as can. Try again in a minute.")
             kind = f"multipart/x-mixed-replace; boundary={FRAME}"
@@ -213,7 +213,7 @@ class LivePage(Sink):
 
         @router.get("/v1/live/events", response_class=StreamingResponse)
         async def events() -> StreamingResponse:
-            """What begins and ends from now on, as server-sent events of JSON (docs/live.md, Events)."""
+            """Stream events from now on, as server-sent events of JSON (docs/live.md, Events)."""
             if self.viewers >= VIEWERS:
                 raise BusyError(f"{VIEWERS} are watching, as many as can. Try again in a minute.")
             return StreamingResponse(

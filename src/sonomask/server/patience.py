@@ -1,4 +1,4 @@
-"""How many connections there may be, and how long one may be held that does nothing.
+"""Limits on the number of connections and on how long an idle one is kept.
 
 What an upload may cost is limited in `rest`, which sees a request once its head is there. What can't be seen from there: many
 connections at once, a client that never ends the head (or sends on after it was refused), and one that asks for a file and does
@@ -54,7 +54,7 @@ class Patient(H11Protocol):
             super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """An answer has gone, and another request may come."""
+        """Note that an answer has been sent, and another request may come."""
         self._await_head()
         super().on_response_complete()
 
@@ -68,12 +68,12 @@ class Patient(H11Protocol):
         self._taking = self.loop.call_later(self.limits.taking, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has taken it."""
+        """Note that the client has taken the answer."""
         super().resume_writing()
         self._stop(self._taking)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """Note that the client has gone."""
         self._stop(self._asking, self._taking)
         if self._client is not None:
             self.counts[self._client] -= 1

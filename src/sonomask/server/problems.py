@@ -53,7 +53,7 @@ class InvalidError(Problem):
 
 
 class RefusedError(Problem):
-    """Not allowed."""
+    """The request is not allowed."""
 
     status = 403
 
@@ -65,7 +65,7 @@ class UnknownError(Problem):
 
 
 class NotReadyError(Problem):
-    """Not in this state."""
+    """The resource is in the wrong state."""
 
     status = 409
 
@@ -84,7 +84,7 @@ class BusyError(Problem):
 
 
 def as_json(status: int, detail: str, errors: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The one form in which an error is told.
+    """The body of all error answers.
 
     Args:
         status: Status code of HTTP.

@@ -1,4 +1,4 @@
-"""The one place where a stranger's video is opened: in a child process without rights, and no more of it than was asked for."""
+"""Open a stranger's video: always in a sandboxed child process, and only the requested part."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _add_files(routes: APIRouter, service: Service) -> None:
 
 
 def view_of(job: Job) -> dict[str, Any]:
-    """What the player shows of a finished job.
+    """The data of a finished job for the player.
 
     Raises:
         NotReadyError: It is not finished.
@@ -148,7 +148,7 @@ def _stream(service: Service, poll: Callable[[], tuple[str, bool]]) -> Streaming
 
 
 class _Pipe:
-    """Where a zip file is written that nobody stores."""
+    """A file object for a zip file that is streamed and not stored."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -171,7 +171,7 @@ class _Pipe:
 
 
 def _zipped(paths: dict[str, Path], name: str) -> StreamingResponse:
-    """A zip as it is made; the videos and pictures in it are compressed already."""
+    """Stream a zip file; it is not compressed, since videos and pictures are compressed already."""
 
     def pieces() -> Iterator[bytes]:
         pipe = _Pipe()

@@ -44,7 +44,7 @@ UNSAFE = (
 
 @dataclass(frozen=True)
 class ListenOptions:
-    """Where the server listens and whom it lets in.
+    """Address and access rules of the server.
 
     Attributes:
         host: Address to listen at.
@@ -81,16 +81,16 @@ class ListenOptions:
 
     @property
     def private(self) -> bool:
-        """Whether only this machine can reach it, and no proxy shows it to others."""
+        """Whether only this machine can reach it, and no proxy exposes it."""
         return is_loopback(self.host) and not self.allowed_hosts
 
     @property
     def everywhere(self) -> bool:
-        """Whether it listens at all addresses of the machine."""
+        """Whether it listens on all addresses of the machine."""
         return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
     def access(self) -> Access:
-        """Who may come in, with a token made where one is needed."""
+        """Rules of access, with a new token if one is needed."""
         token = self.token or (None if is_loopback(self.host) else secrets.token_urlsafe(24))
         own = socket.gethostname() if self.everywhere else self.host
         return Access((*LOCAL, own, *self.allowed_hosts), self.everywhere, token, self.allowed_hosts,
@@ -98,7 +98,7 @@ class ListenOptions:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is of this machine alone."""
+    """Whether an address belongs to this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -150,7 +150,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Ends its event streams at once when it is told to end, and itself in any case."""
+    """A uvicorn server that closes its event streams at once when it is told to end, and ends in any case."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
@@ -224,7 +224,7 @@ def config_of(work: Segment, name: str) -> ModelConfig:
 
 
 def about(config: ModelConfig) -> str:
-    """What a model is, in a line."""
+    """One-line description of a model."""
     text, most = " ".join(config.about.split()), 160
     while len(text) > most and ". " in text:
         text = text.rpartition(". ")[0]
@@ -232,7 +232,7 @@ def about(config: ModelConfig) -> str:
 
 
 def link(options: ListenOptions, port: int, token: str | None) -> str:
-    """What to open in a browser."""
+    """The address to open in a browser."""
     host = socket.gethostname() if options.everywhere else options.host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}"

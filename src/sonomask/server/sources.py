@@ -35,7 +35,7 @@ GREY = (150, 160, 172)
 
 @dataclass(eq=False)
 class Footprint:
-    """Where and when a track, or several that are one source, was seen.
+    """Places and times at which a source was seen; a source is one or more tracks.
 
     Attributes:
         label: Class index; 1 for a binary mask.
@@ -55,7 +55,7 @@ class Footprint:
 
     @property
     def name(self) -> str:
-        """What it was called most, "" where the model knows no names."""
+        """Its most frequent name, "" if the model knows no names."""
         return _most(self.names)
 
     @property
@@ -74,7 +74,7 @@ class Footprint:
             self.areas[index] = self.areas.get(index, 0.0) + area
 
     def likeness(self, other: Footprint) -> float:
-        """How much another looks like the same thing, 0 for not at all."""
+        """Similarity to another source, 0 for none."""
         if (self.label, self.name) != (other.label, other.name):
             return 0.0
         near, beside = (cv2.dilate(one.cells.view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for one in (self, other))
@@ -89,7 +89,7 @@ class Footprint:
 
 
 class Sources:
-    """Gathers the regions of each mask; in the end tells which tracks are one source.
+    """Collect the regions of each mask, and decide in the end which tracks form one source.
 
     Args:
         size: Height and width of a map.
@@ -147,7 +147,7 @@ class Sources:
         return sorted(found, key=lambda one: -one.weight)
 
     def describe(self, times: list[float], end: float, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """What the player shows of each source: `tracks`, `name`, `sound`, `colour`, `area` by mask, `spans` in seconds.
+        """The player's data for each source: `tracks`, `name`, `sound`, `colour`, `area` by mask, `spans` in seconds.
 
         Args:
             times: Times of the masks.
@@ -193,7 +193,7 @@ def _most(words: Mapping[str, float]) -> str:
 
 
 def spans(times: list[float], end: float, areas: dict[int, float]) -> list[tuple[float, float]]:
-    """Stretches of time in which something is seen; a mask stands for the time up to halfway to its neighbours."""
+    """Intervals in which something is seen; a mask covers the time up to halfway to its neighbours."""
     edges = [0.0, *((a + b) / 2 for a, b in pairwise(times)), end]
     found: list[tuple[float, float]] = []
     for index in sorted(areas):

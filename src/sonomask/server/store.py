@@ -71,7 +71,7 @@ class Upload:
 
     @property
     def record(self) -> Path:
-        """What is noted of it, where it is kept over a restart."""
+        """Facts about the upload that are recorded if it is kept over a restart."""
         return self.path.with_name(self.id + RECORD)
 
 
@@ -199,7 +199,7 @@ class UploadStore:
                 self.remove(upload)
 
     def remove(self, upload: Upload) -> None:
-        """Forget an upload; its file goes now, or when the last job that reads it has ended."""
+        """Remove an upload; its file is deleted now, or when the last job that reads it has ended."""
         with self.lock:
             upload.removed = True
             upload.record.unlink(missing_ok=True)
@@ -215,7 +215,7 @@ class UploadStore:
 
 
 def _note(upload: Upload) -> None:
-    """Write down an upload; one that can't be written down goes with the server, as the log then says."""
+    """Record an upload; if that fails, the log says that it won't survive a restart."""
     kept = {name: getattr(upload, name) for name in PLAIN}
     record = kept | {"added": time.time() - (time.monotonic() - upload.added)}
     try:

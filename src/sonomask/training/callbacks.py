@@ -1,4 +1,4 @@
-"""What happens beside the steps: checkpoints that are never half written, averaged weights, pictures."""
+"""Callbacks: atomic checkpoints, averaged weights, pictures."""
 
 import os
 from pathlib import Path
@@ -138,7 +138,7 @@ class Panels(Callback):
 
 
 def panel(batch: Batch, logits: Tensor, clips: int) -> Tensor:
-    """One RGB picture (3, rows, columns) in 0..1."""
+    """An RGB picture (3, rows, columns) in 0..1."""
     images = batch.images[:clips].float()
     low, high = images.amin((1, 2, 3, 4), keepdim=True), images.amax((1, 2, 3, 4), keepdim=True)
     truth = (batch.masks[:clips, :, None] > 0).float().expand_as(images)

@@ -91,7 +91,7 @@ def read_clips(source: Path, metric: str) -> dict[str, float]:
 
 
 class Difference(NamedTuple):
-    """How two runs differ on the same clips.
+    """The difference between two runs on the same clips.
 
     Attributes:
         clips: Number of clips that both have.

@@ -167,7 +167,7 @@ def evaluate(
 
 
 def _pictures(batch: Batch, config: ModelConfig) -> str:
-    """What the model was shown and what the truth was, in words."""
+    """Describe the model's input and the truth."""
     shown, truth, own = (f"{h}×{w}" for h, w in (batch.images.shape[-2:], batch.masks.shape[-2:], config.image_size))
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (config.mean, config.std))
     text = shown + ("" if shown == own else f" (the model's own size is {own})")
@@ -188,7 +188,7 @@ def fit(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def hardware(device: str) -> str:
-    """What the figures were computed on."""
+    """Describe the hardware and software of an evaluation."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

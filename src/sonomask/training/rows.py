@@ -29,7 +29,7 @@ def split(word: str) -> tuple[Path, str | None]:
 
 
 def config_of(word: str) -> str:
-    """What LightningCLI's `--config` takes for a recipe word: the file, or the values of its row as YAML.
+    """Resolve a recipe word for LightningCLI's `--config`: the file, or the values of its row as YAML.
 
     Raises:
         ValueError: There is no such file or row, or the file has rows and none was named.
@@ -43,7 +43,7 @@ def config_of(word: str) -> str:
 
 
 def names(file: Path) -> list[str]:
-    """The rows of a recipe file, in order; none for a recipe of its own."""
+    """The rows of a recipe file, in order; none for a recipe without rows."""
     content = _read(file)
     return list(content["rows"]) if "rows" in content else []
 

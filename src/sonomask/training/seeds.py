@@ -1,4 +1,4 @@
-"""A recipe with several seeds: trained, scored, and told as mean and deviation."""
+"""Train and score a recipe with several seeds, and report mean and standard deviation."""
 
 import csv
 import json

@@ -16,7 +16,7 @@ MOST = 400  # letters
 
 
 class RecipeParser(LightningArgumentParser):
-    """Lightning's parser with errors that are told as everywhere else on the command line."""
+    """Lightning's parser with the error messages of our command line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with a message.

@@ -1,1 +1,1 @@
-"""What a person looks at: overlays, cut-outs, timelines, sheets and plots."""
+"""Draw overlays, cut-outs, timelines, sheets and plots."""

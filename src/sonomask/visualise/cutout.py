@@ -1,4 +1,4 @@
-"""What sounds, set apart from the rest: on black, on transparency, or with the rest dimmed or blurred."""
+"""Cut out what sounds: on black, on transparency, or with the rest dimmed or blurred."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLUR = 28  # pixels of the picture's shorter side for one of the blur's radius
 def matte(
     labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], feather: float | None = None
 ) -> Float32[np.ndarray, "H W 1"]:
-    """How much of each pixel belongs to what sounds, 0 to 1: the mask with a soft edge.
+    """Soft mask, 0 to 1.
 
     Args:
         labels: What sounds is not 0.
@@ -28,21 +28,21 @@ def matte(
 
 
 def grey_matte(_: np.ndarray, labels: np.ndarray, feather: float | None = None) -> UInt8[np.ndarray, "H W 1"]:
-    """The mask as a grey picture, white where something sounds; hard at the edge unless told otherwise."""
+    """The mask as a grey picture, white where something sounds, by default with a hard edge."""
     return (matte(labels, feather or 0.0) * 255).round().astype(np.uint8)
 
 
 def cutout(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """What sounds on black."""
+    """Show what sounds on black."""
     return (image * matte(labels, feather)).round().astype(np.uint8)
 
 
 def transparent(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 4"]:
-    """What sounds on nothing: colours as they were, not multiplied by alpha, and black where alpha is 0."""
+    """Show what sounds on transparency: straight colours (not multiplied by alpha), black where alpha is 0."""
     alpha = (matte(labels, feather) * 255).round().astype(np.uint8)
     return np.concatenate([np.where(alpha > 0, image, 0).astype(np.uint8), alpha], axis=2)
 
@@ -50,7 +50,7 @@ def transparent(
 def dim(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """What sounds as it is, the rest grey and dark."""
+    """Show the rest grey and dark."""
     grey = image.mean(2, keepdims=True) * DIMMED
     return _mixed(image, np.broadcast_to(grey, image.shape), labels, feather)
 
@@ -58,7 +58,7 @@ def dim(
 def blur(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """What sounds as it is, the rest out of focus."""
+    """Show the rest out of focus."""
     radius = max(2.0, min(labels.shape) / BLUR)
     return _mixed(image, np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius))), labels, feather)
 

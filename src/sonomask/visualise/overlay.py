@@ -56,7 +56,7 @@ def overlay(
 
 
 def layer(labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
-    """What sounds, filled and outlined as by `overlay`, to be laid over the picture: RGBA, clear elsewhere."""
+    """The fill and outline of `overlay` as an RGBA layer, transparent elsewhere."""
     edge = _edges(labels, max(1, round(min(labels.shape) / LINE)))
     inside = labels > 0
     table = np.zeros((int(labels.max(initial=0)) + 3, 4), np.uint8)

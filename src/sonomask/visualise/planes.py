@@ -28,7 +28,7 @@ DARK = 1 / 6  # brightness that is left under the dark line around a mask
 
 @dataclass(frozen=True)
 class PlaneColours:
-    """How a video's numbers say colours.
+    """The colour properties of a video.
 
     Attributes:
         matrix: Matrix from RGB to Y, U and V.
@@ -54,7 +54,7 @@ class PlaneColours:
 
 
 class Marks:
-    """What depends on a mask alone.
+    """Precomputed masks of an overlay's parts.
 
     Args:
         labels: A mask, or the class of each pixel, 0 where nothing sounds.
@@ -120,7 +120,7 @@ def _grown(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _halved(mask: np.ndarray) -> np.ndarray:
-    """Where at least half of the four pixels of a colour sample are masked."""
+    """Reduce a mask to half its size: set where at least two of four pixels are."""
     height, width = mask.shape
     if height % 2 or width % 2:
         mask = cv2.copyMakeBorder(mask, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)

@@ -85,7 +85,7 @@ def heated(image: UInt8[np.ndarray, "H W 3"], heat: Float[np.ndarray, "h w"]) ->
 
 
 def same_second(attention: Float[np.ndarray, "T h w S"]) -> Float[np.ndarray, "T h w"]:
-    """What each second's pixels take from that second's sound, brought to 0..1 over the clip."""
+    """Attention of each second's pixels to that second's sound, scaled to 0..1 over the clip."""
     seconds = np.arange(len(attention))
     own = attention[seconds, :, :, seconds]
     low, high = own.min(), own.max()

@@ -124,7 +124,7 @@ class Timeline:
         return self._write_names(np.concatenate([self.heading(time), self.lanes(time)]))
 
     def columns(self, time: float) -> tuple[int, int]:
-        """What the lanes at a moment depend on: columns of the playhead, and up to which the curves are drawn."""
+        """The columns on which the lanes at a time depend: the playhead's, and the end of the curves."""
         return self._column(time), self.column
 
     def lanes(self, time: float, first: int = 0, last: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -137,7 +137,7 @@ class Timeline:
         return strip
 
     def texts(self, time: float) -> tuple[str, str, str]:
-        """What is written at a moment: time, share and presence."""
+        """Text at a time: time, share and presence."""
         left = f"{clock(time)} / {clock(self.duration)}"
         percent = f"{self.share:.0%}" if self.share >= 0.005 else "under 1%"
         right = f"sounding: {percent} of the picture" if self.share else "nothing sounds"

@@ -33,7 +33,7 @@ FLAT = r"^fusion\.\d\.(theta|phi|g|out)\.weight$"  # 1×1×1 convolutions there,
 
 
 def recognise(tensors: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Layout | None:
-    """What the file is; None if it is no model of AVSBench."""
+    """Recognise a model of AVSBench; None for any other file."""
     last = tensors.get("output_conv.4.weight")
     resnet = "resnet.conv1.weight" in tensors
     if last is None or not (resnet or "encoder_backbone.patch_embed1.proj.weight" in tensors):

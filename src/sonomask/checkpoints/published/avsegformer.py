@@ -40,7 +40,7 @@ DEAD = (
 
 
 def recognise(tensors: Mapping[str, Tensor], _: Hints = NO_HINTS) -> Layout | None:
-    """What the file is; None if it is no AVSegFormer.
+    """Recognise an AVSegFormer; None for any other file.
 
     S4's and MS3's files have the same keys and shapes, and the same use; AVSS's has 71 classes.
     """

@@ -1,4 +1,4 @@
-"""Names in the published files of COMBO and VCT (detectron2), and what a file tells of its model."""
+"""Tensor names in the published files of COMBO and VCT (detectron2), and what can be inferred from them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -125,7 +125,7 @@ QUERIES = "sem_seg_head.predictor.query_feat.weight"
 
 
 def recognise(tensors: Mapping[str, Tensor], _: Hints = NO_HINTS) -> Layout | None:
-    """What the file is; None if it is neither COMBO nor VCT.
+    """Recognise a COMBO or VCT; None for any other file.
 
     S4's and MS3's files of COMBO have the same keys and shapes, and the same use; of VCT S4's has prototypes, MS3's none.
     """

@@ -1,4 +1,4 @@
-"""What a published file turned out to be, and how its names become ours."""
+"""The recognised kind of a published file, and the mapping of its tensors' names to ours."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Fusion = Literal["tpavi", "visual", "both", "none"]
 
 @dataclass(frozen=True)
 class Hints:
-    """What the user knows of a file and the file does not tell.
+    """Facts about a file that only the user knows.
 
     Attributes:
         fusion: What AVSBench's model was trained with; every flag shares the same weights.

@@ -32,7 +32,7 @@ FAR = 40.0  # decibels between full scale and the quietest sound that a scene ho
 
 @dataclass(frozen=True)
 class CompositeRules:
-    """What scenes are drawn from; probabilities unless told.
+    """Rules by which scenes are composed; numbers are probabilities unless stated otherwise.
 
     Attributes:
         objects: Relative frequency of 0, 1, 2, 3 visible objects.
@@ -281,7 +281,7 @@ def tree_scene(
 
 
 class CompositeScenes(Dataset[Clip]):
-    """Clips of composed scenes, made when asked for; clip `i` depends only on the arguments and `i`.
+    """Clips of composed scenes, made on demand; clip `i` depends only on the arguments and `i`.
 
     Args:
         library: Library of the split that is wanted.

@@ -73,7 +73,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Ground:
-    """What lies behind the objects.
+    """The background behind the objects.
 
     Attributes:
         pictures: Frames that follow one another, a second apart; none for a drawn texture.
@@ -118,16 +118,16 @@ class CompositeScene:
 
     @property
     def seconds(self) -> int:
-        """How long it lasts."""
+        """Length in seconds."""
         return len(self.sounding)
 
     @property
     def category(self) -> str:
-        """Of the first object that sounds, or ""."""
+        """Category of the first object that sounds, or ""."""
         return next((c for c, s in zip(self.objects, self.sounding.T, strict=True) if s.any()), "")
 
     def layers(self, time: float) -> tuple[UInt8[np.ndarray, "H W 3"], np.ndarray]:
-        """What is seen at a time, and which object owns each pixel (-1 for none)."""
+        """Render the picture at a time, and the index of the object at each pixel (-1 for none)."""
         picture, owner = self._ground_at(time)
         values = picture.astype(np.float32)
         for index, (actor, sprite) in enumerate(zip(self.actors, self._sprites, strict=True)):
@@ -141,7 +141,7 @@ class CompositeScene:
     def frame(
         self, time: float
     ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
-        """What is seen at a time: the RGB picture, the mask of what sounds, and the classes of what sounds."""
+        """Render a moment: the RGB picture, the mask of sounding pixels, and their classes."""
         picture, owner = self.layers(time)
         labels = self.labels(owner, self.sounding[min(max(int(time), 0), self.seconds - 1)])
         return picture, (labels > 0).astype(np.uint8), labels
@@ -151,7 +151,7 @@ class CompositeScene:
         return np.array([*(c * bool(s) for c, s in zip(self.classes, chosen, strict=True)), 0], dtype=np.uint8)[owner]
 
     def waveform(self) -> Float32[np.ndarray, " S"]:
-        """What is heard, at 16 kHz, -1 to 1."""
+        """Render the sound, 16 kHz, -1 to 1."""
         samples = self.seconds * SAMPLE_RATE
         level, colour = self.noise
         total = level * _noise(samples, colour, np.random.default_rng([*self.entropy, 2]))

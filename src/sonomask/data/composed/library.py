@@ -73,7 +73,7 @@ Item = TypeVar("Item", LibraryPicture, Recording)
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are made of.
+    """The pictures and sounds that scenes are composed of.
 
     Attributes:
         pictures: Pictures with a mask, in the order of the table.

@@ -1,4 +1,4 @@
-"""How the synthetic world looks: backgrounds, and things of ten kinds that move over them.
+"""The look of the synthetic world: backgrounds, and ten kinds of things that move over them.
 
 A kind is a shape and a pattern; its hue only leans to one side, so that colour alone doesn't tell it. Kinds 0 and 1,
 2 and 3, … look alike, the more so when they share their hue. A shape is a signed distance: below 0 inside, 1 = radius.
@@ -22,7 +22,7 @@ Plane = Float32[np.ndarray, "_h _w"]
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing: what it is, how it moves and how it sounds.
+    """A thing of the synthetic world: its kind, motion and sound.
 
     Attributes:
         kind: Index into `KINDS`.
@@ -53,7 +53,7 @@ class Thing:
     visible: bool = True
 
     def centre(self, time: float) -> tuple[float, float]:
-        """Where it is, as a fraction of width and height."""
+        """Position as a fraction of width and height."""
         x, y = (
             h + s * float(np.sin(2 * np.pi * p * time + f))
             for h, s, p, f in zip(self.home, self.swing, self.pace, self.phase, strict=True)

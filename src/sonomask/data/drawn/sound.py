@@ -1,4 +1,4 @@
-"""How the kinds of the synthetic world sound: one timbre each, free in pitch.
+"""The sounds of the synthetic world: one timbre for each kind, at any pitch.
 
 Every timbre repeats, or goes on, within a third of a second, so that any 0.96 s of it tells the kind.
 """
@@ -24,7 +24,7 @@ TABLE = 2048  # samples of a stored period
 
 @dataclass(frozen=True)
 class _Note:
-    """What a timbre is played with: a factor on its frequencies, a length, and a source of noise."""
+    """The parameters with which a timbre is played: a frequency factor, a length, and a noise source."""
 
     pitch: float
     samples: int

@@ -36,7 +36,7 @@ LOUD = 0.05  # … of the background noise of some scenes
 
 @dataclass(frozen=True)
 class Rules:
-    """What scenes are drawn from; probabilities unless told.
+    """Rules by which scenes are drawn; numbers are probabilities unless stated otherwise.
 
     Attributes:
         visible: Least and greatest number of visible things, each of another kind.
@@ -93,7 +93,7 @@ class Scene:
 
     @property
     def seconds(self) -> int:
-        """How long it lasts."""
+        """Length in seconds."""
         return len(self.sounding)
 
     @cached_property
@@ -103,7 +103,7 @@ class Scene:
     def frame(
         self, time: float
     ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
-        """What is seen at a time.
+        """Render the picture at a time.
 
         Args:
             time: Time in seconds; beyond either end the first or last second's things sound.
@@ -135,7 +135,7 @@ class Scene:
         return self.sounding[min(max(int(time), 0), self.seconds - 1)]
 
     def waveform(self) -> Float32[np.ndarray, " S"]:
-        """What is heard, at 16 kHz, -1 to 1."""
+        """Render the sound, 16 kHz, -1 to 1."""
         samples = self.seconds * SAMPLE_RATE
         rng = np.random.default_rng([*self.entropy, 2])
         total = self.noise * rng.standard_normal(samples, dtype=np.float32)
@@ -225,7 +225,7 @@ def scene(
 
 
 class SyntheticScenes(Dataset[Clip]):
-    """Clips of the synthetic world as AVSBench's subsets would give them, made when asked for.
+    """Clips of the synthetic world in the form of AVSBench's subsets, made on demand.
 
     Clip `i` depends only on the seed, the kind, the split and `i`.
 

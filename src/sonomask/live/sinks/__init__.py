@@ -1,1 +1,1 @@
-"""Where live masks go, one file for each kind of place; `base` is what they share."""
+"""Outputs for live masks, one file for each kind; `base` is shared by all."""

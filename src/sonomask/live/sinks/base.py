@@ -1,4 +1,4 @@
-"""What every place has in common to which live masks go."""
+"""The common base of outputs for live masks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sink:
 
 
 class QueuedSink(Sink):
-    """A sink with a writer that may be slow, in a thread of its own; where it is, results are left out.
+    """A sink whose writer may be slow; it runs in a thread of its own, and results are skipped if it falls behind.
 
     Subclasses write `_bring(result)`.
 
@@ -133,7 +133,7 @@ class QueuedSink(Sink):
 
 
 def fitted(image: UInt8[np.ndarray, "H W *channels"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w *channels"]:
-    """The image at a (height, width), as it is where it has that; for a source that came back with another size."""
+    """The image scaled to (height, width) if it has another size, as after a source came back with one."""
     if image.shape[:2] == size:
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0])))

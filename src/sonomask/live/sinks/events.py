@@ -1,4 +1,4 @@
-"""Where events go: JSON lines, a web address that is told each, an MQTT broker, and whoever watches a page."""
+"""Outputs for events: JSON lines, webhooks, an MQTT broker, and viewers of a page."""
 
 from __future__ import annotations
 

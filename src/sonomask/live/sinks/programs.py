@@ -30,7 +30,7 @@ def shown(result: LiveMasks, what: Shows) -> UInt8[np.ndarray, "H W *channels"]:
 
 
 class PipeSink(QueuedSink):
-    """Hands pictures to another program through standard output or a named pipe, in a thread of its own.
+    """Send pictures to another program through standard output or a named pipe, in a thread of its own.
 
     A reader that is slow gets fewer pictures; one that has not come yet is waited for; when it goes away, a named pipe waits
     for another and standard output ends the run.

@@ -19,7 +19,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds until a server is tried again
 
 
 class VideoSink(QueuedSink):
-    """Pictures with masks, and the sound, to a file or a server, in a thread of its own.
+    """Write pictures with masks, and the sound, to a file or a server, in a thread of its own.
 
     If the encoder or the server is too slow, pictures are left out. A server that goes away is tried again; a file that can't
     be written to is an error.

@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[str, str, dict[int, str]]] = {  # FFmpeg's format, codec,
 
 
 def is_pipe(target: str) -> bool:
-    """Whether it is standard output or a named pipe."""
+    """Whether a target is standard output or a named pipe."""
     try:
         return target == "-" or stat.S_ISFIFO(Path(target).stat().st_mode)
     except OSError:
@@ -108,7 +108,7 @@ class PipeWriter:
 
 
 class _Plain:
-    """A file that can't seek, writes all that it is given, and keeps its error, which not all formats tell."""
+    """A file without seeking that writes everything it is given and keeps its error, which not all formats report."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.name = file, "pipe"

@@ -50,7 +50,7 @@ class Receiver(io.RawIOBase):
         self.number = self.process.stdout.fileno()
 
     def readable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -91,7 +91,7 @@ class Sender(io.RawIOBase):
         )  # fmt: skip
 
     def writable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]

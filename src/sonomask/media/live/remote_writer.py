@@ -1,4 +1,4 @@
-"""A `LiveWriter` in a process of its own, for servers.
+"""A `LiveWriter` for servers, in a process of its own that can be abandoned.
 
 PyAV opens an output under Python's global lock and without a limit of time: a server that does not answer would hold up every
 thread of the run. A process can be given up.
@@ -76,7 +76,7 @@ class RemoteWriter:
     def write(
         self, image: UInt8[np.ndarray, "H W 3"], time: float, sound: Float32[np.ndarray, " S"] | None = None
     ) -> None:
-        """As `LiveWriter.write`.
+        """Like `LiveWriter.write`.
 
         Raises:
             MediaError: The server went away, or takes nothing.

@@ -1,4 +1,4 @@
-"""What a live source may be, and how FFmpeg is told to open it with little delay."""
+"""Live sources, and FFmpeg's options for opening them with little delay."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEVICES = {  # FFmpeg's input device and the name of the first one
 
 @dataclass(frozen=True)
 class LiveSource:
-    """Where pictures or sound come from.
+    """A source of live pictures or sound.
 
     Attributes:
         text: Text as the user wrote it, for messages.
@@ -146,7 +146,7 @@ class Pipe(io.RawIOBase):
         self.name = path
 
     def readable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True
 
     def read(self, size: int = -1) -> bytes:

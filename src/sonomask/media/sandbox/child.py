@@ -30,7 +30,7 @@ class _Stream:
         self.over = False
 
     def prefetch(self) -> None:
-        """Have the next items ready; what goes wrong is told after those that went well."""
+        """Prepare the next items; an error is reported after the items before it."""
         while not self.over and self.count and sum(map(self.size, self.ahead)) < self.count:
             try:
                 self.ahead.append(next(self.items))
@@ -49,7 +49,7 @@ class _Stream:
         return items
 
     def keep(self, frames: list[Any]) -> list[int]:
-        """Numbers under which frames can be asked for until the next batch but one."""
+        """Ids by which frames can be requested until the next batch but one."""
         first = max(self.frames, default=0) + 1
         self.frames = {n: f for n, f in self.frames.items() if n >= first - 2} | dict(enumerate(frames, start=first))
         return list(range(first, first + len(frames)))

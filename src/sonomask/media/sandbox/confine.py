@@ -39,7 +39,7 @@ RESOLVER = [
 
 
 class Strength(NamedTuple):
-    """What a sandbox keeps from a decoder that somebody has taken over.
+    """The protections that a sandbox gives against a decoder that has been taken over.
 
     Attributes:
         files: It can read no file but its source, and change none.
@@ -53,7 +53,7 @@ class Strength(NamedTuple):
 
     @property
     def missing(self) -> str:
-        """What it does not keep, in words; nothing if it is whole."""
+        """Description of the missing protections; "" if there are none."""
         words = {
             "files": "reading other files (Landlock, Linux 5.13)",
             "calls": "connections, signals and processes (seccomp, x86-64 or ARM64)",
@@ -63,7 +63,7 @@ class Strength(NamedTuple):
 
 
 def sandbox_strength() -> Strength:
-    """What a sandbox on this machine keeps from a decoder; a server for strangers should want all of it."""
+    """Determine which protections this machine's sandbox gives; a server for strangers should require all of them."""
     return Strength(landlock_version() > 0, filter_exists(), os.name == "posix")
 
 
@@ -76,7 +76,7 @@ def leave_network() -> bool:
 
 
 def confine(source: str | None, *, memory: int, cpu: int | None = None, network: bool = False) -> Strength:
-    """Give up all rights that decoding does not need; gives what that came to. All modules must have been imported.
+    """Drop all rights that decoding does not need, and return the protections achieved. All modules must have been imported.
 
     Args:
         source: The file that may be read; None for an address, which needs the files of the resolver.
@@ -108,7 +108,7 @@ def _limit(memory: int, cpu: int | None) -> None:
 
 
 def landlock_version() -> int:
-    """Of the kernel's Landlock; 0 where there is none."""
+    """Version of the kernel's Landlock; 0 without it."""
     if not sys.platform.startswith("linux"):
         return 0
     libc = ctypes.CDLL(None, use_errno=True)
@@ -116,7 +116,7 @@ def landlock_version() -> int:
 
 
 def _landlock(places: Iterable[str], *, network: bool) -> bool:
-    """Whether the kernel has it and agreed."""
+    """Whether the kernel supports it and agreed."""
     version = landlock_version()
     if not version:
         return False

@@ -148,7 +148,7 @@ class GuardedDecoder:
         self.child.close()
 
     def pictures(self, start: float, pace: float | None = None) -> Iterator[tuple[float, Any, float]]:
-        """(time, picture, time at which it goes), see `Decoder`."""
+        """Iterate over (time, picture, time of the next picture); see `Decoder`."""
         with media_errors(self.source, BROKEN):
             stream, last = self.child.ask("pictures", start=start, pace=pace)["stream"], -math.inf
             batch = max(1, min(MOST_FRAMES, BATCH_PIXELS // (self.info.width * self.info.height)))

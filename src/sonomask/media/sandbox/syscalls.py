@@ -64,7 +64,7 @@ def _machine() -> str:
 
 
 def filter_exists() -> bool:
-    """Whether this kernel takes filters, and their numbers are known for this machine."""
+    """Whether this kernel supports filters and this machine's system call numbers are known."""
     if not _machine():
         return False
     libc = ctypes.CDLL(None, use_errno=True)

@@ -23,7 +23,7 @@ MIX = 0.1  # weight of the auxiliary loss
 
 
 class AVSegFormer(Net):
-    """Marks what sounds, each frame by itself.
+    """AVSegFormer, which segments each frame separately.
 
         sound → audio → audio_proj: a ─────────┬───────────────────────────┐
         query → generator (hears a) → + learned queries → decoder → q      │

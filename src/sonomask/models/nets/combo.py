@@ -155,7 +155,7 @@ class COMBO(Net):
         return {**terms, "consistency": CONSISTENCY * torch.stack(apart).sum()}
 
     def _extra(self, heard: Float[Tensor, "B T C"], valid: Tensor | None) -> Float[Tensor, "N Q C"]:
-        """What each query gets of the sound."""
+        """The sound's contribution to each query."""
         count = self.decoder.queries.num_embeddings
         own = heard[:, :, None].expand(-1, -1, count, -1)
         if self.audio_queries == "own":
@@ -175,7 +175,7 @@ def mixed_sounds(frames: int, queries: int, device: torch.device | str = "cpu") 
 
 
 class Shift(nn.Module):
-    """No fusion: the pixels are told that they are pixels."""
+    """No fusion: adds only an embedding that marks pixels as pixels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

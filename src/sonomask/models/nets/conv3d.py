@@ -62,7 +62,7 @@ class Conv3D(Net):
         return Output(gate(logits, valid))
 
     def scores(self, clip: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B _C T H W"]:
-        """What the reference's network gives for a clip that is normalised as it does."""
+        """The reference network's output for a clip normalised in its way."""
         *fine, coarsest = self.encoder(clip)
         path = self.context(coarsest)
         for refine, skip in zip(self.refine, reversed(fine), strict=True):
@@ -71,7 +71,7 @@ class Conv3D(Net):
 
 
 class Bottleneck3D(nn.Module):
-    """1×1×1, 3×3×3 (of each channel by itself, or of all), 1×1×1, and the shortcut."""
+    """1×1×1, 3×3×3 (depthwise or full) and 1×1×1 convolutions, and a shortcut."""
 
     def __init__(self, before: int, planes: int, stride: int, *, depthwise: bool) -> None:
         super().__init__()

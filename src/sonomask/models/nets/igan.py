@@ -21,7 +21,7 @@ STEPS, STEP, SIGMA = 5, 0.1, 0.3  # of the inference of z
 
 
 class IGAN(Net):
-    """Marks what stands out; it does not listen.
+    """iGAN, a salient object detector that does not use the sound.
 
         image → backbone → neck, 32 channels a level ─┐ z under the coarsest
         all to 1/4, side by side → channel attention → sum of dilated convolutions → ×4 → logits
@@ -63,7 +63,7 @@ class IGAN(Net):
         logmel: Float[Tensor, "B T 1 96 64"] | None = None,
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Output:
-        """Logits of each frame by itself."""
+        """Logits of each frame, computed separately."""
         levels, size = self.encode(images.flatten(0, 1)), (images.shape[-2], images.shape[-1])
         if self.samples:
             draws = still_latent(self.samples, LATENT, 0, images)
@@ -75,13 +75,13 @@ class IGAN(Net):
         return Output(gate(logits, valid))
 
     def encode(self, images: Float[Tensor, "N 3 H W"]) -> list[Tensor]:
-        """What does not depend on z."""
+        """The part of the computation that does not depend on z."""
         return [reduce(x) for reduce, x in zip(self.neck, self.backbone(images), strict=True)]
 
     def decode(
         self, levels: list[Tensor], z: Float[Tensor, "N 18"] | None, size: tuple[int, int]
     ) -> Float[Tensor, "N 1 H W"]:
-        """Logits; without z the coarsest level goes on as it is."""
+        """Logits; without z the coarsest level is used unchanged."""
         *fine, coarsest = levels
         maps = [*fine, coarsest if z is None else self.inject(coarsest, z)]
         target = maps[0].shape[-2:]

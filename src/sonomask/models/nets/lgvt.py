@@ -25,7 +25,7 @@ STEPS, PRIOR_STEP, POSTERIOR_STEP = 5, 0.4, 0.1
 
 
 class LGVT(Net):
-    """Marks what stands out; it does not listen.
+    """LGVT, a salient object detector that does not use the sound.
 
         image → Swin, five maps (before the stages, and the last) → 3×3 + norm, 32 channels each; z under the coarsest
         coarse to fine, each step reads all that is coarser: a = D(A[x5 x4]) … out = D(A[x5 a b c x1])
@@ -80,7 +80,7 @@ class LGVT(Net):
         logmel: Float[Tensor, "B T 1 96 64"] | None = None,
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Output:
-        """Logits of each frame by itself."""
+        """Logits of each frame, computed separately."""
         levels = self.encode(images.flatten(0, 1))
         draws = self.prior(still_latent(self.samples, LATENT, 0, next(self.adversary.parameters())), seed=1)
         size = (images.shape[-2], images.shape[-1])

@@ -70,7 +70,7 @@ class TwoStage(Net):
         self.config, self.score, self.most, self.stage, self.cache = config, score, most, stage, cache
 
     def train(self, mode: bool = True) -> "TwoStage":
-        """Training mode; the detector stays as it is unless it is trained."""
+        """Set the training mode; the detector stays in eval mode unless it is trained."""
         super().train(mode)
         self.detector.train(mode and self.stage == "detect")
         return self

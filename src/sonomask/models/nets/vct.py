@@ -166,7 +166,7 @@ class VCT(Net):
         return {**terms, "prototypes": self.prototype_loss(heard[chosen], self.visual_queries.prototypes.weight, kinds)}
 
     def _kinds(self, batch: Batch, truth: Int[Tensor, "N H W"]) -> Float[Tensor, "N P"]:
-        """Which kinds of sound each labelled frame has: its clip's category, or the labels seen in it."""
+        """Kinds of sound of each labelled frame: its clip's category, or the labels that occur in it."""
         count = self.visual_queries.prototypes.num_embeddings
         if not self.categories:
             return torch.stack(
@@ -215,7 +215,7 @@ class VisualQueries(nn.Module):
         self.group = Grouping(width)
 
     def forward(self, pixels: Float[Tensor, "N C h w"]) -> Float[Tensor, "N Q C"]:
-        """What is added to the learned queries."""
+        """The term added to the learned queries."""
         x = self.before(pixels).flatten(2)  # N C S
         queries = self.mix(x).mT
         if self.prompt is not None and self.prompt_norm is not None:
@@ -243,7 +243,7 @@ def _hard(fit: Float[Tensor, "N Q S"]) -> Float[Tensor, "N Q S"]:
 
 
 class PrototypeLoss(nn.Module):
-    """The loss that makes a prototype sound like its kind: which of them are heard in a frame, told by cosines.
+    """Loss that ties each prototype to a kind of sound, by cosine similarity, given the kinds heard in a frame.
 
         L = BCE(e^τ · cos(sound, prototype), kind), the mean over frames and prototypes
 

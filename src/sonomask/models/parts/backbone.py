@@ -108,7 +108,7 @@ class Backbone(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Four maps from one: enlarged fourfold and twofold, as it is, and halved.
+    """Make four maps from one: enlarged fourfold, enlarged twofold, unchanged, and halved.
 
     Args:
         channels: Number of channels of the map.

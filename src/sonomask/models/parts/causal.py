@@ -1,4 +1,4 @@
-"""What a model remembers of a stream: the traces of the last seconds, however long it runs."""
+"""The memory of a streaming model: traces of the last seconds, in constant space."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Past:
         return self.kept[-1][0] if self.kept else None
 
     def before(self, time: float) -> list[Traces]:
-        """Of each second before `time` what is nearest to it, in order; seconds without a frame are left out."""
+        """For each second before `time` the nearest trace, in order; seconds without a frame are skipped."""
         nearest: dict[int, tuple[float, Traces]] = {}
         for then, traces in self.kept:
             ago = round(time - then)

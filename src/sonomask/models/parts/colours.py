@@ -1,4 +1,4 @@
-"""Where a mask is unsure, the colours and edges of its own picture decide: a soft form of GrabCut.
+"""Refine unsure parts of a mask by the colours and edges of the picture: a soft form of GrabCut.
 
 A coarse map of scores knows roughly where a thing is; the picture knows which colours it has and where they end. Places that
 are sure stay as they are. The others take part in two rounds: what colours are frequent inside and outside, then some steps in
@@ -57,7 +57,7 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
 
 
 def _nearness(small: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 24 h w"]:
-    """What each neighbour counts: near ones of like colour more; together 1."""
+    """Weights of the neighbours, larger for near ones of similar colour; they sum to 1."""
     count, colours, height, width = small.shape
     theirs = _neighbours(small.reshape(count * colours, 1, height, width)).unflatten(0, (count, colours))
     there = _neighbours(torch.ones_like(small[:, :1]))
@@ -77,7 +77,7 @@ def _neighbours(maps: Float[Tensor, "N 1 h w"]) -> Float[Tensor, "N 24 h w"]:
 
 
 def _colour_bins(small: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N P bins"]:
-    """How far each place belongs to each bin of brightness, red to green, and yellow to blue, spread as the picture's are."""
+    """Soft histogram bins of each pixel: brightness, red to green, and yellow to blue, over the picture's own range."""
     red, green, blue = small.flatten(2).unbind(1)
     opponent = torch.stack([(red + green + blue) / 3, (red - green) / 2, (red + green - 2 * blue) / 4], 1)
     centred = opponent - opponent.mean(2, keepdim=True)

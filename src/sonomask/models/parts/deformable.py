@@ -153,7 +153,7 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "N Q C"], source: Float[Tensor, "N S C"], cells: "Cells"
     ) -> Float[Tensor, "N Q C"]:
-        """What each query finds at its places.
+        """Sample the values at each query's positions.
 
         Args:
             query: Query with its position added.
@@ -170,7 +170,7 @@ class DeformableAttention(nn.Module):
 
 @dataclass(frozen=True)
 class Cells:
-    """Where queries stand and how levels lie; the columns are (head, level, point), as the linear maps give them.
+    """Sampling positions of the queries on the levels; columns are (head, level, point), as the linear maps order them.
 
     Attributes:
         sizes: Height and width of each level.

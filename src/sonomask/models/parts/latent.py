@@ -1,4 +1,4 @@
-"""What the two generative saliency models share: the attention block, the latent's way in, and its sampler."""
+"""Parts of the two generative saliency models: attention block, latent input, and sampler."""
 
 from collections.abc import Callable
 

@@ -14,7 +14,7 @@ from sonomask.models.parts.transformer import DecoderLayer
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the queries said before the first layer and after each, or after the last alone.
+    """Predictions before the first layer and after each one, or only after the last.
 
     Attributes:
         classes: Logits of K classes and, last, of "no object".

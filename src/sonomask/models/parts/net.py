@@ -1,4 +1,4 @@
-"""What every model of the catalogue is."""
+"""The base class of all models in the catalogue."""
 
 from dataclasses import dataclass
 from operator import attrgetter
@@ -16,7 +16,7 @@ PartName = Literal["backbone", "audio", "adversary", "pretrained"]
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a net keeps the parts that training and loading treat apart, as paths of submodules; None for a part it lacks.
+    """Paths of the submodules that training and loading treat separately; None for parts that a net lacks.
 
     Attributes:
         backbone: What sees the pictures.

@@ -10,7 +10,7 @@ from sonomask.models.parts.backbone import Backbone
 
 
 class Siamese(nn.Module):
-    """Feature maps of a frame, to which those of its maskige are added as far as their own mean tells.
+    """Feature maps of a frame plus those of its maskige, weighted by gates computed from their means.
 
         f_i = frames_i(image) + g_i · maskige_i(maskige),   g_i = σ(MLP(mean of maskige_i over the picture))
 
@@ -55,7 +55,7 @@ class Siamese(nn.Module):
         return names
 
     def places(self, room: str) -> tuple[str, ...]:
-        """Where the networks lie in a net that holds this as `room`."""
+        """Paths of the networks in a net that holds this module as `room`."""
         return (f"{room}.frames.net", f"{room}.maskige.net")[: 1 if self.maskige is None else 2]
 
     @property
@@ -70,7 +70,7 @@ class Siamese(nn.Module):
 
 
 class _Gate(nn.Module):
-    """How much of a map's channels passes, told by the map's mean."""
+    """Gate of a map's channels, computed from the map's mean."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Gate(nn.Module):
 
 
 class Swin(nn.Module):
-    """Four maps of a Swin transformer, each before the step to the next stage and with a norm of its own.
+    """Four maps of a Swin transformer, each taken before downsampling and normalised by its own layer norm.
 
     Every stage shifts its windows, also the last, whose map is one window: so the reference (and detectron2) does, and
     timm only when told (`always_partition`).

@@ -32,7 +32,7 @@ FUSIONS: tuple[Fusion, ...] = ("tpavi", "visual", "both", "add", "none")
 
 
 class Trace(NamedTuple):
-    """What is left of a second (or of several) once it has passed.
+    """The trace of one or more past seconds.
 
     Attributes:
         key: φ(a_t); None if only pixels are keys.
@@ -164,7 +164,7 @@ class TPAVI(FusionLevel):
         return scores / (x.shape[1] * x.shape[3] * x.shape[4])
 
     def match(self, x: Float[Tensor, "B T C h w"], sound: Float[Tensor, "B T D"] | None) -> Float[Tensor, "B T h w"]:
-        """θ(x)·φ(a_t) of each pixel with the sound of its own second t: `attention` there, times N."""
+        """θ(x)·φ(a_t) of each pixel and the sound of its own second t, that is, its `attention` times N."""
         query, offset = self._queries(self._key(self.align(_present(sound))))
         return torch.einsum("btchw,btc->bthw", x, query) + offset[..., None, None]
 
@@ -243,7 +243,7 @@ class Add(FusionLevel):
 
 
 class Pass(FusionLevel):
-    """No fusion: the map goes through unheard."""
+    """No fusion: the map is returned unchanged."""
 
     def forward(self, x: Float[Tensor, "B T C h w"], sound: Tensor | None) -> tuple[Tensor, None]:
         """The map itself, and no sound."""

@@ -46,7 +46,7 @@ class Attention(nn.Module):
         value: Float[Tensor, "N S C"],
         mask: Bool[Tensor, "N Q S"] | None = None,
     ) -> Float[Tensor, "N Q C"]:
-        """What each query takes from the values; `mask` is true where it may look, and alike for all heads."""
+        """Attention of queries to the values; `mask` is true where attention is allowed, the same for all heads."""
         weights = self.in_proj_weight.chunk(3)
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         q, k, v = (
