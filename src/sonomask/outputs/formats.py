@@ -33,10 +33,10 @@ class FormatInfo:
 
 
 FORMATS: dict[Format, FormatInfo] = {
-    "overlay": FormatInfo(".overlay.mp4", "masks on the video, its sound, a timeline with waveform and presence score"),
+    "overlay": FormatInfo(".overlay.mp4", "the video with its masks and sound, and a timeline of waveform and presence score"),
     "cutout": FormatInfo(".cutout.mp4", "what sounds on black, with the sound"),
-    "dim": FormatInfo(".dim.mp4", "the rest grey and dark, with the sound"),
-    "blur": FormatInfo(".blur.mp4", "the rest out of focus, with the sound"),
+    "dim": FormatInfo(".dim.mp4", "everything else grey and dark, with the sound"),
+    "blur": FormatInfo(".blur.mp4", "everything else out of focus, with the sound"),
     "matte": FormatInfo(".matte.mp4", "a grey video of every frame: white where something sounds, for compositing"),
     "alpha-webm": FormatInfo(".alpha.webm", "what sounds on transparency: VP9 with alpha and Opus, for browsers"),
     "alpha-mov": FormatInfo(".alpha.mov", "what sounds on transparency: ProRes 4444 with sound, for video editors"),
