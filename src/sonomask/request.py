@@ -62,7 +62,8 @@ class Request:
         audio_track: Sound track to listen to: a number from 1, a language or title, or "mix" for all tracks; if None the
             container's default track, or the first that is not silent.
 
-        min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1; 0 keeps all.
+        min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1, with
+            those of less than a twentieth of the frame's largest; 0 keeps all.
         hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink; not
             in `batch`.
         expand: Pixels by which masks grow, up to 500; those of a model with classes don't.

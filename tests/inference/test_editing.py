@@ -102,6 +102,7 @@ def test_specks_go_and_the_rest_stays():
 def test_specks_are_those_of_a_count_of_all_pixels(monkeypatch, many, kernel):
     """Holes, islands in holes, corners that touch, lines and parts at the border, at sizes around the limit."""
     monkeypatch.setattr(editing, "MANY", many)
+    monkeypatch.setattr(editing, "PART", 0.0)
     rng = np.random.default_rng(kernel)
     for least in (2, 5, 9.5, 40, 300):
         noise = cv2.blur(rng.random((90, 120), np.float32), (kernel, kernel))
@@ -111,6 +112,16 @@ def test_specks_are_those_of_a_count_of_all_pixels(monkeypatch, many, kernel):
         small[0] = False
         found = editing._specks(mask, least)
         np.testing.assert_array_equal(np.zeros_like(mask, bool) if found is None else found, small[parts])
+
+
+@pytest.mark.parametrize("many", [0, 10_000])
+def test_crumbs_of_the_largest_region_go(monkeypatch, many):
+    monkeypatch.setattr(editing, "MANY", many)
+    given = masks(60)
+    given.probability[0, 90:97, 90:97] = 0.9  # 1.4 % of the largest
+    given.probability[0, 70:95, 10:20] = 0.9  # 7 %
+    assert MaskEditor(Request())(given).mask.sum() == 3600 + 250
+    assert MaskEditor(Request(min_area=0.0))(given).mask.sum() == 3600 + 250 + 49
 
 
 def test_specks_of_each_class_go():

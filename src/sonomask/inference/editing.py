@@ -13,14 +13,16 @@ from sonomask.structures import Masks
 
 __all__ = ["MaskEditor"]
 
+PART = 0.05  # of the largest region of a class, below which others are crumbs of it
 MANY = 200  # outlines, above which all pixels are numbered at once
 
 
 class MaskEditor:
     """Changes the masks of one video, which come in order of time, as a request asks for.
 
-    In this order: regions smaller than `min_area` go; where nothing is left, the last mask stays for up to `hold` seconds;
-    the rest grows or shrinks by `expand` pixels. Only probabilities and classes are changed; names and scores stay.
+    In this order: regions smaller than `min_area` go, and those of less than a twentieth of the frame's largest; where
+    nothing is left, the last mask stays for up to `hold` seconds; the rest grows or shrinks by `expand` pixels. Only
+    probabilities and classes are changed; names and scores stay.
 
     Args:
         request: Request for the masks.
@@ -91,7 +93,7 @@ def _specks(labels: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None
 
 
 def _small_parts(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
-    """The pixels of connected parts with fewer than `least` pixels; None if there is none.
+    """The pixels of connected parts with fewer than `least` pixels, or less than `PART` of the largest; None if there is none.
 
     Nearly all parts are told by their outlines to be large, in a tenth of the time that it takes to number all pixels. Pixels
     are counted where that does not tell.
@@ -103,7 +105,7 @@ def _small_parts(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | N
         return _small_of_all(mask, least)
     # what lies within an outline through the middle of pixels, without that of the holes, is less than the pixels are
     areas = [cv2.contourArea(outline) for outline in outlines]
-    found = None
+    least, found = max(least, PART * max(areas)), None
     for outline, area, (*_, child, parent) in zip(outlines, areas, tree[0].tolist(), strict=True):
         if parent >= 0:
             continue
@@ -122,7 +124,8 @@ def _small_parts(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | N
 
 def _small_of_all(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
     _, numbered, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    small = stats[:, cv2.CC_STAT_AREA] < least
+    areas = stats[:, cv2.CC_STAT_AREA]
+    small = areas < max(least, PART * areas[1:].max())
     small[0] = False
     return small[numbered] if small.any() else None
 
