@@ -17,9 +17,9 @@ from pathlib import Path
 from sonomask.batch.job import Options, VideoJob
 from sonomask.batch.run import run
 from sonomask.batch.stages import DecodeStage, FinishStage, ScoreStage
-from sonomask.checkpoints.folder import load
 from sonomask.data.drawn.world import scene
 from sonomask.data.tree import write_video
+from sonomask.inference.loading import load_fast
 from sonomask.request import Request
 
 
@@ -50,7 +50,7 @@ def processor():
 
 def cost(sources, options):
     """Processor seconds of each stage for a video, the start of its sandbox among them; other programs do not count."""
-    model = load(options.model)
+    model = load_fast(options.model, options.request.device, threads=1)  # as `start_whole` does
     decode, finish = DecodeStage(options, model.config), FinishStage(options, model.config)
     score, spent = ScoreStage(options, model), dict.fromkeys(("decode", "model", "finish"), 0.0)
     for round_, source in enumerate([sources[0], *sources]):  # the first warms up
