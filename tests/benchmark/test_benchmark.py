@@ -121,3 +121,43 @@ def test_published_figures_stand_below_with_their_sources(done):
     for system in ("KEVA", "ICF", "TAViS", "SSP", "SAVE", "EASE", "avs_resnet50", "vct_swin_b"):
         assert f"| {system} |" in below
     assert len({(row.system, row.network, row.protocol) for row in FIELD}) == len(FIELD)
+
+
+def test_frozen_backbones_are_run_once_and_floors_stand_beside_the_rows(tmp_path):
+    from sonomask.checkpoints.folder import load
+
+    rows = ["everything", "box", "mean", "lvs", "mssl", "sst", "tpavi"]
+    words = ["--small", "--size", "64", "--steps", "2", "--batch", "2", "--clips", "2", "--subset", "ms3", "--frozen",
+             "--backbone-weights", "world_duo.real", "--audio-weights", "world_duo.real", "--out", str(tmp_path)]  # fmt: skip
+    assert main(["benchmark", "--models", *rows, *words]) == 0
+    with (tmp_path / "table.csv").open(newline="") as file:
+        found = {row["system"]: row for row in csv.DictReader(file)}
+    assert [row["task"] for row in found.values()] == ["floor"] * 3 + ["SSL", "SSL", "VOS", "AVS"]
+    assert float(found["mean training mask, cut by them"]["parameters M"]) == 0
+    assert "--frozen" in (tmp_path / "table.md").read_text()
+    assert len(list((tmp_path / "kept").iterdir())) == 2  # one backbone, one ear, for all rows
+    nets = [load(str(tmp_path / "runs" / f"{name}_ms3_1" / stage / "best")) for name, stage in
+            (("tpavi", "stage1"), ("sst", "stage1"), ("mssl", "stage2"))]  # fmt: skip
+    first, *others = (net.part("pretrained").state_dict() for net in nets)
+    for other in others:
+        assert all((first[key] == other[key]).all() for key in first)
+    ears = [nets[0].audio.state_dict(), nets[2].audio.net.state_dict(), load("world_duo.real").audio.state_dict()]
+    assert all((ears[0][key] == ear[key]).all() for key in ears[0] for ear in ears)
+
+
+def test_frozen_wants_weights_to_freeze(tmp_path, capsys):
+    assert main(["benchmark", "--frozen", "--small", "--out", str(tmp_path)]) == 2
+    assert "--backbone-weights world_duo.real" in capsys.readouterr().err
+
+
+def test_floors_fit_the_training_masks():
+    import torch
+
+    from sonomask.benchmark.floors import FLOORS
+
+    masks = torch.zeros(6, 20, 30, dtype=torch.bool)
+    masks[:, 5:15, 7:23] = True  # half of each side, in the middle
+    masks[0] = False
+    for name, share in (("everything", 1.0), ("box", 0.25), ("mean", 160 / 600)):
+        marked = (FLOORS[name].make(masks) > 0).float().mean()
+        assert float(marked) == pytest.approx(share, abs=0.03), name

@@ -45,3 +45,28 @@ def test_a_model_is_compiled_as_asked(asked, mode, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, mode: found.append(mode) or model)
     AVSModule("avs_mini", {"fusion": "none"}, compile=asked)
     assert found == mode
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_are_clipped_in_bfloat16_too(algorithm, tmp_path, monkeypatch):
+    """Lightning refuses to clip beside a fused optimiser wherever autocast is on."""
+    from sonomask.cli.main import main
+
+    sizes = []
+    plain = torch.optim.Adam.step
+
+    def step(self, closure=None):
+        found = plain(self, closure)  # the closure makes and clips the gradients
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"] if p.grad is not None]
+        sizes.append(float(torch.cat(gradients).norm() if algorithm == "norm" else torch.cat(gradients).abs().max()))
+        return found
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    words = ["--model.model", "avs_mini", "--model.options", "{fusion: none}", "--data", "synthetic", "--data.train=2",
+             "--data.val=2", "--data.size=32", "--data.batch_size=2", "--data.workers=0", "--trainer.accelerator=cpu",
+             "--trainer.max_epochs=1", "--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=0.001",
+             f"--trainer.gradient_clip_algorithm={algorithm}", "--out", str(tmp_path / "run")]  # fmt: skip
+    assert main(["train", *words]) == 0
+    assert sizes
+    assert max(sizes) <= 0.001 * 1.01

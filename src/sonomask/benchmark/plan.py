@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonomask.benchmark.floors import FLOORS
 from sonomask.benchmark.rows import ROWS
 
 __all__ = ["KINDS", "Plan"]
@@ -29,6 +30,8 @@ class Plan:
         clips: Clips of the test split of the synthetic world.
         device: Device to score on.
         precision: Precision of training, as Lightning names it.
+        frozen: Whether backbones stay as they begin, so that what they make of a picture is computed once (`training.kept`);
+            `small` only, with a `world` model as `backbone_weights`.
         backbone_weights: A ResNet-18 from which every row that has one starts; random weights unless given. `small` only.
         audio_weights: A model (`world_duo.real`) whose tagger our rows and the two-stage one hear with, unchanged; a light
             encoder with random weights, which learns, unless given. `small` only.
@@ -48,12 +51,32 @@ class Plan:
     precision: str = "32"
     backbone_weights: str | None = None
     audio_weights: str | None = None
+    frozen: bool = False
     pairs: str = "tpavi"
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be frozen.
+
+        Raises:
+            ValueError: Says what frozen backbones want.
+        """
+        if self.frozen and not (self.small and self.backbone_weights and self.audio_weights):
+            raise ValueError(
+                "`frozen`: expected small rows that begin with given weights. Add --small --backbone-weights world_duo.real "
+                "--audio-weights world_duo.real."
+            )
+
+    @property
+    def kept(self) -> Path:
+        """Where what frozen parts made is kept, for all rows, seeds and subsets."""
+        return self.out / "kept"
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """The seeds of a row."""
-        once = (name in ROWS and not ROWS[name].needs_weights) or (
-            self.repeated is not None and name not in self.repeated
+        once = (
+            name in FLOORS
+            or (name in ROWS and not ROWS[name].needs_weights)
+            or (self.repeated is not None and name not in self.repeated)
         )
         return self.seeds[:1] if once else self.seeds
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from sonomask.benchmark.floors import FLOORS
 from sonomask.benchmark.plan import KINDS, Plan
-from sonomask.benchmark.rows import ROWS, TAGGER, Row
+from sonomask.benchmark.rows import ROWS, TAGGER, Row, row_of
 from sonomask.benchmark.tables import write, write_tables
 from sonomask.checkpoints.folder import load
 from sonomask.models.nets.lgvt import LGVT
@@ -19,6 +20,7 @@ from sonomask.models.nets.two_stage import TwoStage
 from sonomask.models.parts.net import Net
 from sonomask.training.clips import write_clips
 from sonomask.training.evaluate import evaluate, hardware
+from sonomask.training.kept import keep
 from sonomask.training.recipes import LAST, train
 
 
@@ -34,10 +36,10 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
     Raises:
         ValueError: A subset or a row is unknown.
     """
-    unknown = [m for m in models if m not in ROWS and not Path(m).is_dir()]
+    unknown = [m for m in models if m not in ROWS and m not in FLOORS and not Path(m).is_dir()]
     if unknown or not set(subsets) <= set(KINDS):
         raise ValueError(
-            f"Expected subsets of {', '.join(KINDS)} and rows of {', '.join(ROWS)} or model folders, got "
+            f"Expected subsets of {', '.join(KINDS)} and rows of {', '.join([*FLOORS, *ROWS])} or model folders, got "
             f"{', '.join(subsets)} and {', '.join(unknown or models)}."
         )
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -50,17 +52,26 @@ def run(plan: Plan, subsets: Sequence[str], models: Sequence[str], command: str 
         if seed in plan.seeds_of(name) and (name not in ROWS or ROWS[name].on(subset))
     ]
     for subset, name, seed in jobs:
-        row = ROWS.get(name) or Row("given", name, Path(name).name)
+        row = row_of(name)
         results.append(_one(plan, subset, name, row, seed))
+        write_tables(
+            plan, _ordered(results, subsets, models), command
+        )  # so that a run that is stopped leaves its table
         print(name, subset, seed, f"mIoU {results[-1]['miou']:.4f}", flush=True)  # noqa: T201 - tells progress
-    results.sort(key=lambda r: (subsets.index(r["subset"]), models.index(r["name"])))
+    results = _ordered(results, subsets, models)
     _time(plan, results)
     write_tables(plan, results, command)
     return results
 
 
+def _ordered(results: Sequence[dict[str, Any]], subsets: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    return sorted(results, key=lambda r: (subsets.index(r["subset"]), models.index(r["name"])))
+
+
 def trained(plan: Plan, name: str, subset: str, seed: int | None = None) -> Net | None:
     """The network of a row that was run, with the first seed unless told; None if it was not."""
+    if name in FLOORS:
+        return None
     if name not in ROWS or not ROWS[name].needs_weights:
         return load(name, plan.device)
     folder = plan.folder_of(name, subset, plan.seeds[0] if seed is None else seed)
@@ -84,10 +95,13 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
     scores = folder / "scores.json"
     if not scores.is_file():
         began = time.monotonic()
-        model = _model(plan, subset, name, row, seed, folder)
+        model = _floor(plan, subset, name) if name in FLOORS else _model(plan, subset, name, row, seed, folder)
         spent = time.monotonic() - began
         batches = _batches(plan, subset, seed)
+        kept = keep(model, plan.kept) if plan.frozen and row.kept is not None else []
         report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
+        for part in kept:  # what a frame costs is with the backbone
+            part.release()
         found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
         values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
         if isinstance(model, TwoStage):
@@ -95,7 +109,11 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
         write_clips(report.clips, folder / "clips.csv")
         values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
         write(scores, json.dumps(values, indent=1) + "\n")
-    return {"name": name, "subset": subset, "seed": seed, **json.loads(scores.read_text())}
+    return {"name": name, "subset": subset, "seed": seed, "fps": float("nan"), **json.loads(scores.read_text())}
+
+
+def _floor(plan: Plan, subset: str, name: str) -> Any:
+    return FLOORS[name].fit(_batches(plan, subset, 0, split="train"), name).to(plan.device)
 
 
 def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path) -> Net:
@@ -111,8 +129,12 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
                 f"{name}: starts from the row {name_before} on {subset_before.upper()} with seed {seed}, which was not run. "
                 f"Run it too: --subset {subset_before} {subset} --models {name_before} {name}."
             )
+    frozen = plan.frozen and row.kept is not None
     for number, stage in enumerate(row.stages):
-        options = {**row.options, **(row.small if plan.small else {}), **_fitted(plan, row, subset), **stage}
+        options = {**row.options, **(row.small if plan.small else {}), **_fitted(plan, row, subset)}
+        options = {**options, **(row.kept or {} if frozen else {}), **stage}
+        heard = options.get("audio") == TAGGER["audio"]
+        training = {**row.training, **({"freeze_audio": True} if heard else {})}
         steps = plan.steps // len(row.stages)
         final = number + 1 == len(row.stages)  # masks choose the best weights of no stage that doesn't learn them
         often = max(1, steps // 5) if final else steps
@@ -121,16 +143,18 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
             train([
                 "--seed_everything", str(seed), "--model.seed", str(seed), "--model.model", row.model,
                 "--model.options", json.dumps(options), "--model.schedule", "cosine", "--model.warmup", str(steps // 20),
-                *(w for k, v in row.training.items() for w in (f"--model.{k}", json.dumps(v))),
+                *(w for k, v in training.items() for w in (f"--model.{k}", json.dumps(v))),
                 *(("--model.matching", subset) if row.matching else ()),
                 *(("--model.init_from", str(start)) if start else _starts(plan, row, options)),
+                *(("--model.keep_maps", str(plan.kept)) if frozen else ()),
                 *plan.data_options(subset, seed), "--trainer.precision", plan.precision,
                 "--checkpoint_every", str(max(1, steps // 5)), "--resume" if (out / LAST).is_file() else "--overwrite",
                 "--trainer.max_steps", str(steps), "--trainer.max_epochs", "-1", "--trainer.limit_val_batches", "10",
                 "--trainer.val_check_interval", str(often), "--trainer.check_val_every_n_epoch", "null",
                 "--trainer.log_every_n_steps", str(max(1, steps // 50)),
                 "--trainer.limit_train_batches", str(steps),
-                "--trainer.gradient_clip_val", "1.0", "--trainer.enable_progress_bar", "false", "--out", str(out),
+                "--trainer.gradient_clip_val", "1.0", "--trainer.enable_progress_bar", "false",
+                "--trainer.enable_model_summary", "false", "--out", str(out),
             ])  # fmt: skip
             (out / "done").touch()
         start = out / "best"
@@ -140,7 +164,7 @@ def _model(plan: Plan, subset: str, name: str, row: Row, seed: int, folder: Path
 def _starts(plan: Plan, row: Row, options: Mapping[str, Any]) -> list[str]:
     """Options for the weights that a row begins with."""
     words = []
-    if plan.small and row.pictures and plan.backbone_weights:
+    if plan.small and row.pictures and plan.backbone_weights and (row.kept is not None or not plan.frozen):
         words += ["--model.backbone_weights", plan.backbone_weights]
     if options.get("audio") == TAGGER["audio"]:
         words += ["--model.audio_weights", str(plan.audio_weights)]

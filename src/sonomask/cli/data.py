@@ -35,6 +35,7 @@ def compose(
     subsets: Annotated[Sequence[Literal["s4", "ms3"]], "AVSBench subsets to make"] = ("s4", "ms3"),
     counts: Annotated[Sequence[int], "clips for train, val and test in each subset; the preset's unless given"] = (),
     size: Annotated[int, "height and width of the pictures in pixels; the preset's unless given"] = 0,
+    fps: Annotated[int, "frames a second of the raw videos; the preset's unless given"] = 0,
     workers: Annotated[int, "number of processes; 0 for this one only"] = 0,
     overwrite: Annotated[bool, "replace data made by this command"] = False,
 ) -> int:
@@ -50,7 +51,9 @@ def compose(
     chosen = PRESETS[preset]
     if counts:
         chosen = replace(chosen, counts=(counts[0], counts[1], counts[2]))
-    chosen = replace(chosen, size=size or chosen.size)
+    if not 0 <= fps <= 120:
+        raise ValueError(f"`fps`: expected 1 to 120 frames a second, or 0 for the preset's, got {fps}.")
+    chosen = replace(chosen, size=size or chosen.size, fps=fps or chosen.fps)
     write_tree(
         out, preset=chosen, seed=seed, subsets=subsets, workers=workers, overwrite=overwrite, tables=(images, sounds)
     )

@@ -35,7 +35,7 @@ def benchmark(
     data: Annotated[str, "folder with AVSBench in it, or 'synthetic'"] = "synthetic",
     out: Annotated[str, "folder for runs, tables and pictures"] = "runs/benchmark",
     subset: Annotated[Sequence[Literal["s4", "ms3"]], "AVSBench subsets to use"] = ("s4", "ms3"),
-    models: Annotated[Sequence[str], "systems (lvs, mssl, 3dc, sst, igan, lgvt, …), model folders, or 'all'"] = (
+    models: Annotated[Sequence[str], "systems (everything, lvs, mssl, sst, tpavi, …), model folders, or 'all'"] = (
         "all",
     ),
     size: Annotated[int, "height and width of the pictures in pixels"] = 224,
@@ -47,12 +47,16 @@ def benchmark(
     clips: Annotated[int, "test clips of the synthetic world"] = 100,
     device: Annotated[str, "auto, cpu, cuda or mps, for scoring"] = "auto",
     precision: Annotated[str, "training precision: 32, bf16-mixed, 16-mixed"] = "32",
-    backbone_weights: Annotated[str | None, "ResNet-18 that the small rows start from"] = None,
+    backbone_weights: Annotated[
+        str | None, "ResNet-18 that the small rows start from; with --frozen a world model"
+    ] = None,
     audio_weights: Annotated[str | None, "model whose tagger the small rows hear with, as world_duo.real"] = None,
+    frozen: Annotated[bool, "keep the small rows' backbones as they begin and run them once for each picture"] = False,
 ) -> int:
     """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
     with needs("The benchmark", "torch"):
         from sonomask.benchmark.figures import draw
+        from sonomask.benchmark.floors import FLOORS
         from sonomask.benchmark.plan import Plan
         from sonomask.benchmark.rows import ROWS
         from sonomask.benchmark.run import run
@@ -61,9 +65,9 @@ def benchmark(
     often = None if list(repeated) == ["all"] else tuple(repeated)
     plan = Plan(
         data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, str(choose_device(device)), precision,
-        backbone_weights, audio_weights,
+        backbone_weights, audio_weights, frozen,
     )  # fmt: skip
-    rows = list(ROWS) if list(models) == ["all"] else list(models)
+    rows = [*FLOORS, *ROWS] if list(models) == ["all"] else list(models)
     given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
     given += f" --steps {steps} --batch {batch} --seeds {' '.join(map(str, seeds))} --clips {clips}"
     given += f" --repeated {' '.join(repeated)}" * (often is not None)
@@ -73,7 +77,7 @@ def benchmark(
         if value is not None
     )
     given += f" --precision {precision}" * (precision != "32")
-    run(plan, list(subset), rows, given + " --small" * small)
+    run(plan, list(subset), rows, given + " --small" * small + " --frozen" * frozen)
     draw(plan, list(subset), rows)
     print((plan.out / "table.md").read_text(encoding="utf-8"))
     return 0

@@ -22,6 +22,7 @@ from sonomask.metrics import metrics_of
 from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import PartName
 from sonomask.safe_reading.config import format_config
+from sonomask.training.kept import keep
 from sonomask.training.own_metrics import OwnMetrics
 
 PART_OPTIONS: dict[str, tuple[PartName, float]] = {
@@ -56,6 +57,8 @@ class AVSModule(LightningModule):
         attention_weight: Weight of the attention term, which tells TPAVI's attention where the sound is.
         dice_weight: Weight of the soft Dice term, which keeps small objects from being lost among the background.
         class_weights: Weight of each class in a semantic model's cross-entropy; alike unless given.
+        keep_maps: Folder where what the backbone makes of each picture, and a frozen audio encoder of each sound, is computed
+            once and kept: the backbone then stays as it is. For data that come again unchanged, so without augmentation.
         freeze_audio: Keep the audio encoder as it is, in eval mode, as the reference does with VGGish.
         freeze_norms: Keep the statistics of batch norms; several processes then equal one exactly.
         checkpoint_backbone: Recompute the backbone's activations in the backward pass: less memory, about a third more time.
@@ -94,6 +97,7 @@ class AVSModule(LightningModule):
         attention_weight: float = 0.0,
         dice_weight: float = 0.0,
         class_weights: list[float] | None = None,
+        keep_maps: str | None = None,
         freeze_audio: bool = True,
         freeze_norms: bool = False,
         checkpoint_backbone: bool = False,
@@ -148,6 +152,7 @@ class AVSModule(LightningModule):
         self.frozen_audio = encoder if freeze_audio and self.model.keeps_audio else None
         if self.frozen_audio is not None:
             self.frozen_audio.requires_grad_(requires_grad=False)
+        self.kept = keep(self.model, keep_maps) if keep_maps else []
         mode = compile if isinstance(compile, str) else None
         self.run = torch.compile(self.model, mode=mode) if compile else self.model
         self.total: int | None = None  # steps of the schedule
@@ -232,6 +237,22 @@ class AVSModule(LightningModule):
         if self.current_epoch < self.hp.freeze_backbone:
             for weight in self.model.part("backbone").parameters():
                 weight.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as asked; Lightning refuses a fused optimiser in bfloat16 as in float16, though no scaler is in its way."""
+        if self._scaled() or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        if str(getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm)) == "value":
+            nn.utils.clip_grad_value_(weights, gradient_clip_val)
+        else:
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """What is random in a step depends on (seed, epoch, step, process) alone, so that a resumed run repeats it."""

@@ -132,7 +132,8 @@ def test_the_data_module_gives_new_scenes_in_each_epoch(small_tables):
     assert next(iter(module.val_dataloader())).images.shape == (2, 5, 3, 32, 32)
 
 
-def test_compose_takes_counts_and_a_size(small_tables, tmp_path, capsys):
+def test_compose_takes_counts_a_size_and_a_rate(small_tables, tmp_path, capsys):
+    import av
     from PIL import Image
 
     from sonomask.cli.main import main
@@ -140,12 +141,17 @@ def test_compose_takes_counts_and_a_size(small_tables, tmp_path, capsys):
 
     out = tmp_path / "tree"
     words = ["compose", str(small_tables[0]), str(small_tables[1]), str(out), "--subsets", "ms3", "--preset", "tiny"]
-    assert main([*words, "--counts", "3", "1", "2", "--size", "32"]) == 0
+    assert main([*words, "--counts", "3", "1", "2", "--size", "32", "--fps", "4"]) == 0
     for split, count in (("train", 3), ("val", 1), ("test", 2)):
         clips = AVSBench(out, "ms3", split, size=(32, 32))
         assert len(clips) == count
         with Image.open(clips.items[0].frame(0)) as picture:
             assert picture.size == (32, 32)
+    for video in out.rglob("*.mp4"):
+        with av.open(video) as container:
+            assert container.streams.video[0].average_rate == 4
     capsys.readouterr()
+    assert main([*words, "--fps", "-1"]) == 2
+    assert "`fps`" in capsys.readouterr().err
     assert main([*words, "--counts", "3", "1"]) == 2
     assert "three numbers" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sonomask.batches import Batch, Output
 from sonomask.models.parts.net import Net, Parts, gate
-from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
+from sonomask.models.parts.towers import heat_logits, lend, one_frame_each
 from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig
 
@@ -31,6 +31,8 @@ class LVS(Net):
         softness: τ.
         temperature: Temperature of the logits.
         supervision: Weight of a further term, the binary cross-entropy of (S - ε⁺)/τ on labelled frames; 0 as in the paper.
+        backbone: timm name of a network whose map at 1/16 is seen in place of a tower of its own.
+        audio: Audio encoder that is heard in place of a tower of its own.
 
     Source: Chen et al., "Localizing visual sounds the hard way", CVPR 2021. The reference multiplies an own pair's logit
     by -99 to remove it; here it is -∞.
@@ -47,9 +49,11 @@ class LVS(Net):
         softness: float = 0.03,
         temperature: float = 0.07,
         supervision: float = 0.0,
+        backbone: str | None = None,
+        audio: str | None = None,
     ) -> None:
         super().__init__()
-        self.image, self.audio = Tower(3), Tower(1)
+        self.image, self.audio = lend(self, backbone, audio)
         self.positive, self.negative, self.softness, self.temperature = positive, negative, softness, temperature
         self.supervision, self.config = supervision, config
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sonomask.batches import Batch, Output
 from sonomask.models.parts.net import Net, Parts, gate
-from sonomask.models.parts.towers import Tower, heat_logits, one_frame_each
+from sonomask.models.parts.towers import heat_logits, lend, one_frame_each
 from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig
 
@@ -32,6 +32,8 @@ class MSSL(Net):
         labels: Categories in the order of the classes, as the data set gives them.
         classes: K, if the labels have no names.
         stage: 1, or 2 which starts from the weights of 1.
+        backbone: timm name of a network whose map at 1/16 is seen in place of a tower of its own.
+        audio: Audio encoder that is heard in place of a tower of its own.
 
     Source: Qian et al., "Multiple sound sources localization from coarse to fine", ECCV 2020, and its simplified code.
     """
@@ -39,14 +41,15 @@ class MSSL(Net):
     parts = Parts(backbone="image", audio="audio", pretrained="image.net")
 
     def __init__(
-        self, *, config: ModelConfig, labels: Sequence[str] = (), classes: int = 7, stage: Literal[1, 2] = 1
-    ) -> None:
+        self, *, config: ModelConfig, labels: Sequence[str] = (), classes: int = 7, stage: Literal[1, 2] = 1,
+        backbone: str | None = None, audio: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if stage not in (1, 2):
             raise ValueError(f"`stage`: expected 1 or 2, got {stage}.")
         self.config, self.labels, self.stage = config, tuple(labels), stage
         count = len(labels) or classes
-        self.image, self.audio = Tower(3), Tower(1)
+        self.image, self.audio = lend(self, backbone, audio)
         self.pair = nn.Sequential(nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 2))
         self.class_image, self.class_audio = (nn.Conv2d(512, count, 1, bias=False) for _ in range(2))
         self.project_image, self.project_audio = (_projection() for _ in range(2))

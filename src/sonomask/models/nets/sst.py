@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50, resnet101
 
 from sonomask.batches import Output
+from sonomask.models.parts.backbone import Backbone
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.record import ModelRecord
 from sonomask.structures import ModelConfig
@@ -30,7 +31,8 @@ class SST(Net):
 
     Args:
         config: Travels with the model.
-        backbone: "resnet18", "resnet50" or "resnet101"; the last stage of the first keeps the size without dilation.
+        backbone: "resnet18", "resnet50" or "resnet101"; the last stage of the first keeps the size without dilation. Any other
+            name is one of timm's, whose map at 1/16 is taken as it is.
         width: Channels of the transformer.
         layers: L.
         heads: Number of heads of the attention.
@@ -49,17 +51,21 @@ class SST(Net):
     ) -> None:  # fmt: skip
         super().__init__()
         nets: dict[str, Any] = {"resnet18": resnet18, "resnet50": resnet50, "resnet101": resnet101}
-        if backbone not in nets:
-            raise ValueError(f"`backbone`: expected one of {', '.join(nets)}, got {backbone!r}.")
         if attention not in MASKS:
             raise ValueError(f"`attention`: expected one of {', '.join(MASKS)}, got {attention!r}.")
-        if backbone == "resnet18":  # torchvision's plain blocks know no dilation
+        fine, coarse = (64, 512) if backbone == "resnet18" else (256, 2048)
+        net: Any
+        if backbone not in nets:
+            net = Backbone(backbone)
+            fine, coarse = net.channels[0], net.channels[2]
+            self.parts, self.pretrained_names = Parts(backbone="net", pretrained="net.net"), "timm"  # type: ignore[misc]
+        elif backbone == "resnet18":  # torchvision's plain blocks know no dilation
             net = resnet18(weights=None)
             net.layer4[0].conv1.stride = net.layer4[0].downsample[0].stride = (1, 1)
         else:
             net = nets[backbone](weights=None, replace_stride_with_dilation=[False, False, True])
-        fine, coarse = (64, 512) if backbone == "resnet18" else (256, 2048)
-        del net.fc, net.avgpool
+        if backbone in nets:
+            del net.fc, net.avgpool
         self.net: Any = net
         self.project = nn.Conv2d(coarse, width, 1)
         self.layers = nn.ModuleList(GridLayer(width, heads) for _ in range(layers))
@@ -97,6 +103,9 @@ class SST(Net):
 
     def _maps(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
+        if isinstance(net, Backbone):
+            fine, _, coarse, _ = net(frames)
+            return fine, coarse
         fine = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(frames)))))
         return fine, net.layer4(net.layer3(net.layer2(fine)))
 

@@ -8,6 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from sonomask.models.parts.backbone import Backbone
+from sonomask.models.parts.encoders import FIXED, audio_encoder
+from sonomask.models.parts.net import Net, Parts
+
 
 class Tower(nn.Module):
     """torchvision's ResNet-18 whose last stage keeps the size of its map (stride 1, no dilation), without its head.
@@ -37,6 +41,50 @@ class Tower(nn.Module):
         for stage in (self.net.layer1, self.net.layer2, self.net.layer3, self.net.layer4):
             x = stage(x)
         return x
+
+
+class Borrowed(nn.Module):
+    """A tower on a network that was trained for something else: its map at 1/16, or an audio embedding as a map of one place.
+
+    Args:
+        net: Backbone of four levels, or audio encoder.
+        channels: Channels of what it gives.
+    """
+
+    def __init__(self, net: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.net, self.project = net, nn.Conv2d(channels, Tower.channels, 1)
+
+    def forward(self, x: Float[Tensor, "N _C H W"]) -> Float[Tensor, "N 512 _h _w"]:
+        """A map, not negative."""
+        found = self.net(x)
+        return F.relu(self.project(found[:, :, None, None] if isinstance(found, Tensor) else found[2]))
+
+
+def lend(net: Net, backbone: str | None, audio: str | None) -> tuple[nn.Module, nn.Module]:
+    """The towers for pictures and for sounds; the net's parts are named after what they stand on.
+
+    Args:
+        net: The localiser.
+        backbone: timm name of the network whose map to use; None for a tower of its own.
+        audio: Name of an audio encoder (`encoders.audio_encoder`) whose embedding to use; None for a tower of its own.
+    """
+    image, sound = net.parts.backbone, net.parts.audio
+    seen, heard = Tower(3), Tower(1)
+    pictures = None if backbone is None else Backbone(backbone)
+    ear: Any = audio_encoder(audio, FIXED[audio].channels if audio in FIXED else 128)
+    net.parts = Parts(  # type: ignore[misc]
+        backbone=image if pictures is None else f"{image}.net",
+        audio=sound if ear is None else f"{sound}.net",
+        pretrained=f"{image}.net" if pictures is None else f"{image}.net.net",
+    )
+    if pictures is not None:
+        net.pretrained_names = "timm"
+    net.keeps_audio = ear is not None  # type: ignore[misc]
+    return (
+        seen if pictures is None else Borrowed(pictures, pictures.channels[2]),
+        heard if ear is None else Borrowed(ear, ear.channels),
+    )
 
 
 def heat_logits(heat: Float[Tensor, "N 1 _h _w"], size: tuple[int, int], *, lowest: bool = True) -> Tensor:
