@@ -272,7 +272,15 @@ class AVSModule(LightningModule):
         self.model.config = replace(
             self.model.config, image_size=size
         )  # whoever uses the model later gives it this one
-        terms = self.model.objective(batch) or self.terms(self(batch), batch)
+        terms = self.model.objective(batch)
+        if not terms:
+            output = self(batch)
+            if not torch.isfinite(output.logits).all():  # the cross-entropy would fail with a riddle, on CUDA for good
+                raise TrainingError(
+                    f"The scores of step {self.global_step} are not finite (clips {', '.join(batch.names)}). Lower the learning "
+                    "rate or the precision's error (--trainer.precision 32)."
+                )
+            terms = self.terms(output, batch)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
