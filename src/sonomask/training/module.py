@@ -277,8 +277,8 @@ class AVSModule(LightningModule):
             output = self(batch)
             if not torch.isfinite(output.logits).all():  # the cross-entropy would fail with a riddle, on CUDA for good
                 raise TrainingError(
-                    f"The scores of step {self.global_step} are not finite (clips {', '.join(batch.names)}). Lower the learning "
-                    "rate or the precision's error (--trainer.precision 32)."
+                    f"The scores of step {self.global_step} are not finite (clips {', '.join(batch.names)}). Lower the "
+                    "learning rate or the precision's error (--trainer.precision 32)."
                 )
             terms = self.terms(output, batch)
         loss = torch.stack(list(terms.values())).sum()
