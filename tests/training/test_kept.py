@@ -90,14 +90,16 @@ def test_a_backbone_begins_as_the_reader_of_a_world_model():
     reader, x, wanted = world.readers[0], (picture - theirs[0]) / theirs[1], []
     with torch.inference_mode():
         x = reader.stem["norm"](reader.stem["conv"](x))
+        net, ours = model.backbone.net, (picture - own[0]) / own[1]
+        inner = (net.bn1(net.conv_stem(ours)) - x)[..., :-1, :-1].abs().max()  # the padded edge is another grey
         for number, stage in enumerate(reader.stages):
             x = stage(x)
             if number in (1, 2, 4, 6):
                 wanted.append(x)
-        found = model.backbone((picture - own[0]) / own[1])
-    inner = (found[0] - wanted[0])[..., 4:-4, 4:-4].abs().max()  # the padded edge is another grey
-    assert inner < 1e-3 * wanted[0].abs().max()
-    assert (found[3] - wanted[3]).abs().mean() < 0.02 * wanted[3].abs().mean()
+        found = model.backbone(ours)
+    assert inner < 1e-4
+    for one, two in zip(found, wanted, strict=True):
+        assert (one - two).abs().mean() < 0.1 * two.abs().mean()
 
 
 def test_only_a_world_model_lends_its_reader():
