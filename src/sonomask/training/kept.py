@@ -50,7 +50,7 @@ class Kept:
         """Freeze a module and answer for it until `release`; its weights and their names stay as they are."""
         kept = cls(module, folder)
         module.requires_grad_(requires_grad=False)
-        module.forward = kept  # type: ignore[method-assign]
+        module.forward = kept
         return kept
 
     def release(self) -> None:
@@ -120,7 +120,7 @@ class _File:
         with (self.folder / "rows.bin").open("rb") as file:
             for row, key in zip(flat, keys, strict=True):
                 file.seek(self.rows[key] * self.record)
-                file.readinto(row)  # type: ignore[attr-defined]
+                row[:] = np.frombuffer(file.read(self.record), dtype=np.float16)
         parts = torch.from_numpy(flat).to(device).float().split([int(np.prod(s)) for s in self.shapes], 1)
         tensors = [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
         return tensors[0] if self.single else tensors
