@@ -57,12 +57,12 @@ class Result:
 
     Attributes:
         source: Path or address.
-        files: What was written, by format.
+        files: Files that were written, by format.
         frames: Number of masks.
         area: Mean share of the picture that is masked, 0 to 1.
-        warnings: What could not be read.
+        warnings: Warnings about parts of the video that could not be read.
         maskige: Name of what made the second picture, for a model that reads one.
-        audio_track: Which sound track was heard, such as "2 of 3 (aac, eng)".
+        audio_track: Sound track that was used, such as "2 of 3 (aac, eng)".
     """
 
     source: str
@@ -110,11 +110,11 @@ def segment(
         resume: Keep what the model says in a folder beside the outputs ("talk.resume"; about 0.13 GB for a thousand masks
             of the built-in model) until they are done, and go on with what a run that was killed has left there. Outputs
             that are there already are left out. The outputs are the same bytes as without.
-        limits: What the video may cost; by default any length, and pictures up to 67 million pixels.
+        limits: Limits on the video; by default any length, and pictures up to 67 million pixels.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
         stem: Path of the outputs without their suffixes, as `output_stems` gives it for several videos.
         name: Name of the video in manifests and in the result; the source if None.
-        maker: What makes the second picture that COMBO and VCT read, instead of `request.maskige`.
+        maker: Maker of the second picture that COMBO and VCT read, instead of `request.maskige`.
         corrections: What a person said of this video's masks, or the file of it (`sonomask.read_corrections`); every format
             follows. Where a thing has no trail yet, the video is gone through once before, to find where it is.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
@@ -218,7 +218,7 @@ def write_masks(
         labels: Whether the overlay shows the names of what sounds.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
         journal: Journal of the maps: what a run that was killed has left, and where they are kept.
-        corrections: What a person said of the masks of this video; None for nothing.
+        corrections: Corrections of the masks of this video; None for none.
 
     Raises:
         MediaError: The video can't be read or has no sound, an output exists, or the corrections are of another video.

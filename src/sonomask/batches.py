@@ -27,7 +27,7 @@ class Output:
             level has none.
         past: Past of a recurrent model, what the clip that follows is to be given.
         heard: Score of each of AudioSet's names (`sonomask.audio.audioset`), 0 to 1; None of a model that knows no names.
-        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
+        seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
     """
 
     logits: Float[Tensor, "B T K H W"]

@@ -20,8 +20,9 @@ class Figure:
 
     Attributes:
         name: Name in Prometheus's form, such as "sonomask_live_masks".
-        about: What it counts, for people.
-        read: What it is now; a number, or numbers by the values of `label`. Called from a thread of its own.
+        about: Description for people.
+        read: Function that returns the current value: a number, or numbers by the values of `label`. It is called from
+            another thread.
         label: Name of the label; "" without.
         fixed: Further labels and their values; figures of one name have the same ones.
     """
@@ -40,7 +41,7 @@ def served(figures: Sequence[Figure], address: str | None, extra: str) -> Iterat
     Args:
         figures: All gauges.
         address: Loopback unless a host is given; None serves nothing.
-        extra: That brings prometheus-client, for the message without it.
+        extra: Extra that provides prometheus-client, for the error message without it.
 
     Raises:
         MissingExtraError: prometheus-client is not installed.

@@ -35,8 +35,8 @@ class Names:
 
     Attributes:
         heard: AudioSet's names of the loudest sounds with their scores, 0 to 1, best first.
-        seen: What each place shows, as an index into `things`; it means something only where the mask is.
-        things: What the model can name.
+        seen: Thing at each pixel, as an index into `things`; meaningful only within the mask.
+        things: Names that the model knows.
         sounds: The sound that each of `things` makes, "" where none of its sounds is heard.
         scores: The score of the loudest sound of each of `things`, 0 to 1.
     """
@@ -56,12 +56,12 @@ class Masks:
 
     Attributes:
         times: Presentation times in seconds.
-        probability: That a pixel belongs to something that sounds, 0 to 1.
-        threshold: Above it (strictly) a pixel is masked.
+        probability: Probability that a pixel belongs to a sound source, 0 to 1.
+        threshold: Threshold; pixels with a probability above it (strictly) are masked.
         labels: Class indices of the semantic model (0 is background); None for a binary model.
         presence: Calibrated probability, for each frame, that something seen sounds; None where the model has none.
         attention: The attention map of each frame (`sonomask.inference.attention`), 0 to 1; None unless asked for.
-        names: What is heard and seen in each frame; None of a model that knows no names.
+        names: Names of sounds and things in each frame; None for a model that knows no names.
         pictures: The brightness of each frame at the model's size, by which a mask can follow what moves
             (`sonomask.media.motion`); None where the frames were not at hand.
         colours: Each frame in small, RGB, by which things are known again (`sonomask.outputs.tracks`); None where the
@@ -263,12 +263,12 @@ class ModelConfig:
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.
         clip_length: Seconds in a clip at training (T).
-        pairing: Which sound belongs to a frame.
-        threshold: Above this probability a pixel is masked.
+        pairing: Rule for which sound belongs to a frame.
+        threshold: Probability above which a pixel is masked.
         protocol: Name of the scoring protocol of the published or trained figure.
         num_classes: K, channels of the logits: 1 for a mask, else the classes of a semantic model, background included.
         classes: Class names of a semantic model, background first; none, or `num_classes` of them.
-        things: What a binary model can name of what it sees, in the order of `Output.seen`.
+        things: Names that a binary model knows, in the order of `Output.seen`.
         listens: False for a model without sound (fusion `none`).
         dense: The model wants all frames of a window in one clip, not one a second.
         recurrent: The model is given `past`, what the clip before returned, so that a video is one long clip to it.

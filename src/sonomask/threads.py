@@ -139,7 +139,7 @@ class WorkerThread(Generic[Item]):
 
         Raises:
             RuntimeError: The thread was closed.
-            BaseException: What ended the thread.
+            BaseException: The exception that ended the thread.
         """
         with self._changed:
             if self.error is not None:

@@ -46,7 +46,7 @@ def run_ray(
     The cluster is that of `RAY_ADDRESS`, or one that is started here, on loopback.
 
     Args:
-        jobs: What to do; files must be reachable from every node.
+        jobs: Videos to process; files must be reachable from every node.
         options: Request for the masks.
         scorer: The model, which is sent to the actors.
         workers: Decoding tasks at once; 0 for as many as there are processors.

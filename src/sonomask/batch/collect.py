@@ -21,7 +21,7 @@ class Summary:
         done: Videos with masks, written now.
         failed: Videos with a reason, written now.
         kept: Videos that had a row already.
-        kept_failed: Those of them that had failed.
+        kept_failed: Number of them that had failed.
         lost: Videos that the engine gave no ending of; they are missing still.
         seconds: Seconds of video.
         clock: Seconds of work by stage, summed over processes.
@@ -72,7 +72,7 @@ def collect(
 
     Args:
         pieces: Pieces of the shards' videos, in any order; one that came before does not matter.
-        shards: What is missing.
+        shards: Missing shards.
         ledger: Ledger to which shards are committed.
         report: Function called with each video that is complete.
         summary: Counts that are added to.

@@ -68,7 +68,7 @@ def fetch(job: VideoJob, most: int) -> Iterator[Fetched]:
     What fails on the way is tried again a few times.
 
     Args:
-        job: What to fetch.
+        job: Video to fetch.
         most: Bytes that it may have.
 
     Raises:

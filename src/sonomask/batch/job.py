@@ -29,8 +29,8 @@ class VideoJob:
 
     Attributes:
         video: Its name in the tables: path or address; of a member of a tar `tar://MEMBER::TAR`, as fsspec spells it.
-        file: What is opened.
-        offset: Where in the file it begins; None if the file is the video.
+        file: File to open.
+        offset: Position of the video in the file; None if the file is the video.
         size: Its bytes, where it lies inside a file.
     """
 
@@ -46,7 +46,7 @@ class Options:
 
     Attributes:
         model: Name or folder, see `weights.load`.
-        request: What is asked of the masks.
+        request: Options of the masks.
         max_seconds: A longer video fails.
         max_bytes: A larger file fails.
         max_pixels: A video with larger frames fails.
@@ -91,7 +91,7 @@ class Ending:
         height: Height as displayed, in pixels.
         bytes: Bytes of the file.
         sha256: Sha256 of the file.
-        warnings: What could not be read of it.
+        warnings: Warnings about parts that could not be read.
         clock: Seconds of work by stage ("fetch", "decode", "model", "finish"); for the report, in no table.
     """
 

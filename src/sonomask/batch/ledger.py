@@ -86,7 +86,7 @@ class Ledger:
         options: Request for the masks.
         name: Name of the model.
         fingerprint: Fingerprint of its weights.
-        formats: What to write of the masks.
+        formats: Formats of the masks.
         shard_size: Videos a shard.
 
     Raises:
@@ -190,7 +190,7 @@ class Ledger:
 
         Args:
             shard: Shard to commit.
-            endings: What became of each of its videos.
+            endings: Results of its videos.
             masks: Rows of those that are done, in order of time.
         """
         kept = {video: masks[video] if endings[video].status == "done" else () for video in shard.videos}

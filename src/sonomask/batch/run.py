@@ -44,7 +44,7 @@ def run(
     Args:
         sources: See `sources.expand`.
         out: Folder or address.
-        options: What is asked of each.
+        options: Options that apply to each video.
         engine: "local" for processes of this machine, "ray" for a cluster; the outputs are the same.
         workers: Processes, or decoding tasks at once; 0 for as many as there are processors.
         models: Actors that hold the model, of the engine "ray"; 0 for one on each GPU, or on every second processor.

@@ -19,11 +19,11 @@ class Published(NamedTuple):
     Attributes:
         system: Its name.
         venue: Conference or journal, and year.
-        network: What it sees with, and the side of its pictures where that is not 224.
+        network: Backbone, and the side of its pictures if that is not 224.
         s4: mIoU and F in percent; F is None, or the pair is, where the source tells none.
         ms3: The same.
         avss: The same.
-        protocol: What is known of how they were scored.
+        protocol: Known facts about the scoring protocol.
         source: Document in which the figures were read.
     """
 

@@ -22,7 +22,7 @@ class KnownFile:
         digest: First digits of its SHA-256, as its name or its authors tell; "" where they tell none.
         megabytes: About how large.
         licence: Licence of the weights.
-        what: What it holds.
+        what: Contents of the file.
     """
 
     file: str

@@ -71,7 +71,7 @@ class AVISeg(Sequence[AVISVideo]):
 
     Attributes:
         categories: Name of each category by its number.
-        tracks: What sounds in all of the videos.
+        tracks: Sounding instances in all of the videos.
 
     Raises:
         ValueError: The file is not in that form; the message says where.

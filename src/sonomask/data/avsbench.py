@@ -51,7 +51,7 @@ class Subset:
     Attributes:
         name: "s4", "ms3" or "avss".
         table: Name of the csv.
-        columns: Those that are read by position where the csv has no such names.
+        columns: Columns that are read by position if the csv does not name them.
         seconds: T.
         classes: 1 for a binary mask.
         counts: Counts of the official download, by split.
@@ -89,7 +89,7 @@ class Item:
 
     Attributes:
         base: Folder of the data.
-        subset: Whose row it is.
+        subset: Subset that the row belongs to.
         name: Name of the clip.
         split: train, val or test.
         category: Category of S4.
@@ -242,7 +242,7 @@ class AVSBench(Dataset[Clip]):
         subset: "s4", "ms3" or "avss".
         split: train, val or test.
         size: Height and width.
-        truth_size: Those of the masks; `size` unless given.
+        truth_size: Size of the masks; `size` if None.
         sound: Source of the sound; "auto" takes wav, then the official `.pkl`, then the raw video.
         skip_missing: Leave out clips that lack files instead of refusing the data set.
         mean: Per RGB channel, subtracted from images in 0..1.

@@ -34,7 +34,7 @@ def folder_for(name: str, root: str, clips: Any) -> Path | None:
     """Path of the copy of a data set, existing or not; None if it would not fit.
 
     Args:
-        name: What tells its kind, split and sizes.
+        name: Name that contains the kind, split and sizes.
         root: Root of the data set.
         clips: The data set, with `stamp()` and `nbytes()`.
     """

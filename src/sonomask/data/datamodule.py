@@ -114,13 +114,13 @@ class ClipDataModule(LightningDataModule):
         eval_batch_size: Clips a batch in evaluation; no figure depends on it, protocols group clips themselves.
         workers: Loader processes.
         seed: Seed of the order of training clips.
-        augment: What happens to training clips.
+        augment: Augmentation of training clips.
         maskige: Gives clips the second picture that COMBO and VCT read: a maker of `sonomask.inference.maskige` ("superpixels",
             "maskrcnn:FILE", "sam:FOLDER") or, of AVSBench, the folder with the authors' files.
         timeout: Seconds after which a worker that gives nothing counts as stuck.
 
     Attributes:
-        pairing: Which sound belongs to a frame in these clips; training writes it into the model's config.
+        pairing: Pairing of sound and frames in these clips; training writes it into the model's config.
     """
 
     pairing: Pairing = "avsbench"
@@ -205,7 +205,7 @@ class SyntheticDataModule(ClipDataModule):
         size: Height and width.
         seconds: T.
         world: Seed of the world itself (`seed` is that of the order).
-        rules: What happens in it, if not the kind's own rules.
+        rules: Rules of the world, instead of the kind's own rules.
         loading: Arguments of `ClipDataModule`.
     """
 
@@ -248,7 +248,7 @@ class CompositeDataModule(ClipDataModule):
         size: Height and width.
         seconds: T in training.
         world: Seed of the scenes (`seed` is that of the order).
-        rules: What scenes are drawn from.
+        rules: Rules by which scenes are composed.
         loading: Arguments of `ClipDataModule`.
     """
 

@@ -59,7 +59,7 @@ class Diagnosis:
     Attributes:
         subset: Its name.
         counts: Clips by split.
-        whole: Those of them that lack nothing.
+        whole: Number of complete clips.
         findings: All that is wrong.
     """
 

@@ -34,7 +34,7 @@ class Expression:
     """A sentence about a video.
 
     Attributes:
-        uid: Of the row.
+        uid: Id of the row.
         text: The sentence.
         frames: The video's pictures, one a second.
         sound: Its wav file.

@@ -142,7 +142,7 @@ class Augmented(Dataset[Clip]):
 
     Args:
         dataset: Data set of clips.
-        augment: What may happen.
+        augment: Augmentations.
         seed: Seed of the choices.
     """
 

@@ -28,7 +28,7 @@ class Maps(NamedTuple):
         classes: The background and each class that is the best somewhere; None for a mask.
         attention: The frame's attention map, if it was asked for and there is one.
         heard: Score of each of AudioSet's names; None of a model that knows no names.
-        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
+        seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
     """
 
     scores: Float32[np.ndarray, "k H W"]

@@ -28,8 +28,8 @@ def names_of(heard: Float32[np.ndarray, " names"], seen: UInt8[np.ndarray, "H W"
 
     Args:
         heard: Score of each of AudioSet's names.
-        seen: What each place shows, as an index into `things`.
-        things: What the model can name.
+        seen: Thing at each pixel, as an index into `things`.
+        things: Names that the model knows.
     """
     order = [i for i in np.argsort(-heard, kind="stable")[:MOST].tolist() if heard[i] >= LEAST]
     table, instruments, music = _tables(tuple(things))

@@ -69,7 +69,7 @@ class OnnxScorer:
 
     Args:
         file: A `model.onnx` that `sonomask export` wrote, without the front end inside.
-        config: What lies beside it.
+        config: Configuration that is stored beside the graph.
         threads: Threads as for `open_session`.
         device: "cpu", "cuda", "cuda:1", "coreml" or "directml"; "auto" is the CPU.
 

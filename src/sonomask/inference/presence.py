@@ -45,7 +45,7 @@ def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
 
     Args:
         names: Names of a frame.
-        mask: What is marked in it.
+        mask: Marked pixels.
     """
     kinds = len(names.things)
     areas = cv2.calcHist([names.seen], [0], mask.view(np.uint8), [kinds], [0, kinds]).ravel()

@@ -25,7 +25,7 @@ class Recording(NamedTuple):
 
     Attributes:
         inputs: Tensors that it reads, which are written before each run.
-        output: What it gives, written by each run.
+        output: Output tensors, overwritten by each run.
         run: Runs it.
     """
 

@@ -25,7 +25,7 @@ class Scored(NamedTuple):
         attention: The attention map of each frame, 0 to 1; None if it was not asked for, or the model has none.
         past: Past of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
         heard: Score of each of AudioSet's names, 0 to 1; None of a model that knows no names.
-        seen: What each place shows, as an index into `config.things`; None of a model that knows no names.
+        seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
     """
 
     logits: Float32[np.ndarray, "B T K H W"]
@@ -40,7 +40,7 @@ class Scorer(Protocol):
     """A model that is ready to run.
 
     Attributes:
-        config: What a user of its weights must know.
+        config: The model's configuration.
         device: Name of where it runs.
     """
 

@@ -67,7 +67,7 @@ class Segmenter:
     Args:
         model: Name of a built-in model, folder or `.onnx` file; the default model if None. Or a network in the interface of
             `docs/design.md`, which is moved to the device and put in eval mode, or a `scorer.Scorer`.
-        request: What is asked; `Request()` if None.
+        request: Options of the masks; `Request()` if None.
         maker: What makes the second picture that some models read (`sonomask.inference.maskige`); made from
             `request.maskige` if None.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.

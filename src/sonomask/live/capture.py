@@ -47,7 +47,7 @@ class Capture:
         clock: Clock of the run.
         say: Function called with each message, a line at a time.
         stop: Set to end it.
-        limits: What a source may cost; its timeout is how long one may be silent.
+        limits: Limits on a source; its timeout is the longest silence.
         patience: Seconds without a source after which to give up.
         epoch: Epoch of the run; shared by its sources.
         late: Seconds by which this source's sound is late against the pictures (a microphone's own delay).
@@ -98,7 +98,7 @@ class Capture:
         """Open the source and read it in a thread.
 
         Raises:
-            MediaError: As for `open`.
+            MediaError: Any error of `open`.
         """
         self.first_reader = self.open()
         thread = threading.Thread(target=self.run, name=f"capture {self.source.text}", daemon=True)

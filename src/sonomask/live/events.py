@@ -24,7 +24,7 @@ class Event:
     """Something began or ended.
 
     Attributes:
-        event: Which of the two.
+        event: Kind of event.
         id: Id from 1; the end has that of the onset.
         label: Class or thing, or "sounding" where the model knows no names.
         sound: AudioSet's name of what it is heard to do, or "".

@@ -123,7 +123,7 @@ class Feed:
         Pictures before it are left out.
 
         Raises:
-            Exception: That with which the source ended, once all is taken.
+            Exception: The exception with which the source ended, once everything has been taken.
         """
         with self.changed:
             if not self._ready(after) and not self.ended:

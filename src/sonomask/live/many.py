@@ -63,7 +63,7 @@ class LiveRuns:
         """Until all have ended.
 
         Raises:
-            SonomaskError: That of the first stream, if every one failed.
+            SonomaskError: The error of the first stream, if every one failed.
             ValueError: The same.
             OSError: The same.
         """

@@ -36,9 +36,9 @@ class Outputs:
         make_page: Serves the page at an address, such as `sonomask.server.live.LivePage`; needed for a page.
         out: File or address for a video.
         json: File for JSON lines, or "-".
-        events: Where what begins and ends is told, see `EventSink`.
+        events: Targets of events, see `EventSink`.
         pipe: Named pipe for pictures, or "-".
-        pipe_shows: What of them.
+        pipe_shows: Kind of pictures to send.
         pipe_kind: "nut" or "ffv1", see `PipeWriter`.
         camera: Whether to be a virtual camera.
         overwrite: Replace existing files.

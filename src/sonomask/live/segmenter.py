@@ -37,7 +37,7 @@ class LiveMasks:
 
     Attributes:
         masks: One frame; its time is in seconds since the run began.
-        picture: Which it is of.
+        picture: Picture that the masks belong to.
         captured: Time at which the picture was captured, at the earliest, by the clock.
         ready: Time at which its masks were ready.
         classes: Names of a semantic model's classes.
@@ -81,7 +81,7 @@ class LiveSegmenter:
 
     Args:
         model: A network with `start` and `step` (the `avs_…` and `avss_…` models), or a `scorer.StreamScorer`.
-        request: What is asked; its rate is that of masks at most, and that of `FOR_STREAMS` without a request.
+        request: Options of the masks; its rate is the highest one, and without a request that of `FOR_STREAMS`.
         pairing: "end" takes the 0.96 s that end with the picture, or up to `LAG` before it, with no wait; "model" the sound
             that the model was trained with, which may lie half a second ahead of the picture.
         height: Height of the masks at most, in pixels; a larger picture is scaled down.

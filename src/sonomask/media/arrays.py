@@ -40,7 +40,7 @@ def from_arrays(
         fps: Frames per second.
         waveform: Sound from the first frame on, -1 to 1: (S,) or (channels, S); None for no sound.
         sample_rate: Samples per second of the waveform.
-        name: What messages call it.
+        name: Name in messages.
 
     Raises:
         ValueError: There is no frame, or a frame, the rate or the waveform is not as described.

@@ -77,8 +77,8 @@ class LocalDecoder:
 
     Args:
         source: Path or address.
-        limits: What it may cost.
-        selection: What is wanted: the sound track is chosen by what is heard there.
+        limits: Limits on the source.
+        selection: Requested part of the source; the default sound track is chosen by listening to that part.
         hwaccel: Kind of device that decodes the pictures ("cuda", "vaapi", …); the processor, with a warning, where it does
             not start.
 

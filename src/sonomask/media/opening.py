@@ -79,7 +79,7 @@ def open_media(source: str, limits: Limits, hwaccel: str | None = None) -> Any:
 
     Args:
         source: Path or address.
-        limits: What it may cost.
+        limits: Limits on the source.
         hwaccel: Kind of device whose decoder its pictures are given to, as FFmpeg names it; the processor if None.
 
     Raises:
@@ -164,7 +164,7 @@ def decoded(
         stream: One of it.
         warnings: Takes what is wrong.
         seen: Function called with each packet before it is decoded.
-        through: What the packets go through before.
+        through: Filter that the packets pass through first.
     """
     name = container.name.removeprefix("file:")
     if stream.type == "video" and stream.codec_context.width * stream.codec_context.height > LARGE:

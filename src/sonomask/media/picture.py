@@ -27,7 +27,7 @@ class Yuv:
 
     Attributes:
         planes: Y at full size, U and V at half of it each way, rounded up.
-        colours: What their numbers stand for.
+        colours: Colour properties of the planes.
     """
 
     planes: tuple[UInt8[np.ndarray, "_h _w"], ...]

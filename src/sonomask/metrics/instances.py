@@ -42,7 +42,7 @@ class InstanceTrack:
         video: Number of the video.
         category: Number of the category, from 1.
         masks: COCO's compressed run lengths for each frame, None where there is none.
-        score: How sure a system is of it.
+        score: Confidence of the system.
         crowd: Whether it is left out of mAP.
     """
 
@@ -72,8 +72,8 @@ def score_instances(
     those that nothing is of.
 
     Args:
-        truth: What sounds.
-        found: What a system found.
+        truth: True instances.
+        found: Instances found by a system.
         lengths: Frames of each video.
         categories: Numbers of all categories.
         published: Whether to give what the public evaluation gives (see above).
@@ -121,8 +121,8 @@ def frame_accuracy(
     category, that of the track which is assigned to it over the whole video, with an IoU above the threshold.
 
     Args:
-        truth: What sounds.
-        found: What a system found.
+        truth: True instances.
+        found: Instances found by a system.
         lengths: Frames of each video.
         published: Whether to give what the public evaluation gives.
     """

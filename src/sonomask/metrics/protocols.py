@@ -19,7 +19,7 @@ class Protocol:
             "dataset": pixels are summed over everything.
         batch: Clips in a batch.
         threshold: Threshold of the probability, for the IoU.
-        source: Who scores so.
+        source: Papers and programs that use the protocol.
     """
 
     unit: Literal["batch", "video", "frame", "dataset"] = "batch"

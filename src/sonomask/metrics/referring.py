@@ -36,7 +36,7 @@ class ReferringScore:
         """Take in the next clip.
 
         Args:
-            probability: That a pixel is meant, 0 to 1.
+            probability: Probability that a pixel is referred to, 0 to 1.
             truth: The pixels that are.
         """
         self._clips.append((probability, truth))

@@ -54,7 +54,7 @@ class Autocast(nn.Module):
 
     Args:
         model: Model in eval mode.
-        dtype: What convolutions and matrix products compute in.
+        dtype: Number format of convolutions and matrix products.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:

@@ -44,8 +44,8 @@ class ModelRecord:
     Attributes:
         build: Makes the net from a `config` and the options of a preset, all by keyword.
         presets: Options by name in the catalogue.
-        purpose: What the net is for, in a few words, for listings.
-        paper: Who published it, where.
+        purpose: Purpose of the net in a few words, for listings.
+        paper: Authors and venue.
         config: Fields of `ModelConfig` in which it differs from the defaults.
         semantic: Further fields for more than one class.
         small: Options that replace those of the first preset in the contract tests, so that they take seconds.

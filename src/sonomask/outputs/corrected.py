@@ -39,7 +39,7 @@ def corrected(masks: Iterable[Masks], corrections: Corrections, start: float = 0
 
     Args:
         masks: The masks, such as a `Segmenter` gives them.
-        corrections: What a person says of them. Things need their trails (`traced`).
+        corrections: Corrections; those of things need trails (`traced`).
         start: Second of the source at which the times of the masks begin.
     """
     return map(Corrector(corrections, start), masks)
@@ -49,7 +49,7 @@ class Corrector:
     """Corrects the masks of one video, which come in order of time.
 
     Args:
-        corrections: What a person says; things need their trails (`traced`).
+        corrections: Corrections; those of things need trails (`traced`).
         start: Second of the source at which the times of the masks begin.
     """
 
@@ -166,7 +166,7 @@ def traced(corrections: Corrections, masks: Iterable[Masks], start: float = 0.0)
     """The same corrections with the trails of the things that are pointed at.
 
     Args:
-        corrections: What a person says; what has a trail keeps it.
+        corrections: Corrections; existing trails are kept.
         masks: Masks of the whole video, in order of time.
         start: Second of the source at which their times begin.
     """

@@ -20,7 +20,7 @@ class FormatInfo:
     """A row of the table.
 
     Attributes:
-        suffix: What follows the video's name.
+        suffix: Text that follows the video's name in file names.
         what: One line for a person.
         marker: A file by which a folder of this format is known, so that no other one is ever replaced; "" for a file.
         regions: It tells connected regions apart (`sonomask.outputs.tracks`).

@@ -33,7 +33,7 @@ class Moment:
     """A frame's mask on its way into files.
 
     Attributes:
-        index: Which mask of the video, from 0.
+        index: Number of the mask in the video, from 0.
         time: Seconds on the reader's clock.
         labels: 0 and 1, or class indices.
         probability: 0 to 1.
@@ -93,7 +93,7 @@ class OutputContext:
         name: Name of the video, without suffix.
         facts: Origin of the masks.
         classes: Names of a semantic model's classes, background first.
-        things: What a model of one mask can name.
+        things: Names that a model with one mask knows.
         overwrite: Replace what exists.
         labels: Whether pictures show the names of regions.
         waiting: Pictures that were decoded for the model and wait to be drawn, for the one format that draws all of them; None

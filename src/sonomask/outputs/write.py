@@ -74,7 +74,7 @@ def open_outputs(
         facts: What the manifests tell besides the frames: `source`, `model`, …; a `min_area` says what has been left out
             already, and is left out of the regions too.
         classes: Names of a semantic model's classes, background first; none for a binary one.
-        things: What a model of one mask can name (`config.things`).
+        things: Names that a model with one mask knows (`config.things`).
         overwrite: Replace what exists.
         labels: Whether the overlay shows the names of regions.
         feather: Pixels over which the edge of videos is soft; by the size of the picture if None.

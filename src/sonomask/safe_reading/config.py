@@ -94,7 +94,7 @@ def write_config(path: Path, config: ModelConfig, **more: Mapping[str, Any]) -> 
 
     Args:
         path: The file.
-        config: What to write.
+        config: Values to write.
         more: Further tables, for people; `export` is one.
     """
     path.write_text(format_config(config, **more) + "\n", encoding="utf-8")

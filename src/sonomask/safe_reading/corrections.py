@@ -66,8 +66,8 @@ class Correction:
         time: Moment at which a thing is pointed at; None for a stretch.
         x: Place from the left, 0 to 1.
         y: Place from the top, 0 to 1.
-        start: Where the stretch begins, or where what is said of a thing does; from the beginning if None.
-        end: Where it ends; with the video if None.
+        start: Start of the stretch, or of the time for which a correction of a thing holds; the beginning if None.
+        end: End of that time; the end of the video if None.
         name: Name of the thing, for people.
         id: Number of the thing in the result in which it was pointed at.
         trail: Boxes of the thing in order of time.
@@ -131,8 +131,8 @@ class Corrections:
 
     Attributes:
         items: Corrections in the order in which they were made.
-        video: Which video they are of; None where that is not told.
-        model: What results tell of the model that made the one in which they were made (`ModelOrigin.facts`).
+        video: Video that they belong to; None if unknown.
+        model: Facts about the model whose result was corrected (`ModelOrigin.facts`).
 
     Raises:
         ValueError: There are too many.

@@ -23,7 +23,7 @@ def bring_in(graph: bytes, weights: bytes) -> bytes:
     """A graph with its constants inside.
 
     Args:
-        graph: That may have left constants out.
+        graph: Graph whose constants may be stored elsewhere.
         weights: The file in which they lie.
 
     Raises:

@@ -38,13 +38,13 @@ def decode_picture(
 
     Args:
         data: The file's content.
-        name: What errors call it.
+        name: Name in error messages.
         mode: Mode, as for `open_picture`.
         pixels: Limit, as for `open_picture`.
         formats: Pillow's names of the formats that it may have.
 
     Raises:
-        DatasetError: As for `open_picture`.
+        DatasetError: Any error of `open_picture`.
     """
     return _decode(io.BytesIO(data), name, mode, pixels, formats)
 

@@ -46,7 +46,7 @@ class Access:
         hosts: Names under which the server is reached, without ports; a name in it is also taken as an origin.
         addresses: Whether it may be reached by any address of the machine, given as a number. A page of another site can't
             do that: its own name would be in the request.
-        token: That each request must bring, by cookie or as `Authorization: Bearer`; None for none.
+        token: Token that each request must carry, in a cookie or as `Authorization: Bearer`; None for none.
         origins: Names whose pages are ours though `Host` is another: those that a proxy is reached under.
         root: Path under which a proxy shows the server, such as "/sonomask"; "" for none. The proxy may cut it off or not.
     """
@@ -86,7 +86,7 @@ class Guard:
 
     Args:
         app: The ASGI application behind.
-        access: Who may come in.
+        access: Rules of access.
         limits: Limits for the bodies of requests other than uploads.
         ending: Set when the server is told to end, for streams that would go on.
     """
@@ -198,7 +198,7 @@ class _Body:
     """A body that is received within a size and a time; what comes after it (that the client is gone) may take long.
 
     Attributes:
-        fault: What was wrong with it.
+        fault: Description of the fault.
     """
 
     def __init__(self, receive: Callable[[], Awaitable[Any]], limits: ServerLimits, most: int) -> None:

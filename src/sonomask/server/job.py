@@ -63,20 +63,20 @@ class Job:
         id: Opaque and not to be guessed; whoever has it has the job.
         folder: Its files; removed with it.
         name: Name for people to read; never part of a path.
-        options: What to do.
-        limits: What it may cost.
+        options: Options of the job.
+        limits: Limits on the job.
         source: The upload.
-        session: Whose it is; None for a program without cookies.
+        session: Session that it belongs to; None for a program without cookies.
         client: Address that it counts for.
         state: Stage that it has reached.
         done: Share of the work, 0 to 1.
         error: Why it failed.
-        warnings: What could not be read.
-        files: What it made, by format.
+        warnings: Warnings about parts of the video that could not be read.
+        files: Files of the results, by format.
         heard: Sound track that was heard, and how many there are.
         parent: Folder of a finished job's `view`, of which `sources` alone are wanted; None for all that sounds.
         sources: Numbers of those.
-        corrected: How many corrections of a person its files follow.
+        corrected: Number of corrections that its files follow.
         size: Bytes of its files.
         preview: JPEG of the newest picture with its masks, and how many there were.
         halted: Time at which it was asked to end.

@@ -45,9 +45,9 @@ class Runner:
     """Does jobs in turn; use it in a `with` block.
 
     Args:
-        work: What a job does: reads `job.source`, fills `job.files`, calls `job.report`.
+        work: Function that does a job: it reads `job.source`, fills `job.files` and calls `job.report`.
         folder: Exists, and belongs to this server alone; uploads and results go there, and are removed at the end.
-        limits: What jobs may cost.
+        limits: Limits on jobs.
         workers: Jobs at once.
         keeps: Whether uploads and finished jobs stay in the folder at the end, and those that lie there are taken up.
     """
@@ -118,8 +118,8 @@ class Runner:
 
         Args:
             upload: The video.
-            options: What to do with it.
-            name: What to call it.
+            options: Options of the job.
+            name: Name to show.
             parent: A finished job on the same video, some of whose `sources` are wanted alone.
             sources: Their numbers.
             prepare: Function that puts into the job's folder what it needs besides.

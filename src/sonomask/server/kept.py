@@ -52,7 +52,7 @@ def recall(folder: Path, limits: ServerLimits, uploads: Mapping[str, Upload]) ->
 
     Args:
         folder: Folder of all jobs.
-        limits: What jobs may cost.
+        limits: Limits on jobs.
         uploads: Videos that are still there, by id.
     """
     found = [(path, _read(path, limits, uploads)) for path in folder.iterdir()]

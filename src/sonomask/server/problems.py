@@ -34,7 +34,7 @@ class Problem(SonomaskError):  # noqa: N818 - the name that RFC 9457 gives it
     """A request that can't be met.
 
     Args:
-        detail: What was expected, what came, what to do.
+        detail: One or two sentences: what was expected, what was found, and what to do.
         field: The option that it is about, if one.
     """
 

@@ -25,7 +25,7 @@ class UploadReader(SandboxedReader):
 
     Args:
         path: The upload.
-        limits: What the video may cost.
+        limits: Limits on the video.
         start: Second at which the part begins.
         end: Second at which it ends; that of the video if None.
         most: Frames per second of the video itself; None for any number.

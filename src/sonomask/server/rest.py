@@ -73,10 +73,10 @@ class Service:
 
     Attributes:
         runner: Does the jobs; closed with the service.
-        models: What each model that is offered is, in a line; the first is taken where a job names none.
-        things: What each model can name; none where it is not told.
+        models: Description of each offered model in one line; the first one is the default.
+        things: Names that each model knows; empty if it knows none.
         probe: Function that describes a video.
-        warnings: What whoever runs the server should know.
+        warnings: Warnings for whoever runs the server.
     """
 
     runner: Runner

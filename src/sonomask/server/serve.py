@@ -49,7 +49,7 @@ class ListenOptions:
     Attributes:
         host: Address to listen at.
         port: Port; 0 for a free one.
-        token: That each request must bring; None makes a random one for addresses other than loopback.
+        token: Token that each request must carry; None makes a random one for addresses other than loopback.
         allowed_hosts: Names under which it is reached besides its address, such as that of a proxy.
         root_path: Path under which a proxy shows it.
         proxies: Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -121,9 +121,9 @@ def application(
 
     Args:
         runner: Does the jobs.
-        models: What each model that is offered is, in a line.
-        access: Who may come in; whoever is on this machine unless given.
-        things: What each model can name.
+        models: Description of each offered model in one line.
+        access: Rules of access; by default anyone on this machine.
+        things: Names that each model knows.
     """
     service = rest.Service(runner, models, things or {}, warnings=() if sandboxed() else (UNSAFE,))
     app = rest.build(service)
@@ -175,10 +175,10 @@ def serve(
     """Serve until stopped; `announce` gets the address once the model is loaded, and what else should be known.
 
     Args:
-        models: What `load` takes, by the name that is offered.
+        models: Argument of `load` for each offered name.
         options: Address to listen at, and clients that are let in.
         device: "auto", "cpu", "cuda" or "mps".
-        limits: What strangers may use.
+        limits: Limits for clients.
         announce: Function called with each line for the person who starts the server.
         metrics: "[HOST:]PORT" at which Prometheus reads counts of jobs; None for nowhere.
 

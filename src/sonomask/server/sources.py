@@ -120,7 +120,7 @@ class Sources:
             at: Top and left of the box.
             area: Share of the picture.
             name: Name of what it shows, where the model knows names.
-            sound: That it makes.
+            sound: Sound that the source makes.
         """
         track = self.tracks.get(number)
         if track is None:

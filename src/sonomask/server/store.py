@@ -46,12 +46,12 @@ class Upload:
 
     Attributes:
         id: Opaque and not to be guessed.
-        session: Whose it is; None for a program without cookies, which has it by its id alone.
+        session: Session that it belongs to; None for a program without cookies, which needs only its id.
         client: Address that its bytes count for.
         name: The sender's name for it, for people to read; never part of a path.
         path: Path of the file. Has no suffix: the content tells what it is.
         size: Bytes so far.
-        facts: What the video is, once it was looked into.
+        facts: Facts about the video, once it has been examined.
         users: Jobs that read it; it is removed when the last one has ended.
         removed: Whether it is to be removed then.
     """
@@ -182,7 +182,7 @@ class UploadStore:
 
         Raises:
             UnknownError: It was removed meanwhile.
-            RefusedError: What lies there is not the file that was written.
+            RefusedError: The file is not the one that was written.
         """
         with self.lock:
             if upload.removed:

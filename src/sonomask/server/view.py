@@ -65,7 +65,7 @@ def write_view(
         folder: Folder to make.
         reader: Reader of the video.
         classes: Classes of a semantic model.
-        threshold: That the masks were made with, for the legend of the heat map.
+        threshold: Threshold of the masks, for the legend of the heat map.
         check: Function called often; may raise to end.
         glance: Function called now and then with a JPEG of the newest picture with its masks.
     """

@@ -65,9 +65,9 @@ def check_names(options: JobOptions, model: str, things: Sequence[str]) -> None:
     """Make sure that the names that are asked for are known.
 
     Args:
-        options: What is asked for.
+        options: Options of the job.
         model: Its name, for messages.
-        things: What it can name.
+        things: Names that the model knows.
 
     Raises:
         InvalidError: It knows no names, or not that one.
@@ -112,7 +112,7 @@ class Segment:
     """A job's work, with models that stay loaded.
 
     Args:
-        models: What `load` takes, by the name that is offered.
+        models: Argument of `load` for each offered name.
         device: "auto", "cpu", "cuda" or "mps".
     """
 
@@ -146,7 +146,7 @@ class Segment:
 
         Raises:
             MediaError: The video can't be read.
-            ValueError: What was asked for is beyond a limit or not in the video.
+            ValueError: A requested value is beyond a limit or not in the video.
         """
         from sonomask.api import write_masks
 

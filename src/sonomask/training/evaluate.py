@@ -97,7 +97,7 @@ def evaluate(
         seed: Seed of the noise and of whose sound comes from off screen.
         details: Boundary F and figures of each category too; of a semantic model, each class's IoU and the classes that
             are taken for one another.
-        precision: What products are computed in, on devices that have more than one.
+        precision: Number format of matrix products, on devices that have several.
         metrics: Paths of metrics of one's own (`own_metrics.OwnMetrics`), with the clips' own sound.
 
     Raises:

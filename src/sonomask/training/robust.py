@@ -29,7 +29,7 @@ class Offscreen:
         ValueError: A clip has no foreign one.
 
     Attributes:
-        told: How pairs were drawn, for a report.
+        told: Description of how pairs were drawn, for a report.
     """
 
     def __init__(self, batches: Iterable[Batch], seed: int) -> None:

@@ -39,7 +39,7 @@ def in_one_line(message: str, command: str, options: Iterable[str] = ()) -> str:
 
     Args:
         message: Message as jsonargparse gives it: names of keys, types of Python, several lines.
-        command: What was called, such as "sonomask train".
+        command: Command in messages, such as "sonomask train".
         options: The options that there are, for "did you mean".
     """
     text = message.replace(SUBCOMMAND, "")

@@ -19,7 +19,7 @@ def matte(
     """Soft mask, 0 to 1.
 
     Args:
-        labels: What sounds is not 0.
+        labels: Mask or classes; 0 where nothing sounds.
         feather: Radius of the softness in pixels, 0 for a hard edge; by the size of the picture if None.
     """
     hard = Image.fromarray((labels > 0).astype(np.uint8) * 255)

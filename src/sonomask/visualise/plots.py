@@ -34,7 +34,7 @@ def score_plot(
         series: Values by name, one for each time.
         duration: Seconds that the plot spans.
         sound: Waveform from `envelope`, of any width.
-        title: Above the plot.
+        title: Text above the plot.
         size: (height, width) in pixels.
 
     Raises:

@@ -103,7 +103,7 @@ def grid(
 
     Args:
         rows: Name and pictures; all of one size and number.
-        heads: What stands above each column, such as its time.
+        heads: Text above each column, such as its time.
         sound: Waveform from `envelope`, below the whole.
         margin: Pixels for the names.
 

@@ -19,7 +19,7 @@ class Hints:
     """Facts about a file that only the user knows.
 
     Attributes:
-        fusion: What AVSBench's model was trained with; every flag shares the same weights.
+        fusion: Fusion that AVSBench's model was trained with; every flag has the same weights.
         listens: Whether a model is to have an audio encoder that its file has not: AVSBench's, and EASE.
         size: Side of the pictures that EASE was trained on.
     """

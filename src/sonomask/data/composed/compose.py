@@ -36,14 +36,14 @@ class CompositeRules:
 
     Attributes:
         objects: Relative frequency of 0, 1, 2, 3 visible objects.
-        whole: That a real picture with its own object, uncomposed, is the ground of the scene.
-        plain: That a composed scene has a drawn texture as ground and not a background picture.
-        same: That two objects are of one category, where none can tell which of them sounds.
-        changes: That the set of sounding objects is drawn anew when a second begins.
-        silence: That a set is empty.
-        together: That a set is two objects (where two can sound) and not one.
-        offscreen: That a sound plays that belongs to nothing seen.
-        noise: That noise plays.
+        whole: Probability that a real, uncomposed picture with its own object is the background.
+        plain: Probability that a composed scene has a drawn texture as background instead of a picture.
+        same: Probability that two objects are of one category, so that none can tell which of them sounds.
+        changes: Probability that the set of sounding objects is drawn again when a second begins.
+        silence: Probability that a set is empty.
+        together: Probability that a set has two objects (if two can sound) instead of one.
+        offscreen: Probability of a sound that belongs to nothing in sight.
+        noise: Probability of background noise.
         loudness: Range of each sound's root mean square in decibels of full scale.
     """
 
@@ -80,11 +80,11 @@ def compose(
     """Draw a scene; the same arguments give the same scene anywhere.
 
     Args:
-        library: What to compose.
+        library: Pictures and sounds to compose.
         seed: One number, or several, from 0.
         size: Height and width in pixels, 16 or more.
         seconds: Length, 1 or more.
-        rules: What to draw from.
+        rules: Rules to draw by.
 
     Raises:
         ValueError: Size or length is out of range.
@@ -291,7 +291,7 @@ class CompositeScenes(Dataset[Clip]):
         seconds: Frames in a clip (T), each in the middle of its second.
         truth: "sounding" for the mask of what sounds; "sounding classes" and "classes" for 1 + index in
             `library.categories` of what sounds, or of all that is seen (and no sound: `logmel` is that of silence).
-        rules: What to draw from.
+        rules: Rules to draw by.
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.
 

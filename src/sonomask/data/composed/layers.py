@@ -27,11 +27,11 @@ class Actor:
     """An object of a scene and how it moves. Lengths are in parts of the scene's height and width.
 
     Attributes:
-        picture: Whose object it is.
+        picture: Picture that contains the object.
         height: Height of the object.
         squeeze: Its width is that of the picture's object times this.
         home: Position of its centre at the middle of the scene, across and down.
-        drift: How far its home moves a second.
+        drift: Distance that its home position moves per second.
         swing: Greatest distance from there, across and down.
         pace: Swings a second.
         phase: Phase of the swings, in radians.
@@ -40,7 +40,7 @@ class Actor:
         spin: Degrees a second.
         flipped: Mirrored.
         light: Factor and offset of its brightness.
-        match: How far its mean colour goes to that of the ground, 0 to 1.
+        match: Degree to which its mean colour is moved to that of the background, 0 to 1.
         feather: Blur of its edge in pixels.
         blur: Blur of the object itself in pixels.
     """
@@ -77,7 +77,7 @@ class Ground:
 
     Attributes:
         pictures: Frames that follow one another, a second apart; none for a drawn texture.
-        boxes: What is seen of them at the beginning and the end: left, top, right, bottom in parts of a picture.
+        boxes: Visible part at the beginning and the end: left, top, right, bottom as fractions of the picture.
         flipped: Mirrored.
         light: Factor and offset of the brightness.
         owned: Their object is the first object of the scene.
@@ -101,8 +101,8 @@ class CompositeScene:
         actors: Cut-outs, back to front.
         objects: Categories of all that is seen, the ground's own object first.
         classes: Class of each object, 1 or more.
-        sounding: Which object sounds in which second.
-        voices: What plays: a recording, its first sample, speed, root mean square, seconds in which it does.
+        sounding: Objects that sound in each second.
+        voices: Sounds: a recording, its first sample, speed, root mean square, and the seconds in which it plays.
         noise: Root mean square of the noise and the exponent of its colour (0 white, 1 pink, 2 brown).
     """
 

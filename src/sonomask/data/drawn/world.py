@@ -40,12 +40,12 @@ class Rules:
 
     Attributes:
         visible: Least and greatest number of visible things, each of another kind.
-        changes: That the set of sounding things is drawn anew when a second begins.
-        silence: That a set is empty.
-        together: That a set is two things (where two are visible) and not one.
-        offscreen: That a kind which isn't visible sounds too, in about half of the seconds.
-        noise: That loud background noise goes through the scene.
-        lookalikes: That the first two things are of kinds that look similar, in one colour.
+        changes: Probability that the set of sounding things is drawn again when a second begins.
+        silence: Probability that a set is empty.
+        together: Probability that a set has two things (if two are visible) instead of one.
+        offscreen: Probability that a kind which isn't visible sounds too, in about half of the seconds.
+        noise: Probability of loud background noise throughout the scene.
+        lookalikes: Probability that the first two things are of kinds that look similar, in one colour.
     """
 
     visible: tuple[int, int] = (2, 3)
@@ -81,7 +81,7 @@ class Scene:
         entropy: Seed of its textures and noises.
         size: Height and width in pixels.
         things: Back to front; those that are only heard come last.
-        sounding: Which thing sounds in which second.
+        sounding: Things that sound in each second.
         noise: Root mean square of the background noise.
     """
 
@@ -208,7 +208,7 @@ def scene(
         seed: One number, or several, from 0.
         size: Height and width in pixels, 16 or more; it changes no thing's place, only its pixels.
         seconds: Length, 1 or more.
-        rules: What to draw from; those of "multi" when None.
+        rules: Rules to draw by; those of "multi" if None.
 
     Raises:
         ValueError: Size or length is out of range.
@@ -239,7 +239,7 @@ class SyntheticScenes(Dataset[Clip]):
         split: Splits share no scene.
         mean: Per RGB channel, subtracted from images in 0..1.
         std: Per RGB channel, divides the difference.
-        rules: What to draw from; those of the kind when None.
+        rules: Rules to draw by; those of the kind if None.
 
     Raises:
         ValueError: An argument is out of range.

@@ -96,7 +96,7 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
 
     Args:
         source: Source from `parse_source`.
-        limits: What it may cost: silence, and the size of its pictures, already in the decoder.
+        limits: Limits on the source: its silence, and the size of its pictures already in the decoder.
 
     Raises:
         MediaError: It can't be opened.

@@ -86,14 +86,14 @@ class SandboxedReader(VideoReader):
 
     Args:
         source: Source as for `VideoReader`; for an address the child keeps the network.
-        limits: What the source may cost.
+        limits: Limits on the source.
         child_limits: Limits of the child process.
         start: Beginning, as for `VideoReader`, as are the others.
         end: See there.
         audio_track: See there.
 
     Raises:
-        MediaError: As for `VideoReader`, or the child died.
+        MediaError: Any error of `VideoReader`, or the child process died.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class GuardedDecoder:
 
     Args:
         source: Source as for `VideoReader`; for an address the child keeps the network.
-        limits: What the source may cost.
-        selection: What of the source is wanted.
+        limits: Limits on the source.
+        selection: Requested part of the source.
         child_limits: Limits of the child process.
 
     Raises:
-        MediaError: As for `VideoReader`, or the child died.
+        MediaError: Any error of `VideoReader`, or the child process died.
     """
 
     guarded = True

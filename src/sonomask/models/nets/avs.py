@@ -33,7 +33,7 @@ class AVS(Net):
         aspp: Per level, brings the map to the decoder's width.
         fusion: Per level, (map, sound) to (map, sound as the level saw it).
         decoder: Fused maps and a size to logits.
-        config: What the model needs to be used rightly.
+        config: The model's configuration.
         fold: Fusion sees clips of so many seconds, longer ones in pieces (the semantic reference takes 10 s as 2 × 5);
             None for the whole clip.
 

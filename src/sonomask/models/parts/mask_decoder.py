@@ -83,7 +83,7 @@ class MaskDecoder(nn.Module):
         Args:
             extra: Sum added to the learned queries: what was heard, or seen.
             maps: One for each level.
-            pixels: What masks are made of.
+            pixels: Pixel embeddings from which masks are made.
             every: Keep those of each stage, which training looks at; of the last only otherwise.
         """
         values = [x.flatten(2).mT + level for x, level in zip(maps, self.levels.weight, strict=True)]

@@ -19,9 +19,9 @@ class Parts:
     """Paths of the submodules that training and loading treat separately; None for parts that a net lacks.
 
     Attributes:
-        backbone: What sees the pictures.
-        audio: What encodes the sound.
-        adversary: What is trained against the rest.
+        backbone: Network that sees the pictures.
+        audio: Network that encodes the sound.
+        adversary: Network that is trained against the rest.
         pretrained: The network that a file of ImageNet's or COCO's weights fills.
     """
 
@@ -35,9 +35,9 @@ class Net(nn.Module):
     """A module with a config, that takes clips of pictures and sound and gives an `Output`.
 
     Attributes:
-        config: What a user of its weights must know.
+        config: The model's configuration.
         parts: Names of the parts that training and loading treat apart.
-        pretrained_names: Whose names the file for the part "pretrained" has, see `checkpoints.backbones`.
+        pretrained_names: Naming scheme of files for the part "pretrained", see `checkpoints.backbones`.
         recomputable: Names of the networks of timm whose activations can be recomputed in the backward pass.
         keeps_audio: Whether training leaves the audio encoder alone unless told.
         not_exported: Why no exported graph can hold the net; "" if one can.

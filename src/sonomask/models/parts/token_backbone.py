@@ -22,7 +22,7 @@ class TokenBackbone(nn.Module):
         channels: C, width of a token.
         prefix: Tokens before those of the patches that the network has of its own.
         normed_first: Whether its last norm comes before what is done to the tokens after the last block.
-        file_names: Whose names a file of its weights has, see `checkpoints.backbones`.
+        file_names: Naming scheme of files with its weights, see `checkpoints.backbones`.
     """
 
     file_names = "tokens"

@@ -107,9 +107,9 @@ class DecoderLayer(nn.Module):
 
         Args:
             queries: Before it.
-            memory: What they look at.
+            memory: Memory that the queries attend to.
             places: Positions added to the queries where they ask and where they are asked for, not to what they hold.
-            keys: What the memory is found by, usually with its positions added; the memory itself unless given.
+            keys: Keys of the memory, usually the memory with its positions added; the memory itself if None.
             mask: True where a query may look at the memory. A row without any gives NaN.
         """
         for kind in ("self", "cross") if self.first == "self" else ("cross", "self"):
