@@ -1,14 +1,14 @@
 """What it costs a stream to hear the past second alone, and what that gains: mean IoU by pairing, and delays over loopback.
 
     python benchmarks/pairing.py accuracy CLIPS [--model world_duo.real] [--rate 1]
-    python benchmarks/pairing.py delay CLIPS [--model world_duo.real] [--pairing end] [--onsets 60]
+    python benchmarks/pairing.py delay CLIPS [--model world_duo.real] [--pairing end] [--onsets 60] [--format flv]
 
 CLIPS is a folder with `labels.csv` (clip, time, mask, sounding, quality), `videos/CLIP.mp4` and `masks`.
 
 *accuracy*: mean IoU of the frames in which something sounds, a clip's mean first, with the sound around each frame (centre) and
 with the second before it (end).
 
-*delay*: a stream of 1280×720 at 25 pictures a second, H.264 and AAC in FLV (as RTMP carries it; MPEG-TS tells the
+*delay*: a stream of 1280×720 at 25 pictures a second, H.264 and AAC in FLV (as RTMP carries it) or MPEG-TS (which tells the
 end of a picture only with the next one), which FFmpeg sends over TCP on loopback in real time. Each
 labelled moment gives 3.5 s: its picture stands in silence for 1.5 s, then the clip goes on with its sound for 2 s. Told are the
 medians of capture to mask and of onset to mask, as `sonomask live` measures them.
@@ -23,8 +23,11 @@ import socket
 import subprocess
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import cv2
 import numpy as np
@@ -90,34 +93,41 @@ def make(folder: Path, onsets: int, out: Path) -> int:
     return len(parts)
 
 
-def delay(folder: Path, model: str, onsets: int, pairing: str, kept: Path | None) -> None:
+@contextmanager
+def sent(stream: Path, form: str, seconds: float | None = None, words: str = "") -> Iterator[str]:
+    """A stream that FFmpeg sends in real time to whoever comes, with options of its own; the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    until = [] if seconds is None else ["-t", str(seconds)]
+    with subprocess.Popen(
+        ["ffmpeg", "-v", "error", "-re", *until, "-i", stream, "-c", "copy", "-f", form, "-flush_packets", "1",
+         *words.split(), f"{address}?listen=1"]
+    ) as sender:  # fmt: skip
+        try:
+            while not listening(int(address.rpartition(":")[2])):
+                sleep(0.01)
+            yield address
+        finally:
+            sender.kill()
+
+
+def delay(folder: Path, model: str, onsets: int, pairing: str, kept: Path | None, form: str, words: str) -> None:
     """Print the report of a run over loopback."""
-    with tempfile.TemporaryDirectory() as place, socket.socket() as free:
+    with tempfile.TemporaryDirectory() as place:
         stream = kept or Path(place) / "stream.mkv"
         if not stream.exists():
             print(f"{make(folder, onsets, stream)} onsets", flush=True)
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-        free.close()
         segmenter = LiveSegmenter(load_fast(model, "cpu"), pairing=pairing)
-        with subprocess.Popen(
-            ["ffmpeg", "-v", "error", "-re", "-i", stream, "-c", "copy", "-f", "flv", "-flush_packets", "1",
-             f"{address}?listen=1"]
-        ) as sender:  # fmt: skip
+        with sent(stream, form, (SILENT + HEARD) * onsets, words) as address:
+            run = LiveRun(
+                segmenter, parse_source(address), outputs=Outputs(json=os.devnull, overwrite=True), patience=0.1
+            )
             try:
-                while not listening(int(address.rpartition(":")[2])):
-                    pass
-                run = LiveRun(
-                    segmenter, parse_source(address), outputs=Outputs(json=os.devnull, overwrite=True), patience=0.1
-                )
-                try:
-                    run.run()
-                except Exception as error:  # the stream is over
-                    print(error)
-            finally:
-                sender.kill()
-        onsets_seen = segmenter.onsets
-        print(f"{pairing}: {run.report()}; {onsets_seen.missed} onsets never seen")
+                run.run()
+            except Exception as error:  # the stream is over
+                print(error)
+        print(f"{form} {words}, {pairing}: {run.report()}; {segmenter.onsets.missed} onsets never seen")
 
 
 def listening(port: int) -> bool:
@@ -135,13 +145,15 @@ def main() -> None:
     parser.add_argument("--onsets", type=int, default=60)
     parser.add_argument("--pairing", default="end", choices=["end", "model"])
     parser.add_argument("--pairings", nargs="+", default=["centre", "end"])
+    parser.add_argument("--format", default="flv", choices=["flv", "mpegts"])
+    parser.add_argument("--sender", default="", help="options for FFmpeg, such as '-pes_payload_size 0'")
     parser.add_argument("--stream", type=Path, help="keep the stream in this .mkv, or take it from there")
     args = parser.parse_args()
     print(platform.machine(), os.cpu_count(), "cores; load", os.getloadavg()[0])
     if args.what == "accuracy":
         accuracy(args.clips, args.model, args.rate, args.pairings)
     else:
-        delay(args.clips, args.model, args.onsets, args.pairing, args.stream)
+        delay(args.clips, args.model, args.onsets, args.pairing, args.stream, args.format, args.sender)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,15 @@ def test_no_graph_of_the_package_tells_of_the_machine_that_wrote_it():
     assert [str(p) for p in graphs if re.search(rb'File "[^"]+\.py"', p.read_bytes())] == []
 
 
+def test_every_test_that_is_named_in_the_docs_is_there():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", text))
+    assert len(named) > 40
+    found = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [f"{file}::{name}" for file, name in sorted(named) if name and f"def {name}(" not in found.get(file, "")] == []
+    assert {file for file, _ in named} <= found.keys()
+
+
 def test_every_recipe_opens_with_its_command():
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         head = recipe.read_text().split("\n\n")[0]

@@ -12,7 +12,10 @@ def tokenizer():
 
 
 def sam2(folder):
-    from transformers import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
+    import transformers
+    from transformers import Sam2Config, Sam2Model, Sam2Processor
+
+    images = getattr(transformers, "Sam2ImageProcessor", None) or transformers.Sam2ImageProcessorFast  # so in 5.3
 
     c = Sam2Config(
         vision_config={
@@ -38,7 +41,7 @@ def sam2(folder):
     torch.manual_seed(0)
     Sam2Model(c).save_pretrained(folder)
     Sam2Processor(
-        Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16}), target_size=64
+        images(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16}), target_size=64
     ).save_pretrained(folder)
 
 

@@ -27,6 +27,7 @@ from sonomask.media.clock import Joins
 from sonomask.media.colour import to_rgb
 from sonomask.media.cropping import Cutters, cropped
 from sonomask.media.live.source import LiveSource, open_source
+from sonomask.media.live.units import take_units
 from sonomask.media.opening import Limits, decoded
 from sonomask.media.sound import (
     SAMPLE_RATE,
@@ -189,6 +190,9 @@ class LiveReader:
         self.timeline = StreamClock(
             epoch or Epoch(), None if origin is None else origin / av.time_base, jumps=not self.finite
         )
+        live = not self.finite and source.kind in ("address", "pipe")
+        self.units = take_units(self.container, self.video, self.audio) if live else None
+        self.heard_until: float | None = None  # stamp in seconds up to which there was sound
         self.bursts = "hls" in self.container.format.name or "dash" in self.container.format.name
 
     def _sound_stream(self) -> Any:
@@ -250,19 +254,28 @@ class LiveReader:
                 self.damaged += 1
 
     def _pictures(self, packet: Any, arrived: float) -> Iterator[LivePicture]:
+        if self.units is None:
+            yield from self._picture(packet, packet.is_keyframe, arrived)
+        else:
+            for unit, whole in self.units.pictures(packet):
+                yield from self._picture(unit, whole, arrived)
+
+    def _picture(self, packet: Any, whole: bool, arrived: float) -> Iterator[LivePicture]:
         stamp, moved = packet.pts if packet.pts is not None else packet.dts, self._piece(packet)
         if stamp is not None:
             time = self.timeline.place(float(stamp * packet.time_base) + moved, arrived)
             late = arrived - self.timeline.captured(time) > BEHIND and arrived - self.waited_at > BEHIND
             if not self.finite and late and not self.skipping:
                 self.skipping, self.skipped_at = True, arrived
-            elif packet.is_keyframe or arrived - self.skipped_at > JUMP:  # some cameras never send a whole picture
+            elif whole or arrived - self.skipped_at > JUMP:  # some cameras never send a whole picture
                 self.skipping = self.skipping and late
-            if self.skipping and not packet.is_keyframe:
+            if self.skipping and not whole:
                 self.left_out += 1
                 return
         shift = self.timeline.shift
-        for _, frame in cropped(((None, frame) for frame in packet.decode()), self.crop, self.cutters):
+        for _, frame in cropped(
+            ((None, frame) for frame in self.video.codec_context.decode(packet)), self.crop, self.cutters
+        ):
             if frame.time is None or shift is None:
                 continue
             check_size(frame.width, frame.height, self.source.text, self.limits)
@@ -273,16 +286,23 @@ class LiveReader:
             yield LivePicture(due, displayed(frame, aspect), frame, aspect)
 
     def _sound(self, packet: Any, arrived: float) -> Iterator[LiveSound]:
-        moved = self._piece(packet)
+        for unit in (packet,) if self.units is None else self.units.sounds(packet):
+            yield from self._sound_frame(unit, self._piece(unit), arrived)
+
+    def _sound_frame(self, packet: Any, moved: float, arrived: float) -> Iterator[LiveSound]:
         if packet.pts is not None:
             self.timeline.place(float(packet.pts * packet.time_base) + moved, arrived)
-        shift = self.timeline.shift
-        for frame in packet.decode():
-            time = None if frame.time is None or shift is None else frame.time + shift + moved
+        for frame in self.audio.codec_context.decode(packet):
+            stamp = self.heard_until if frame.time is None else frame.time
+            if stamp is not None:
+                self.heard_until = stamp + frame.samples / frame.sample_rate
+                if frame.time is None:
+                    self.timeline.place(stamp + moved, arrived)
+            shift = self.timeline.shift
             frame.pts, shape = None, (frame.layout.name, frame.sample_rate)
             if shape != self.shape:
                 self.shape = shape
                 self.form = Form(self.source.text, self.warnings, SAMPLE_RATE, "mono", frame.layout)
             samples = self.form.convert(frame)[0]
-            if time is not None and len(samples):
-                yield LiveSound(time, samples.astype(np.float32, copy=False))
+            if stamp is not None and shift is not None and len(samples):
+                yield LiveSound(stamp + shift + moved, samples.astype(np.float32, copy=False))
