@@ -33,7 +33,7 @@ from unittest import mock
 from pairing import make, sent
 
 from sonomask.inference.loading import load_fast
-from sonomask.live.event_sinks import EventHub, EventSink
+from sonomask.live.sinks.events import EventHub, EventSink
 from sonomask.live.run import LiveRun, Outputs
 from sonomask.live.segmenter import LiveSegmenter
 from sonomask.media.live.source import parse_source

@@ -109,7 +109,9 @@ def test_every_test_that_is_named_in_the_docs_is_there():
     named = set(re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", text))
     assert len(named) > 40
     found = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
-    assert [f"{file}::{name}" for file, name in sorted(named) if name and f"def {name}(" not in found.get(file, "")] == []
+    assert [
+        f"{file}::{name}" for file, name in sorted(named) if name and f"def {name}(" not in found.get(file, "")
+    ] == []
     assert {file for file, _ in named} <= found.keys()
 
 

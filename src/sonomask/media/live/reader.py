@@ -27,7 +27,7 @@ from sonomask.media.clock import Joins
 from sonomask.media.colour import to_rgb
 from sonomask.media.cropping import Cutters, cropped
 from sonomask.media.live.source import LiveSource, open_source
-from sonomask.media.live.units import take_units
+from sonomask.media.live.units import take_units, together
 from sonomask.media.opening import Limits, decoded
 from sonomask.media.sound import (
     SAMPLE_RATE,
@@ -293,7 +293,9 @@ class LiveReader:
         if packet.pts is not None:
             self.timeline.place(float(packet.pts * packet.time_base) + moved, arrived)
         for frame in self.audio.codec_context.decode(packet):
-            stamp = self.heard_until if frame.time is None else frame.time
+            stamp = frame.time
+            if self.units is not None:
+                stamp = together(stamp, self.heard_until, frame.samples / frame.sample_rate)
             if stamp is not None:
                 self.heard_until = stamp + frame.samples / frame.sample_rate
                 if frame.time is None:

@@ -5,7 +5,7 @@ of the frame that the format itself costs. In a transport stream a packet is a p
 delimiter, by which this is known. So the parsers are taken away, and their work is done here:
 
     picture    what comes is cut at the delimiters; from the first packet without one on, a parser of our own takes over
-    sound      a parser of our own at once: a packet has several frames, and may begin in the middle of one
+    sound      decoders take several frames in a packet; from the first that begins within a frame on, a parser of our own too
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 
-__all__ = ["Units", "take_units"]
+__all__ = ["Units", "take_units", "together"]
 
 NO_FILL, NO_PARSE = 0x10, 0x20  # of FFmpeg's AVFormatContext.flags
 NOWHERE = 1 << 60  # beyond any source, so that seeking there moves nothing
@@ -28,8 +28,12 @@ DELIMITERS = {  # and what whole pictures have: by the type in the first byte af
     "h264": (re.compile(START + b"[\x09\x29\x49\x69]"), re.compile(START + b"[\x05\x25\x45\x65\x07\x27\x47\x67]")),
     "hevc": (re.compile(START + b"[\x46\x47]"), re.compile(START + b"[\x20-\x2b\x40-\x43]")),
 }
+NEAR = 0.05  # seconds
 Stamps = tuple[int | None, ...]  # of presentation and of decoding
-SOUNDS = ("aac", "ac3", "eac3", "mp2", "mp3")
+SOUNDS = {  # and how a frame begins
+    **dict.fromkeys(("aac", "mp2", "mp3"), re.compile(b"\xff[\xe0-\xff]")),
+    **dict.fromkeys(("ac3", "eac3"), re.compile(b"\x0b\x77")),
+}
 
 
 class Units:
@@ -45,8 +49,11 @@ class Units:
         self.parsing = False  # whether pictures go through a parser
         self.stamps: deque[Stamps] = deque(maxlen=8)
         self.last: Stamps = (None, None)
+        self.cutting = False  # whether sound goes through a parser
+        if audio is not None:
+            self.sync = SOUNDS[_codec(audio)]
         if video is not None:
-            self.delimiter, self.whole = DELIMITERS[video.codec_context.name]
+            self.delimiter, self.whole = DELIMITERS[_codec(video)]
 
     def pictures(self, packet: Any) -> Iterator[tuple[Any, bool]]:
         """Packets of a picture each, and whether one can be decoded by itself; an empty packet ends the stream."""
@@ -81,12 +88,31 @@ class Units:
         return round(1 / (rate * packet.time_base)) if rate else 0
 
     def sounds(self, packet: Any) -> Iterator[Any]:
-        """Packets of a frame of sound each, of which the first has the packet's time; an empty packet ends the stream."""
-        pieces = self.audio.codec_context.parse(bytes(packet))
-        for number, piece in enumerate(pieces):
-            yield _packet(packet, piece, *((packet.pts, packet.dts) if number == 0 else (None, None)))
-        if not packet.size:
+        """What a decoder of sound takes, of which the first has the packet's time; an empty packet ends the stream.
+
+        From the first packet on that begins within a frame, a parser is needed, and the time may be that of the frame before.
+        """
+        data = bytes(packet)
+        if data and not self.cutting and not self.sync.match(data):
+            self.cutting = True
+        if self.cutting:
+            for number, piece in enumerate(self.audio.codec_context.parse(data)):
+                yield _packet(packet, piece, *((packet.pts, packet.dts) if number == 0 else (None, None)))
+        if not self.cutting or not data:
             yield packet
+
+
+def together(told: float | None, expected: float | None, length: float) -> float | None:
+    """When a frame of sound begins: where the last one ended, unless its packet says that it is elsewhere.
+
+    Args:
+        told: Seconds by its packet, or None.
+        expected: Seconds at which the last frame ended, or None.
+        length: Seconds of a frame.
+    """
+    if told is None or (expected is not None and abs(told - expected) < max(NEAR, 1.5 * length)):
+        return expected
+    return told
 
 
 def take_units(container: Any, video: Any, audio: Any) -> Units | None:
@@ -97,9 +123,7 @@ def take_units(container: Any, video: Any, audio: Any) -> Units | None:
         video: Track of the pictures, or None.
         audio: Track of the sound, or None.
     """
-    known = (video is None or video.codec_context.name in DELIMITERS) and (
-        audio is None or audio.codec_context.name in SOUNDS
-    )
+    known = (video is None or _codec(video) in DELIMITERS) and (audio is None or _codec(audio) in SOUNDS)
     if container.format.name != "mpegts" or container.size > 0 or container.duration or not known:
         return None
     container.flags |= NO_FILL | NO_PARSE
@@ -107,6 +131,11 @@ def take_units(container: Any, video: Any, audio: Any) -> Units | None:
         # the parsers that opening it has made go with any seeking; this one leads nowhere
         container.seek(NOWHERE, stream=video or audio, unsupported_byte_offset=True)
     return Units(video, audio)
+
+
+def _codec(stream: Any) -> str:
+    name: str = stream.codec_context.codec.canonical_name
+    return name
 
 
 def _packet(of: Any, data: Any, pts: int | None, dts: int | None) -> Any:
