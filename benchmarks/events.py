@@ -33,9 +33,9 @@ from unittest import mock
 from pairing import make, sent
 
 from sonomask.inference.loading import load_fast
-from sonomask.live.sinks.events import EventHub, EventSink
 from sonomask.live.run import LiveRun, Outputs
 from sonomask.live.segmenter import LiveSegmenter
+from sonomask.live.sinks.events import EventHub, EventSink
 from sonomask.media.live.source import parse_source
 from sonomask.server.live import LivePage
 
