@@ -80,7 +80,10 @@ def owl(folder):
 
 
 def sam3(folder):
-    from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
+    import transformers
+    from transformers import Sam3Config, Sam3Model, Sam3Processor
+
+    images = getattr(transformers, "Sam3ImageProcessor", None) or transformers.Sam3ImageProcessorFast  # so in 5.3
 
     t = tokenizer()
     c = Sam3Config(
@@ -126,7 +129,7 @@ def sam3(folder):
     torch.manual_seed(2)
     Sam3Model(c).save_pretrained(folder)
     Sam3Processor(
-        Sam3ImageProcessor(size={"height": 112, "width": 112}, mask_size={"height": 32, "width": 32}),
+        images(size={"height": 112, "width": 112}, mask_size={"height": 32, "width": 32}),
         t,
         target_size=112,
     ).save_pretrained(folder)
