@@ -9,7 +9,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Literal
 
+from sonomask.cli.options import parse, parser_of
 from sonomask.cli.shared import needs
+from sonomask.cli.teaching import FLAGS, teach
 
 
 def convert(
@@ -197,7 +199,10 @@ def models(
 
 
 def train(argv: Sequence[str]) -> int:
-    """Train by a recipe: `sonomask train RECIPE… [--option value …]`; with `--seeds 1 2 3` once with each of them."""
+    """Train by a recipe: `sonomask train RECIPE… [--option value …]`; or from corrections: `train --corrections FILE…`."""
+    if any(word.partition("=")[0] in FLAGS for word in argv):
+        values = parse(parser_of("train", teach), argv)
+        return teach(**{name: value for name, value in values.items() if name not in ("quiet", "verbose")})
     with needs("Training", "torch"):
         from sonomask.training.rows import config_of
 

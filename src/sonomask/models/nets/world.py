@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
 from sonomask.models.parts.colours import settle
+from sonomask.models.parts.memory import Memory
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
 from sonomask.models.record import ModelRecord
@@ -74,6 +75,7 @@ class World(Net):
         width: Channels of the scene readers' pyramids.
         rank: Rank of the convolutions at the pyramids' finest level, 0 for full ones.
         gate: Whether a small learnt net says how far each category's relevance counts (`Gate`).
+        memory: Number of examples that a person's corrections taught it (`parts.memory`), 0 for none.
         colours: Whether places that are unsure are settled by the colours and edges of their own picture (`parts.colours`).
     """
 
@@ -85,6 +87,8 @@ class World(Net):
     instrument: Tensor
     animal: Tensor
     family: Tensor
+    watch: Callable[[Tensor, Tensor, Tensor], None] | None = None
+    """Function that is told the features of places, the names that are heard and the score of each frame (`teaching`)."""
 
     def __init__(
         self,
@@ -96,12 +100,14 @@ class World(Net):
         rank: int = 0,
         gate: bool = False,
         colours: bool = False,
+        memory: int = 0,
     ) -> None:
         super().__init__()
         self.colours = colours
         self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups, rank) for groups in evidence)
         self.audio = Tagger()
         self.gate = Gate() if gate else None
+        self.memory = Memory(memory, width * len(evidence), NAMES) if memory else None
         self.register_buffer("table", torch.tensor(sound_table(names())), persistent=False)
         music = torch.tensor([name in MUSIC for name in names()])
         self.register_buffer("music", music, persistent=False)
@@ -129,12 +135,16 @@ class World(Net):
         """
         if logmel is None:
             raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
-        shares, salience = self.see(images.flatten(0, 1))
+        shares, salience, places = self.look(images.flatten(0, 1))
         heard = self.hear(logmel, self.start(len(images)).to(images) if past is None else past)
         relevance = self.relevance(heard.names).flatten(0, 1)
         if self.gate is not None:
             relevance = self.gate(shares, relevance)
         score, fits = match(shares, salience, relevance)
+        if self.memory is not None:
+            score = score + self.memory(F.normalize(places, dim=1), sound_features(heard.names.flatten(0, 1)))
+        if self.watch is not None:
+            self.watch(places, heard.names.flatten(0, 1), score)
         if self.colours:
             score = settle(score, images.flatten(0, 1))
         logits = torch.where(heard.audible.flatten()[:, None, None, None], score, score.new_tensor(OUT))
@@ -146,12 +156,19 @@ class World(Net):
 
     def see(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"]]:
         """The share of each category (background first) and the salience of each place, 0 to 1, at stride 4."""
-        shares, salience = [], []
+        return self.look(images)[:2]
+
+    def look(
+        self, images: Float[Tensor, "N 3 H W"]
+    ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"], Float[Tensor, "N F h w"]]:
+        """As `see`, and the features of each place from which the readers tell it, of all readers in a row."""
+        shares, salience, places = [], [], []
         for reader in self.readers:
-            category, catches = reader(images)
-            shares.append(category.softmax(1))
-            salience.append(catches.sigmoid())
-        return torch.stack(shares).mean(0), torch.stack(salience).mean(0)
+            features = reader.features(images)
+            shares.append(reader.category(features).softmax(1))
+            salience.append(reader.salience(features).sigmoid())
+            places.append(features)
+        return torch.stack(shares).mean(0), torch.stack(salience).mean(0), torch.cat(places, 1)
 
     def hear(self, logmel: Float[Tensor, "B T P 96 64"], past: Float[Tensor, "B S"]) -> Heard:
         """What is heard at each frame, of it and of all before it."""
@@ -198,6 +215,11 @@ class World(Net):
         onward = output.past
         assert onward is not None  # noqa: S101 - `forward` gives it
         return output, onward
+
+
+def sound_features(names: Float[Tensor, "N 521"]) -> Float[Tensor, "N 521"]:
+    """What the memory compares sounds by, of length 1: roots, so that what is heard faintly counts too."""
+    return F.normalize(names.clamp(min=1e-6).sqrt(), dim=-1)
 
 
 class Gate(nn.Module):

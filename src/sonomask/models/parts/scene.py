@@ -53,6 +53,11 @@ class SceneReader(nn.Module):
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _C h w"], Float[Tensor, "N 1 h w"]]:
         """Logits of the categories and of salience at a quarter of the size; H and W are multiples of 32."""
+        y = self.features(images)
+        return self.category(y), self.salience(y)
+
+    def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N width h w"]:
+        """What the two heads read."""
         x, maps = self.stem["norm"](self.stem["conv"](images)), []
         for number, stage in enumerate(self.stages):
             x = stage(x)
@@ -66,8 +71,8 @@ class SceneReader(nn.Module):
         if self.evidence is not None:
             more = F.interpolate(self.evidence(x), size=y.shape[-2:], mode="bilinear", align_corners=False)
             y = torch.cat([y, more], 1)
-        y = self.refine(y)
-        return self.category(y), self.salience(y)
+        found: Tensor = self.refine(y)
+        return found
 
 
 class Evidence(nn.Module):
