@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -163,7 +163,7 @@ class World(Net):
     ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"], Float[Tensor, "N F h w"]]:
         """As `see`, and the features of each place from which the readers tell it, of all readers in a row."""
         shares, salience, places = [], [], []
-        for reader in self.readers:
+        for reader in cast("Iterable[SceneReader]", self.readers):
             features = reader.features(images)
             shares.append(reader.category(features).softmax(1))
             salience.append(reader.salience(features).sigmoid())
