@@ -17,7 +17,10 @@ CLIP = str(Path(__file__).parents[2] / "examples" / "three_things.mp4")
 
 def masks(name, **options):
     model = load(name, "cpu")
-    return [m.mask for m in sonomask.Segmenter(model, device="cpu", rate=1.0, end=6, **options)(CLIP)]
+    segmenter = sonomask.Segmenter(
+        model, device="cpu", rate=1.0, end=6, min_area=0.0, **options
+    )  # as the model says it
+    return [m.mask for m in segmenter(CLIP)]
 
 
 def likeness(some, others):
