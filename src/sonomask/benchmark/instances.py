@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from pycocotools import mask as run_lengths
@@ -21,6 +21,7 @@ from sonomask.safe_reading.pictures import open_picture
 __all__ = ["Video", "mark"]
 
 
+@runtime_checkable
 class Video(Protocol):
     """A video as pictures, one a second, and a sound."""
 

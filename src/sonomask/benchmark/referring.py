@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from sonomask.metrics.referring import ReferringScore
 __all__ = ["Sentence", "refer"]
 
 
+@runtime_checkable
 class Sentence(Protocol):
     """A sentence about a video of one picture a second."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -31,6 +31,7 @@ class Found(NamedTuple):
     mask: Bool[np.ndarray, "H W"]
 
 
+@runtime_checkable
 class Concepts(Protocol):
     """Interface of networks that find things by free words.
 

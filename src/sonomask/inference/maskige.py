@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ MOST = len(PALETTE) - 1
 SCORE = 0.5  # of a detection, below which it is no region
 
 
+@runtime_checkable
 class Maker(Protocol):
     """Turns pictures into maskiges."""
 

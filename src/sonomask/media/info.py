@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -116,6 +116,7 @@ class VideoInfo:
         return f"{self.heard[0]} of {len(self.audio_tracks)} ({self.audio_tracks[self.heard[0] - 1]})"
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Interface of decoders. Times are those of the source, in seconds."""
 

@@ -90,7 +90,7 @@ class Follower:
         self.source = context.waiting or PictureQueue.of(context.reader)
         self.marks: tuple[UInt8[np.ndarray, "H W"], PlaneColours, Marks] | None = None
         self.foot: StripPlanes | None = None
-        self.now = Moment(-1, 0.0, np.zeros(context.size, np.uint8), np.zeros((0, 0), np.float32))
+        self.now = Moment(-1, 0.0, np.zeros(context.size, np.uint8), np.zeros(context.size, np.float32))
         self.following = Following(self.now)
 
     def take(self, moment: Moment) -> None:

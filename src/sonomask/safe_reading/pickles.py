@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import IO, Any, NoReturn, Protocol, cast
+from typing import IO, Any, NoReturn, Protocol, cast, runtime_checkable
 
 __all__ = ["Bystander", "PickleError", "run_pickle"]
 
@@ -37,6 +37,7 @@ class Bystander:
     __slots__ = ()
 
 
+@runtime_checkable
 class Readable(Protocol):
     """A file whose `read` takes memory for what is there only, such as `io.BytesIO` or `mmap.mmap`."""
 
