@@ -6,30 +6,18 @@ import json
 import math
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
-import types
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
-import beartype
 import jsonschema
 import numpy as np
 import pytest
 import torch
-from jaxtyping import install_import_hook
 from PIL import Image
-
-CHECKED = ("sonomask.audio", "sonomask.losses", "sonomask.metrics", "sonomask.models")
-"""Rooms whose arguments, results and shapes are checked at each call, before any of them is imported."""
-
-_checker = types.ModuleType("sonomask_shape_check")
-_checker.check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))  # a whole number is a float, too
-sys.modules[_checker.__name__] = _checker
-install_import_hook(CHECKED, f"{_checker.__name__}.check")
 
 GOLDEN = Path(__file__).parent / "golden" / "reference.tar.xz"
 

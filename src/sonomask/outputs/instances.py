@@ -35,7 +35,7 @@ def write_jsonl(path: Path, context: OutputContext) -> Iterator[Take]:
 
         def take(moment: Moment) -> None:
             regions = [
-                {**_facts(region, context), "rle": runs}
+                {**region_facts(region, context), "rle": runs}
                 for region, runs in zip(moment.regions, moment.runs, strict=True)
             ]
             row = {
@@ -52,6 +52,24 @@ def write_jsonl(path: Path, context: OutputContext) -> Iterator[Take]:
 
 
 @contextmanager
+def coco_file(path: Path, folder: Path, context: OutputContext) -> Iterator[tuple[_List, IO[str]]]:
+    """A file in COCO's form: its list of images, and a file for the annotations, a line each, which follow at the end."""
+    head = {"info": {"schema": schema("coco"), **context.facts}, "licenses": [], "categories": context.categories()}
+    with path.open("w", encoding="utf-8") as out, _spool(folder) as later:
+        images = _List(out, head, "images")
+        yield images, later
+        images.close()
+        _copy_rows(out, "annotations", _lines(later))
+        out.write("}\n")
+
+
+def image_row(moment: Moment, name: str, context: OutputContext) -> dict[str, Any]:
+    """What COCO's list of images tells of a frame."""
+    height, width = context.size
+    return {"id": moment.index + 1, "file_name": name, "height": height, "width": width, **moment.scores()}
+
+
+@contextmanager
 def write_coco(path: Path, context: OutputContext) -> Iterator[Take]:
     """`labels.json` in COCO's form and the frames in `data/`: what pycocotools, torchvision and FiftyOne read.
 
@@ -63,29 +81,19 @@ def write_coco(path: Path, context: OutputContext) -> Iterator[Take]:
     picture, count = context.pictures(), 0
     with context.folder(path, FORMATS["coco"].marker) as fresh:
         (fresh / "data").mkdir()
-        with (fresh / "labels.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
-            images = _List(
-                out,
-                {
-                    "info": {"schema": schema("coco"), **context.facts},
-                    "licenses": [],
-                    "categories": context.categories(),
-                },
-                "images",
-            )
+        with coco_file(fresh / "labels.json", fresh, context) as (images, later):
 
             def take(moment: Moment) -> None:
                 nonlocal count
-                name, number = f"{moment.index:06d}.jpg", moment.index + 1
+                name = f"{moment.index:06d}.jpg"
                 save_jpeg(fresh / "data" / name, picture(moment.time))
-                height, width = context.size
-                images.add({"id": number, "file_name": name, "height": height, "width": width, **moment.scores()})
+                images.add(image_row(moment, name, context))
                 for region, runs in zip(moment.regions, moment.runs, strict=True):
                     count += 1
-                    facts = _facts(region, context)
+                    facts = region_facts(region, context)
                     row = {
                         "id": count,
-                        "image_id": number,
+                        "image_id": moment.index + 1,
                         "category_id": context.of(region)[0],
                         "track_id": facts.pop("id"),
                     }
@@ -93,9 +101,6 @@ def write_coco(path: Path, context: OutputContext) -> Iterator[Take]:
                     later.write(json.dumps({**row, **facts, "segmentation": runs, "iscrowd": 0}) + "\n")
 
             yield take
-            images.close()
-            _copy_rows(out, "annotations", _lines(later))
-            out.write("}\n")
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def write_ytvis(path: Path, context: OutputContext) -> Iterator[Take]:
                     places = tracks.setdefault(region.id, array("q"))
                     places.extend((moment.index, later.tell()))
                     row = {
-                        **_facts(region, context),
+                        **region_facts(region, context),
                         "category_id": context.of(region)[0],
                         "segmentation": counts(region.whole(context.size)),
                     }
@@ -198,7 +203,7 @@ def write_davis(path: Path, context: OutputContext) -> Iterator[Take]:
         (fresh / "meta.json").write_text(json.dumps(meta, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _facts(region: Region, context: OutputContext) -> dict[str, Any]:
+def region_facts(region: Region, context: OutputContext) -> dict[str, Any]:
     """The fields that all formats have for a region; `bbox` is x, y, width, height."""
     top, left, bottom, right = region.box
     box = [left, top, right - left, bottom - top]

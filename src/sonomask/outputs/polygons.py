@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sonomask.outputs.formats import FORMATS
-from sonomask.outputs.instances import _copy_rows, _facts, _lines, _List, _spool
+from sonomask.outputs.instances import coco_file, image_row, region_facts
 from sonomask.outputs.moment import Moment, OutputContext, Take, save_jpeg
 from sonomask.outputs.tracks import Region
-from sonomask.schemas import schema
 
 __all__ = ["outline", "polygon", "write_coco_polygons", "write_yolo"]
 
@@ -39,29 +38,19 @@ def write_coco_polygons(path: Path, context: OutputContext) -> Iterator[Take]:
         frames, annotations = fresh / "images" / "default", fresh / "annotations"
         frames.mkdir(parents=True)
         annotations.mkdir()
-        with (annotations / "instances_default.json").open("w", encoding="utf-8") as out, _spool(fresh) as later:
-            images = _List(
-                out,
-                {
-                    "info": {"schema": schema("coco"), **context.facts},
-                    "licenses": [],
-                    "categories": context.categories(),
-                },
-                "images",
-            )
+        with coco_file(annotations / "instances_default.json", fresh, context) as (images, later):
 
             def take(moment: Moment) -> None:
                 nonlocal number
-                name, image = f"{context.name}_{moment.index:06d}.jpg", moment.index + 1
+                name = f"{context.name}_{moment.index:06d}.jpg"
                 save_jpeg(frames / name, picture(moment.time))
-                height, width = context.size
-                images.add({"id": image, "file_name": name, "height": height, "width": width, **moment.scores()})
+                images.add(image_row(moment, name, context))
                 for region in moment.regions:
                     number += 1
-                    facts = _facts(region, context)
+                    facts = region_facts(region, context)
                     row: dict[str, Any] = {
                         "id": number,
-                        "image_id": image,
+                        "image_id": moment.index + 1,
                         "category_id": context.of(region)[0],
                         "iscrowd": 0,
                     }
@@ -70,9 +59,6 @@ def write_coco_polygons(path: Path, context: OutputContext) -> Iterator[Take]:
                     later.write(json.dumps(row) + "\n")
 
             yield take
-            images.close()
-            _copy_rows(out, "annotations", _lines(later))
-            out.write("}\n")
 
 
 @contextmanager

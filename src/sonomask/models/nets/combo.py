@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
 from sonomask.batches import Batch, Output
-from sonomask.losses.sets import consistency, set_loss
-from sonomask.models.parts.deformable import DeformableEncoder, sine_position
+from sonomask.losses.sets import consistency
+from sonomask.models.parts.deformable import sine_position
 from sonomask.models.parts.encoders import audio_encoder
-from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
-from sonomask.models.parts.net import Net, Parts, gate
-from sonomask.models.parts.pixel_decoder import PixelDecoder
+from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions
+from sonomask.models.parts.mask_queries import MaskQueryNet, listener, pixel_decoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.record import Figure, ModelRecord
 from sonomask.structures import ModelConfig
@@ -23,7 +22,7 @@ CONSISTENCY = 10.0
 """Weight of the consistency between frames, for each prediction but the last."""
 
 
-class COMBO(Net):
+class COMBO(MaskQueryNet):
     """Marks what sounds by a hundred masks with classes, of which each frame's sound knows from the start.
 
         image ──▶ encoder ──┐
@@ -53,9 +52,6 @@ class COMBO(Net):
     Segmentation", CVPR 2024.
     """
 
-    keeps_audio = True
-    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.frames.net")
-
     def __init__(
         self,
         *,
@@ -82,31 +78,13 @@ class COMBO(Net):
                 raise ValueError(f"`{name}`: expected {' or '.join(known)}, got {value!r}.")
         self.backbone = encoder(backbone, size=config.image_size[0], drop_path=drop_path, maskige=maskige)
         self.pretrained_names, self.recomputable = self.backbone.file_names, self.backbone.places("backbone")
-        attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
-        self.pixels = PixelDecoder(self.backbone.channels, attention, width)
+        self.pixels = pixel_decoder(self.backbone, depth, width)
         self.audio = audio_encoder(audio)
         self.fusion = BilateralFusion(width) if fusion == "bilateral" else Shift(width)
-        self.listen = nn.Sequential(
-            nn.Linear(VGGish.channels, audio_hidden), nn.ReLU(), nn.Linear(audio_hidden, audio_hidden), nn.ReLU(),
-            nn.Linear(audio_hidden, width),
-        )  # fmt: skip
+        self.listen = listener(VGGish.channels, audio_hidden, width)
         self.classes = max(num_classes, 2)
         self.decoder = MaskDecoder(self.classes, queries=queries, width=width, hidden=8 * width, layers=layers)
         self.config, self.audio_queries, self.points = replace(config, maskige=maskige), audio_queries, points
-
-    def after_pretrained(self) -> None:
-        """Start the network of the maskiges from that of the frames."""
-        self.backbone.pair()
-
-    def forward(
-        self,
-        images: Float[Tensor, "B T 3 H W"],
-        logmel: Float[Tensor, "B T 1 96 64"] | None,
-        valid: Bool[Tensor, "B T"] | None = None,
-        maskige: Float[Tensor, "B T 3 H W"] | None = None,
-    ) -> Output:
-        """Logits at the size of the images: of one mask the difference of its class's and the background's map."""
-        return self.decode(images, self.hear(logmel), valid, maskige)
 
     def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T 128"]:
         """The sound's embedding."""
@@ -124,8 +102,7 @@ class COMBO(Net):
     ) -> Output:
         """`forward` for those who bring their own audio embedding."""
         said = self.predict(images, sound, valid, maskige, every=False)
-        logits = logits_of(said, images.shape[-2:], semantic=self.config.semantic)
-        return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
+        return self.output(said, images, valid)
 
     def predict(
         self,
@@ -146,13 +123,9 @@ class COMBO(Net):
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The matched masks' terms on the labelled frames, and the consistency of a clip's frames."""
         said = self.predict(batch.images, self.hear(batch.logmel), batch.valid, batch.maskige)
-        chosen, shape = batch.labelled.flatten(), batch.labelled.shape
-        terms = set_loss(
-            [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], batch.masks[batch.labelled],
-            points=self.points,
-        )  # fmt: skip
+        shape = batch.labelled.shape
         apart = [consistency(masks.unflatten(0, shape), batch.valid) for masks in said.masks[:-1]]
-        return {**terms, "consistency": CONSISTENCY * torch.stack(apart).sum()}
+        return {**self.set_terms(said, batch), "consistency": CONSISTENCY * torch.stack(apart).sum()}
 
     def _extra(self, heard: Float[Tensor, "B T C"], valid: Tensor | None) -> Float[Tensor, "N Q C"]:
         """The sound's contribution to each query."""

@@ -11,11 +11,8 @@ from torch import Tensor, nn
 
 from sonomask.audio.vggish import VGGish
 from sonomask.batches import Batch, Output
-from sonomask.losses.sets import set_loss
-from sonomask.models.parts.deformable import DeformableEncoder
-from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions, logits_of
-from sonomask.models.parts.net import Net, Parts, gate
-from sonomask.models.parts.pixel_decoder import PixelDecoder
+from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions
+from sonomask.models.parts.mask_queries import MaskQueryNet, listener, pixel_decoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.parts.transformer import Attention
 from sonomask.models.record import Figure, ModelRecord
@@ -25,7 +22,7 @@ SOUND = 512
 """Channels of VGGish's last map."""
 
 
-class VCT(Net):
+class VCT(MaskQueryNet):
     """Marks what sounds by queries that come of the picture and then ask the sound.
 
         image ──▶ encoder ──┐
@@ -53,9 +50,6 @@ class VCT(Net):
     Source: Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025.
     """
 
-    keeps_audio = True
-    parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.frames.net")
-
     def __init__(
         self,
         *,
@@ -81,13 +75,9 @@ class VCT(Net):
             )
         self.backbone = encoder(backbone, size=size, drop_path=drop_path, maskige=maskige)
         self.pretrained_names, self.recomputable = self.backbone.file_names, self.backbone.places("backbone")
-        attention = DeformableEncoder(channels=width, depth=depth, hidden=4 * width, activation="relu", normalise=True)
-        self.pixels = PixelDecoder(self.backbone.channels, attention, width)
+        self.pixels = pixel_decoder(self.backbone, depth, width)
         self.audio = VGGish(embed=False)
-        self.listen = nn.Sequential(
-            nn.Linear(SOUND, audio_hidden), nn.ReLU(), nn.Linear(audio_hidden, audio_hidden), nn.ReLU(),
-            nn.Linear(audio_hidden, width),
-        )  # fmt: skip
+        self.listen = listener(SOUND, audio_hidden, width)
         self.visual_queries = VisualQueries(width, cells=(size // 4) ** 2, queries=queries, prototypes=prototypes)
         self.classes = max(num_classes, 2)
         self.decoder = MaskDecoder(
@@ -96,20 +86,6 @@ class VCT(Net):
         self.prototype_loss = PrototypeLoss(width) if prototypes else None
         self.config = replace(config, maskige=maskige, image_size=(size, size))
         self.side, self.categories, self.points = size, tuple(categories), points
-
-    def after_pretrained(self) -> None:
-        """Start the network of the maskiges from that of the frames."""
-        self.backbone.pair()
-
-    def forward(
-        self,
-        images: Float[Tensor, "B T 3 H W"],
-        logmel: Float[Tensor, "B T 1 96 64"] | None,
-        valid: Bool[Tensor, "B T"] | None = None,
-        maskige: Float[Tensor, "B T 3 H W"] | None = None,
-    ) -> Output:
-        """Logits at the size of the images: of one mask the difference of its class's and the background's map."""
-        return self.decode(images, self.hear(logmel), valid, maskige)
 
     def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T 512 6 4"]:
         """VGGish's last map: time by frequency."""
@@ -127,8 +103,7 @@ class VCT(Net):
     ) -> Output:
         """`forward` for those who bring their own map of the sound."""
         said, _ = self.predict(images, sound, maskige, every=False)
-        logits = logits_of(said, images.shape[-2:], semantic=self.config.semantic)
-        return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
+        return self.output(said, images, valid)
 
     def predict(
         self,
@@ -156,10 +131,7 @@ class VCT(Net):
         """The matched masks' terms on the labelled frames, and that of the prototypes."""
         said, heard = self.predict(batch.images, self.hear(batch.logmel), batch.maskige)
         chosen, truth = batch.labelled.flatten(), batch.masks[batch.labelled]
-        terms = set_loss(
-            [c[chosen] for c in said.classes], [m[chosen] for m in said.masks], truth,
-            points=self.points,
-        )  # fmt: skip
+        terms = self.set_terms(said, batch)
         if self.prototype_loss is None or not chosen.any():
             return terms
         kinds = self._kinds(batch, truth)
