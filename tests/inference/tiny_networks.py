@@ -197,3 +197,113 @@ def dino(folder):
     GroundingDinoProcessor(
         GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}), t
     ).save_pretrained(folder)
+
+
+def sam2_video(folder):
+    from transformers import (
+        Sam2ImageProcessor,
+        Sam2VideoConfig,
+        Sam2VideoModel,
+        Sam2VideoProcessor,
+        Sam2VideoVideoProcessor,
+    )
+
+    c = Sam2VideoConfig(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "num_attention_heads": 1,
+                "image_size": [64, 64],
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 2, 4, 8],
+                "window_size_per_stage": [8, 4, 4, 4],
+                "global_attention_blocks": [3],
+                "window_positional_embedding_background_size": [4, 4],
+            },
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            "fpn_hidden_size": 128,
+        },
+        prompt_encoder_config={"hidden_size": 128, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
+        image_size=64,
+        memory_attention_hidden_size=128,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=16,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=128,
+        memory_encoder_output_channels=64,  # the code of transformers knows no other
+        mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=16,
+        memory_fuser_num_layers=1,
+    )
+    torch.manual_seed(4)
+    model = Sam2VideoModel(c)
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(50)  # else it sees nothing anywhere
+    model.save_pretrained(folder)
+    Sam2VideoProcessor(
+        Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16}),
+        Sam2VideoVideoProcessor(size={"height": 64, "width": 64}),
+        target_size=64,
+    ).save_pretrained(folder)
+
+
+def edgetam(folder):
+    """Its picture encoder is a timm network that is fetched by name, so SAM 2's small one stands for it."""
+    from transformers import (
+        EdgeTamVideoConfig,
+        EdgeTamVideoModel,
+        Sam2ImageProcessor,
+        Sam2VideoProcessor,
+        Sam2VideoVideoProcessor,
+    )
+
+    c = EdgeTamVideoConfig(
+        vision_config={
+            "model_type": "sam2_vision_model",
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "num_attention_heads": 1,
+                "image_size": [64, 64],
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 2, 4, 8],
+                "window_size_per_stage": [8, 4, 4, 4],
+                "global_attention_blocks": [3],
+                "window_positional_embedding_background_size": [4, 4],
+            },
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            "fpn_hidden_size": 128,
+        },
+        prompt_encoder_config={"hidden_size": 128, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
+        image_size=64,
+        memory_attention_hidden_size=128,
+        memory_attention_num_layers=1,
+        memory_attention_mlp_hidden_size=16,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_attention_rope_k_sizes=[2, 2],
+        perceiver_resampler_num_latents=4,
+        perceiver_resampler_num_latents_2d=4,
+        perceiver_resampler_num_layers=1,
+        memory_encoder_hidden_size=128,
+        memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=16,
+        memory_fuser_num_layers=1,
+    )
+    torch.manual_seed(5)
+    model = EdgeTamVideoModel(c)
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(50)  # else it sees nothing anywhere
+    model.save_pretrained(folder)
+    Sam2VideoProcessor(
+        Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16}),
+        Sam2VideoVideoProcessor(size={"height": 64, "width": 64}),
+        target_size=64,
+    ).save_pretrained(folder)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-__all__ = ["PHRASES", "Concepts", "Found", "phrase"]
+__all__ = ["PHRASES", "Carried", "Concepts", "Found", "Tracked", "Tracks", "phrase"]
 
 PHRASES = {
     "other_animal": "animal", "big_cat": "lion", "object": "machine", "violin": "violin or cello", "tuba": "horn",
@@ -57,6 +57,62 @@ class Concepts(Protocol):
         Raises:
             ValueError: There is no such device here.
         """
+        ...
+
+
+class Tracked(NamedTuple):
+    """A thing in one picture of several.
+
+    Attributes:
+        id: The same in all pictures.
+        word: Word by which it was found.
+        score: That of the find, 0 to 1.
+        mask: Its pixels.
+    """
+
+    id: int
+    word: str
+    score: float
+    mask: Bool[np.ndarray, "H W"]
+
+
+class Carried(NamedTuple):
+    """What following goes on from.
+
+    Attributes:
+        picture: The last one; None at the start.
+        things: What was followed in it.
+        next_id: The id that the next new thing gets.
+    """
+
+    picture: UInt8[np.ndarray, "H W 3"] | None
+    things: tuple[Tracked, ...]
+    next_id: int
+
+
+class Tracks(Protocol):
+    """What finds things by free words and follows them.
+
+    Attributes:
+        name: Of the networks, for manifests.
+        device: Where it runs.
+    """
+
+    name: str
+    device: str
+
+    def follow(
+        self, pictures: UInt8[np.ndarray, "T H W 3"], words: Sequence[str], before: Carried | None = None
+    ) -> tuple[list[list[Tracked]], Carried]:
+        """The things of each picture, and what the next pictures need to go on from these.
+
+        Raises:
+            MemoryError: The device has too little memory.
+        """
+        ...
+
+    def to(self, device: str) -> Tracks:
+        """The same on another device."""
         ...
 
 

@@ -14,14 +14,16 @@ import torch
 from jaxtyping import UInt8
 
 from sonomask.errors import MissingExtraError, WeightsError
-from sonomask.inference.concepts import Concepts, Found
+from sonomask.inference.concepts import Concepts, Found, Tracks
 from sonomask.inference.torch_scorer import choose_device
 
-__all__ = ["BoxesAndMasks", "Sam3", "load_concepts"]
+__all__ = ["BoxesAndMasks", "Sam3", "load_concepts", "load_tracks"]
 
 MOST = 20  # things of a picture
 BOX_SCORE = {"owlv2": 0.15, "owlvit": 0.1}  # least score of a box, by the kind of network; 0.3 for others
 SAM3_SCORE = 0.5
+TRACKERS = {"sam2_video": "Sam2VideoModel", "edgetam_video": "EdgeTamVideoModel"}
+"""Classes of transformers by the kind of a network that follows."""
 
 
 def load_concepts(names: Sequence[str], device: str = "auto") -> Concepts:
@@ -57,6 +59,34 @@ def load_concepts(names: Sequence[str], device: str = "auto") -> Concepts:
     return BoxesAndMasks(" and ".join(names), boxes, masks, place)
 
 
+def load_tracks(names: Sequence[str], device: str = "auto") -> Tracks:
+    """The networks of these folders or hub repositories, that find by words and follow: one for boxes, and SAM 2 or EdgeTAM.
+
+    Raises:
+        WeightsError: One can't be read, or is of a kind that can't do this.
+        ValueError: There is no such device, or it is not two names.
+        MissingExtraError: transformers is not installed, or too old.
+    """
+    place = choose_device(device)
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Open vocabulary", "open") from error
+    from sonomask.inference.hub_tracks import Following
+
+    if len(names) != 2:
+        raise ValueError(
+            f"`model`: expected two names after 'open-tracked:', for boxes and to follow, got {len(names)}."
+        )
+    kind = _kind(names[1])
+    if kind not in TRACKERS:
+        raise WeightsError(f"{names[1]}: expected SAM 2 or EdgeTAM with a memory for videos, got {kind}.")
+    _check_release(TRACKERS[kind])
+    boxes = _load(names[0], transformers.AutoModelForZeroShotObjectDetection, transformers.AutoProcessor, place)
+    tracker = _load(names[1], getattr(transformers, TRACKERS[kind]), transformers.Sam2VideoProcessor, place)
+    return Following(" and ".join(names), boxes, tracker, place)
+
+
 class Sam3:
     """SAM 3 on single pictures, asked one word after the other; the picture is encoded once.
 
@@ -79,7 +109,7 @@ class Sam3:
     def __call__(self, picture: UInt8[np.ndarray, "H W 3"], words: Sequence[str]) -> list[Found]:
         """The things of a picture that some of the words mean."""
         size = [picture.shape[:2]]
-        with torch.inference_mode(), _memory():
+        with torch.inference_mode(), memory_told():
             seen = self.processor(images=picture, return_tensors="pt").to(self.place)
             encoded = self.model.get_vision_features(pixel_values=seen["pixel_values"])
             found = []
@@ -118,8 +148,8 @@ class BoxesAndMasks:
 
     def __call__(self, picture: UInt8[np.ndarray, "H W 3"], words: Sequence[str]) -> list[Found]:
         """The things of a picture that some of the words mean."""
-        with torch.inference_mode(), _memory():
-            rows = self._boxes(picture, words)
+        with torch.inference_mode(), memory_told():
+            rows = self.find_boxes(picture, words)
             if not rows:
                 return []
             model, processor = self.masks
@@ -130,7 +160,9 @@ class BoxesAndMasks:
         outlined = masks[:, 0].bool().numpy()
         return [Found(word, score, m) for (word, score, _), m in zip(rows, outlined, strict=True) if m.any()]
 
-    def _boxes(self, picture: UInt8[np.ndarray, "H W 3"], words: Sequence[str]) -> list[tuple[int, float, list[float]]]:
+    def find_boxes(
+        self, picture: UInt8[np.ndarray, "H W 3"], words: Sequence[str]
+    ) -> list[tuple[int, float, list[float]]]:
         """(place of the word, score, box), the surest first."""
         model, processor = self.boxes
         given = processor(text=[list(words)], images=picture, return_tensors="pt", padding=True).to(self.place)
@@ -153,7 +185,7 @@ class BoxesAndMasks:
         return sorted(rows, key=lambda row: -row[1])[:MOST]
 
 
-class _memory:  # noqa: N801 - a context manager
+class memory_told:  # noqa: N801 - a context manager
     """Tells of too little memory as Python does."""
 
     def __enter__(self) -> None: ...

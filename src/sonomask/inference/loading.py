@@ -45,7 +45,7 @@ def load_fast(
     source = str(DEFAULT_MODEL if model is None else model)
     if source.endswith(".onnx"):
         return load_onnx(source, threads, device)
-    if source == OPEN or source.startswith(f"{OPEN}:"):
+    if source.partition(":")[0] in (OPEN, f"{OPEN}-tracked"):
         return _load_open(source, device)
     graph = graph_of(source)
     only_onnx = device in ("coreml", "directml")

@@ -3,6 +3,8 @@
     sound → built-in tagger → names now and so far → which things could make them → words ─┐
     picture ──────────────────────────────────────────────────── Concepts(words) → masks ─┴→ match → logits
 
+`open-tracked` follows the things found at the start of a window (`Tracks`) in place of looking for them in each picture.
+
 The listening part and the match are those of the built-in model (`sonomask.models.nets.world`); the seeing part is anything
 behind `Concepts`. A prompt takes the place of the chosen words: what it means is marked while it is heard, by the sounds of the
 thing or by the name of a sound in it; where neither is known, while anything is audible.
@@ -11,7 +13,7 @@ thing or by the name of a sound in it; where neither is known, while anything is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,13 +26,17 @@ from torch import Tensor
 from sonomask.audio.audioset import names
 from sonomask.audio.categories import CATEGORIES
 from sonomask.checkpoints.folder import load
-from sonomask.inference.concepts import Concepts, Found, phrase
+from sonomask.inference.concepts import Carried, Concepts, Tracked, Tracks, phrase
 from sonomask.inference.scorer import Scored
 from sonomask.inference.torch_scorer import choose_device
 from sonomask.models.nets.world import CERTAIN, OUT, match, name_places
 from sonomask.structures import ModelOrigin
 
-__all__ = ["DEFAULT_OPEN", "OpenScorer", "load_open"]
+__all__ = ["DEFAULT_OPEN", "DEFAULT_TRACKED", "TRACKED", "OpenScorer", "load_open"]
+
+TRACKED = "open-tracked"
+DEFAULT_TRACKED = ("IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny")
+"""The same two: SAM 2's file serves pictures and videos."""
 
 DEFAULT_OPEN = ("IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny")
 """Free licences (Apache-2.0) and no gate."""
@@ -42,16 +48,19 @@ MOST_WORDS = 6
 
 
 def load_open(source: str = "open", device: str = "auto") -> OpenScorer:
-    """The model `open`, or `open:NAME` and `open:BOXES,MASKS` with networks of one's own choice.
+    """The model `open`, or `open:NAME` and `open:BOXES,MASKS` with networks of one's own choice; `open-tracked` likewise.
 
     Raises:
         WeightsError: A network can't be read.
         ValueError: There is no such device.
         MissingExtraError: transformers is not installed.
     """
-    from sonomask.inference.hub_concepts import load_concepts
+    from sonomask.inference.hub_concepts import load_concepts, load_tracks
 
-    given = [name.strip() for name in source.partition(":")[2].split(",") if name.strip()]
+    kind, _, names_given = source.partition(":")
+    given = [name.strip() for name in names_given.split(",") if name.strip()]
+    if kind == TRACKED:
+        return OpenScorer(load_tracks(given or DEFAULT_TRACKED, device), device=device)
     return OpenScorer(load_concepts(given or DEFAULT_OPEN, device), device=device)
 
 
@@ -59,24 +68,26 @@ class OpenScorer:
     """A scorer (`sonomask.inference.scorer`) around a finder of things by words.
 
     Args:
-        concepts: Finds things.
+        concepts: Finds things in single pictures, or follows them.
         prompts: Words that are asked for in place of those that what is heard suggests.
         device: Device of the listening part.
         listener: The built-in model that listens; loaded if None.
     """
 
     def __init__(
-        self, concepts: Concepts, prompts: Sequence[str] = (), device: str = "auto", listener: Any = None
+        self, concepts: Concepts | Tracks, prompts: Sequence[str] = (), device: str = "auto", listener: Any = None
     ) -> None:
-        self.concepts, self.prompts = concepts, tuple(prompts)
+        self.concepts: Any = concepts
+        self.prompts, self.follows = tuple(prompts), hasattr(concepts, "follow")
         self.place = choose_device(device)
         self.device = str(self.place)
         self.listener: Any = (load(LISTENER) if listener is None else listener).to(self.place).eval()
         self.config = replace(
-            self.listener.config, name="open", options={}, image_size=(SIDE, SIDE), things=(*self.prompts, *CATEGORIES),
+            self.listener.config, name=TRACKED if self.follows else "open", options={}, image_size=(SIDE, SIDE),
+            things=(*self.prompts, *CATEGORIES),
             presence=None, about=f"words by what is heard, things by {concepts.name}",
         )  # fmt: skip
-        self.origin = ModelOrigin(f"open ({concepts.name})")
+        self.origin = ModelOrigin(f"{self.config.name} ({concepts.name})")
 
     def to(self, device: str) -> OpenScorer:
         """The model on another device.
@@ -103,12 +114,18 @@ class OpenScorer:
         if logmel is None:
             raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
         with torch.inference_mode():
-            before = self.listener.start(1) if past is None else torch.from_numpy(past)
+            before = self.listener.start(1)
+            width = before.shape[1]  # of the listener's past; what follows was handed on by `Tracks`
+            before = before if past is None else torch.from_numpy(past[:, :width].copy())
             heard = self.listener.hear(torch.from_numpy(logmel).to(self.place), before.to(self.place))
             relevance = self._relevance(heard.names)[0]
             asked = self._asked(relevance)
             audible = heard.audible[0]
-            maps = [self._maps(p, asked if on else []) for p, on in zip(pictures[0], audible.tolist(), strict=True)]
+            if self.follows:
+                maps, handed = self._followed(pictures[0], asked, None if past is None else past[0, width:])
+            else:
+                maps = [self._maps(p, asked if on else []) for p, on in zip(pictures[0], audible.tolist(), strict=True)]
+                handed = np.zeros(0, np.float32)
             shares = torch.from_numpy(np.stack(maps)).to(self.place)
             salience = 1 - shares[:, :1]
             score, fits = match(shares, salience, relevance)
@@ -120,7 +137,7 @@ class OpenScorer:
         return Scored(
             logits[None].cpu().numpy(),
             None,
-            heard.past.cpu().numpy(),
+            np.concatenate([heard.past.cpu().numpy(), handed[None]], 1),
             heard.names.cpu().numpy(),
             seen[None].cpu().numpy(),
         )
@@ -156,15 +173,63 @@ class OpenScorer:
 
     def _maps(self, picture: UInt8[np.ndarray, "H W 3"], asked: list[int]) -> Float32[np.ndarray, "C h w"]:
         """The share of each thing, background first, at each place."""
-        size = tuple(side // STRIDE for side in picture.shape[:2])
+        found = self.concepts(picture, self._words(asked)) if asked else []
+        return self._shares(picture.shape[:2], ((asked[one.word], one.score, one.mask) for one in found))
+
+    def _followed(
+        self, pictures: UInt8[np.ndarray, "T H W 3"], asked: list[int], handed: Float32[np.ndarray, " _S"] | None
+    ) -> tuple[list[Float32[np.ndarray, "C h w"]], Float32[np.ndarray, " _P"]]:
+        """The shares of each picture by what is followed, and what the next call needs to go on."""
+        before = None if handed is None else _unpacked(handed, self._words(range(len(self.config.things))))
+        size = pictures.shape[1:3]
+        if not asked:  # in silence nothing is looked for; what was followed is taken up where it was left
+            return [self._shares(size, ()) for _ in pictures], np.zeros(0, np.float32) if handed is None else handed
+        words = self._words(asked)
+        frames, carried = self.concepts.follow(pictures, words, before)
+        maps = [
+            self._shares(size, ((asked[words.index(one.word)], one.score, one.mask) for one in things))
+            for things in frames
+        ]
+        return maps, _packed(carried, self._words(range(len(self.config.things))))
+
+    def _words(self, asked: Iterable[int]) -> list[str]:
+        """What things are called before a network that takes free words."""
+        things = self.config.things
+        return [things[i] if i < len(self.prompts) else phrase(things[i]) for i in asked]
+
+    def _shares(
+        self, picture: Sequence[int], found: Iterable[tuple[int, float, np.ndarray]]
+    ) -> Float32[np.ndarray, "C h w"]:
+        """The share of each thing, background first, of (thing, score, mask) at a picture's height and width."""
+        size = tuple(side // STRIDE for side in picture)
         shares = np.zeros((1 + len(self.config.things), *size), np.float32)
-        words = [self.config.things[i] if i < len(self.prompts) else phrase(self.config.things[i]) for i in asked]
-        found: list[Found] = self.concepts(picture, words) if asked else []
-        for one in found:
-            mask = cv2.resize(one.mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-            row = shares[1 + asked[one.word]]
-            np.maximum(row, mask * (0.5 + one.score / 2), out=row)
+        for thing, score, whole in found:
+            mask = cv2.resize(whole.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+            row = shares[1 + thing]
+            np.maximum(row, mask * (0.5 + score / 2), out=row)
         total = shares[1:].sum(0)
         shares[1:] /= np.maximum(total, 1.0)
         shares[0] = 1 - shares[1:].sum(0)
         return shares
+
+
+def _packed(carried: Carried, words: Sequence[str]) -> Float32[np.ndarray, " _P"]:
+    """What is handed on as plain numbers, since a model's past travels so and may lie on a disk in between."""
+    picture = carried.picture
+    assert picture is not None  # noqa: S101 - there was a last picture
+    rows = [value for one in carried.things for value in (one.id, words.index(one.word), one.score)]
+    masks = np.stack([np.zeros(picture.shape[:2], bool), *(one.mask for one in carried.things)])
+    head = [*picture.shape[:2], len(carried.things), carried.next_id, *rows]
+    return np.concatenate([np.array(head, np.float32), picture.ravel(), np.packbits(masks)]).astype(np.float32)
+
+
+def _unpacked(handed: Float32[np.ndarray, " _P"], words: Sequence[str]) -> Carried | None:
+    if not len(handed):
+        return None
+    height, width, count, next_id = (int(value) for value in handed[:4])
+    rows, rest = handed[4 : 4 + 3 * count].reshape(count, 3), handed[4 + 3 * count :].astype(np.uint8)
+    picture = rest[: height * width * 3].reshape(height, width, 3)
+    masks = np.unpackbits(rest[height * width * 3 :], count=(count + 1) * height * width).astype(bool)
+    things = zip(rows, masks.reshape(count + 1, height, width)[1:], strict=True)
+    found = (Tracked(int(one), words[int(word)], float(score), mask) for (one, word, score), mask in things)
+    return Carried(picture, tuple(found), next_id)
