@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 
+from sonomask.inference import hub_concepts
 from sonomask.inference.concepts import Carried, Tracked
 from sonomask.inference.hub_concepts import BoxesAndMasks, memory_told
 from sonomask.inference.torch_scorer import choose_device
@@ -86,11 +87,12 @@ class Following:
     def _joined(
         self, picture: UInt8[np.ndarray, "H W 3"], things: list[Tracked], words: Sequence[str], next_id: int
     ) -> tuple[list[Tracked], int]:
-        """With the new things of a picture, each under an id that no thing had."""
+        """With the new things of a picture, each under an id that no thing had, as long as there are not too many."""
         known = [_box(one.mask) for one in things]
         new = [
             row for row in self.finder.find_boxes(picture, words) if all(_overlap(row[2], box) < SAME for box in known)
         ]
+        new = new[: max(0, hub_concepts.MOST - len(things))]
         if not new:
             return things, next_id
         (masks,) = self._run(picture[None], boxes=[box for *_, box in new])
