@@ -53,7 +53,7 @@ Progress = Callable[[float, float | None], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a video.
+    """The result of segmenting a video.
 
     Attributes:
         source: Path or address.
@@ -168,7 +168,7 @@ def segment(
 
 
 def journal_of(source: str | Path, stem: Path, segmenter: Segmenter) -> Journal:
-    """Where a run keeps what the model says of a video.
+    """Return the journal of a run: the folder in which the model's output for a video is kept.
 
     Args:
         source: Path of the video.
@@ -275,7 +275,7 @@ def _traced(corrections: Corrections, segmenter: Segmenter, reader: VideoReader,
 
 
 def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
-    """What a manifest tells of how the masks were made."""
+    """Facts about how the masks were made, for manifests."""
     facts: dict[str, Any] = {
         **segmenter.origin.facts,
         "rate": segmenter.request.rate,
@@ -315,7 +315,7 @@ def load_fast(model: str | Path | None = None, device: str = "auto", backend: Ba
 
 
 def load_maker(word: str | None, device: str = "auto") -> Maker | None:
-    """What makes the second picture of COMBO and VCT, by its word (`sonomask.inference.maskige.make`); None for none.
+    """Load the maker of the second picture of COMBO and VCT by its name (`sonomask.inference.maskige.make`); None for none.
 
     Raises:
         ValueError: The word is unknown.

@@ -41,7 +41,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a data set, ready for a model.
+    """A clip of a data set, ready for a model.
 
     Attributes:
         images: RGB, normalised as the model's config says.

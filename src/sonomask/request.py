@@ -172,14 +172,14 @@ class Request:
 
     @property
     def steadied(self) -> bool:
-        """Whether masks depend on those before, `smooth` seconds back."""
+        """Whether a mask depends on earlier ones, up to `smooth` seconds before."""
         if isinstance(self.rate, str):
             return self.smooth > 0 and self.rate != "avsbench"
         return 1 / max(1.0, self.rate) <= 2 * self.smooth
 
     @property
     def part(self) -> dict[str, Any]:
-        """What a reader is told of it: `start`, `end`, `audio_track` and `hwaccel`."""
+        """The options for a reader: `start`, `end`, `audio_track` and `hwaccel`."""
         return {name: getattr(self, name) for name in ("start", "end", "audio_track", "hwaccel")}
 
     def mask_settings(self) -> dict[str, Any]:

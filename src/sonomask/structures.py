@@ -31,7 +31,7 @@ STEP = 32  # pixels: the backbones halve five times
 
 @dataclass(frozen=True)
 class Names:
-    """What is heard in a frame and what its places show, by name.
+    """Names of the sounds in a frame and of the things at its pixels.
 
     Attributes:
         heard: AudioSet's names of the loudest sounds with their scores, 0 to 1, best first.
@@ -95,7 +95,7 @@ class Masks:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int | slice) -> Masks:
-        """One frame, or several in a row.
+        """Select one frame, or several consecutive ones.
 
         Raises:
             IndexError: There is no such frame.
@@ -136,7 +136,7 @@ class Masks:
         return found
 
     def resized(self, height: int, width: int) -> Masks:
-        """The same at another size. Attention maps and what helps masks to follow the picture stay as they are.
+        """Scale the masks to another size. Attention maps and the data for following motion are not scaled.
 
         Raises:
             ValueError: A side is less than one pixel.
@@ -155,7 +155,7 @@ class Masks:
         return replace(self, probability=probability, labels=labels, names=names)
 
     def cut_out(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[UInt8[np.ndarray, "H W 4"]]:
-        """What sounds on transparency, RGBA.
+        """Cut out what sounds, as RGBA pictures with a transparent background.
 
         Args:
             images: The frame of each mask, RGB, at the masks' size.
@@ -233,7 +233,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """Which model made a result.
+    """The origin of a result's model.
 
     Attributes:
         name: Name of the built-in model, folder or hub repository, or that of the network in the catalogue.
@@ -245,7 +245,7 @@ class ModelOrigin:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What results tell of it, with the version of this package."""
+        """Facts for results, including the version of this package."""
         return {"model": self.name, "weights": self.weights, "sonomask": VERSION}
 
 
@@ -315,7 +315,7 @@ class ModelConfig:
 
     @property
     def semantic(self) -> bool:
-        """Whether each pixel gets a class; otherwise it is marked or not."""
+        """Whether the model is semantic, that is, whether each pixel gets a class."""
         return self.num_classes > 1
 
     @property

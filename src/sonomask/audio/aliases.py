@@ -1,4 +1,4 @@
-"""Everyday words for the things that the built-in model can name: what someone may have meant who asked for another word.
+"""Everyday words for the things that the built-in model can name, for suggestions when an unknown word is asked for.
 
 They are hints, no synonyms: "puppy" is answered with "dog", never taken for it, since a filter that marks more than was asked
 for would do so silently.

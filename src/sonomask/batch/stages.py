@@ -119,7 +119,7 @@ class FinishStage:
 
 
 def start_decoder(options: Options, config: ModelConfig) -> DecodeStage:
-    """The first stage in a process of its own, see `guard`; FFmpeg is in another, without rights, unless videos are trusted."""
+    """The first stage in a child process (see `guard`), with FFmpeg in a sandboxed one of its own unless videos are trusted."""
     return DecodeStage(options, config)
 
 
@@ -137,7 +137,7 @@ def start_whole(options: Options, device: str) -> Any:
 
 
 def _reason(error: Exception, here: str, video: str) -> str:
-    """One line that is the same wherever the video lay when it was read."""
+    """An error message in one line, without the path at which the video happened to be."""
     if isinstance(error, MissingExtraError):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
@@ -177,7 +177,7 @@ def _rows(video: str, masks: Masks, start: float = 0.0) -> Iterator[Mapping[str,
 
 
 def _things(names: Names, mask: Bool[np.ndarray, "H W"]) -> list[dict[str, Any]]:
-    """What a mask marks, the largest first, without specks."""
+    """The things that a mask marks, largest first, without specks."""
     areas = np.bincount(names.seen[mask], minlength=len(names.things))
     order = [i for i in np.argsort(-areas, kind="stable").tolist() if areas[i] > SPECK * mask.size]
     return [

@@ -1,4 +1,4 @@
-"""What a system has to beat: answers that look at no picture and hear no sound."""
+"""Baselines that use neither picture nor sound."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

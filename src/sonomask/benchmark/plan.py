@@ -1,4 +1,4 @@
-"""What a benchmark does, and where its runs lie."""
+"""The options of a benchmark and the paths of its runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ KINDS = {"s4": "single", "ms3": "multi"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a benchmark does, the same for every row.
+    """The options of a benchmark, which apply to every system.
 
     Attributes:
         data: "synthetic", or a folder with AVSBench in it.
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def kept(self) -> Path:
-        """Where what frozen parts made is kept, for all rows, seeds and subsets."""
+        """Path of the stored outputs of frozen parts, for all systems, seeds and subsets."""
         return self.out / "kept"
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Plan:
         return self.seeds[:1] if once else self.seeds
 
     def folder_of(self, name: str, subset: str, seed: int) -> Path:
-        """Where a run's scores, logs and models lie."""
+        """Paths of a run's scores, logs and models."""
         return self.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
 
     def data_options(self, subset: str, seed: int) -> list[str]:

@@ -34,7 +34,7 @@ class Sentence(Protocol):
         ...
 
     def truth(self) -> np.ndarray:
-        """The masks of what is meant."""
+        """The masks of the thing that a sentence refers to."""
         ...
 
 

@@ -44,12 +44,12 @@ class Row:
     whole: tuple[str, ...] = ("s4", "ms3")
 
     def on(self, subset: str) -> bool:
-        """Whether it is run on a subset."""
+        """Whether the system runs on a subset."""
         return self.after is None or self.after[0] != subset
 
     @property
     def needs_weights(self) -> bool:
-        """False for a system that is ready as it is built."""
+        """Whether the system has to be trained; False for one that is ready as built."""
         return record_of(self.model).needs_weights
 
     def published(self, subset: str) -> Figure | None:

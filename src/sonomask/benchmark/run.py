@@ -69,7 +69,7 @@ def _ordered(results: Sequence[dict[str, Any]], subsets: Sequence[str], models: 
 
 
 def trained(plan: Plan, name: str, subset: str, seed: int | None = None) -> Net | None:
-    """The network of a row that was run, with the first seed unless told; None if it was not."""
+    """The trained network of a system, by default with the first seed; None if it was not trained."""
     if name in FLOORS:
         return None
     if name not in ROWS or not ROWS[name].needs_weights:

@@ -115,7 +115,7 @@ def _networks(plan: Plan) -> str:
 
 
 def _sources(results: Sequence[Mapping[str, Any]]) -> str:
-    """Where the published figures of a table were read."""
+    """The sources of a table's published figures."""
     figures = [ROWS[r["name"]].published(r["subset"]) for r in results if r["name"] in ROWS]
     return "; ".join(dict.fromkeys(f"{f.preset}: {f.source}" for f in figures if f is not None)) or "None is known."
 

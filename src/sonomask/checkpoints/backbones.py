@@ -145,7 +145,7 @@ def _lite(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
 
 
 def _detector(tensors: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
-    """A whole detector, or a classifier's ResNet for its body; the rest then stays as it is."""
+    """Load a whole detector, or a classifier's ResNet into its body; other weights are left unchanged."""
     own: dict[str, Tensor] = network.state_dict()
     body = {f"backbone.body.{k}": v for k, v in tensors.items() if f"backbone.body.{k}" in own}
     return {**own, **body} if body else _torchvision(tensors, network)

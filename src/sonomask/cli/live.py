@@ -116,7 +116,7 @@ def _page(address: str) -> Any:
 
 @contextmanager
 def _ends(ask: Callable[[], bool]) -> Iterator[Callable[[], int]]:
-    """Ctrl-C, SIGTERM and SIGHUP ask the run to end, and interrupt it if that won't do; gives what tells the exit code so far.
+    """Make Ctrl-C, SIGTERM and SIGHUP end the run, the second time at once; returns a function that gives the exit code.
 
     An exception at any place, as Python raises it, may fall into one where it is lost (a destructor of the decoder's).
     """

@@ -1,4 +1,4 @@
-"""`sonomask train --corrections FILE`: a model goes on from what a person said."""
+"""`sonomask train --corrections FILE`: fine-tune a model with a person's corrections."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class Concepts(Protocol):
     """Interface of networks that find things by free words.
 
     Attributes:
-        name: Of the network or networks, for manifests.
-        device: Where it runs.
+        name: Name of the network or networks, for manifests.
+        device: Device that it runs on.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Carried(NamedTuple):
 
 
 class Tracks(Protocol):
-    """What finds things by free words and follows them.
+    """Interface of networks that find things by free words and track them.
 
     Attributes:
         name: Of the networks, for manifests.

@@ -78,7 +78,7 @@ class Following:
     def _brought(
         self, picture: UInt8[np.ndarray, "H W 3"], things: Sequence[Tracked], before: UInt8[np.ndarray, "H W 3"] | None
     ) -> list[Tracked]:
-        """The things where they are in this picture; those that left are gone."""
+        """The tracked things in this picture; things that have left are dropped."""
         if not things or before is None or before.shape != picture.shape:
             return []
         here = self._run(np.stack([before, picture]), masks=[one.mask for one in things])[1]

@@ -193,7 +193,7 @@ class OpenScorer:
         return maps, _packed(carried, self._words(range(len(self.config.things))))
 
     def _words(self, asked: Iterable[int]) -> list[str]:
-        """What things are called before a network that takes free words."""
+        """The words for things that a network with free words is given."""
         things = self.config.things
         return [things[i] if i < len(self.prompts) else phrase(things[i]) for i in asked]
 

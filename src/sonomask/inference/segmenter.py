@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Stream:
-    """What is remembered of one video from window to window.
+    """The state of one video from window to window.
 
     Attributes:
         smoother: Steadies its masks.
@@ -100,7 +100,7 @@ class Segmenter:
 
     @property
     def origin(self) -> ModelOrigin:
-        """Which model it runs."""
+        """The model's origin."""
         return origin_of(self.scorer)
 
     @property
@@ -146,7 +146,7 @@ class Segmenter:
         return (WINDOWS + 3) * window_seconds(self.config)
 
     def overlapped(self, reader: VideoReader, journal: Journal | None = None) -> Generator[Masks, None, None]:
-        """As a call, with decoding, model and finishing in threads of their own, a window ahead of one another.
+        """Like a call, but with decoding, model and finishing in separate threads, one window ahead of one another.
 
         Close it where it is left early. A guarded reader takes no part: one thread talks to its process.
 
@@ -194,11 +194,11 @@ class Segmenter:
         return smoothed(stream.smoother, window, self._kept(window, source, stream))
 
     def new_stream(self) -> Stream:
-        """What `maps` is given with each window of one video."""
+        """Create the state of a video for `maps`."""
         return Stream(Smoother(self.request.smooth if self.request.steadied else 0.0))
 
     def _kept(self, window: Window, source: str, stream: Stream) -> list[list[Maps]]:
-        """What the journal has of the window, else what the model says."""
+        """Maps of a window from the journal, or from the model."""
         if stream.journal is None:
             return self._scored(window, source, stream)
         kept = stream.journal.next()
@@ -263,7 +263,7 @@ class Segmenter:
             )
 
     def _room(self) -> int:
-        """Clips that go through the model together: as many as were asked for, if the device has room for them."""
+        """Number of clips per batch: as requested, if the device has room for them."""
         room = getattr(self.scorer, "room", lambda: None)()
         return self.batch_size if room is None else min(self.batch_size, room)
 
@@ -284,7 +284,7 @@ class Segmenter:
 
 
 def _prompted(scorer: Scorer, prompts: Sequence[str]) -> Scorer:
-    """The scorer, asked for these words.
+    """Return the scorer with prompts set.
 
     Raises:
         ValueError: It takes none.

@@ -67,12 +67,12 @@ class LiveMasks:
 
     @cached_property
     def share(self) -> float:
-        """Of the picture that sounds."""
+        """Fraction of the picture that sounds."""
         return float((self.labels > 0).mean())
 
     @cached_property
     def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture with its masks on it, made when first asked for."""
+        """The picture with its masks drawn on it, made on first use."""
         return overlay(self.picture.image(self.labels.shape), self.labels, self.classes)
 
 
@@ -170,7 +170,7 @@ class LiveSegmenter:
         return self.smoother(picture.time, image, reduce(scored)), past
 
     def _moment(self, time: float, end: float) -> float:
-        """Of the sound that goes with a picture: its own, or a little before where sound has come up to `end` only."""
+        """End of the sound for a picture: the picture's time, or slightly earlier if sound has arrived only up to `end`."""
         if self.align == "end" and time - LAG <= end - AHEAD["end"] < time:
             return end - AHEAD["end"]
         return time

@@ -84,7 +84,7 @@ class Corrector:
         )
 
     def notes(self) -> list[str]:
-        """What is to be said when all masks are through: corrections that changed nothing."""
+        """Messages after the last mask: corrections that changed nothing."""
         found = [f"correction “{thing.item}”: no such thing is marked." for thing in self.things if not thing.found]
         if self.learnt:
             found.append(
@@ -94,7 +94,7 @@ class Corrector:
         return found
 
     def _kept(self, masks: Masks, i: int) -> Bool[np.ndarray, "H W"] | None:
-        """The places that stay as they are; None for all."""
+        """The pixels that are kept; None for all."""
         time, mask = masks.times[i] + self.start, masks.mask[i]
         labels = mask if masks.labels is None else masks.labels[i]
         colours = None if masks.colours is None else masks.colours[i]
@@ -115,7 +115,7 @@ class Corrector:
 
 
 class _Thing:
-    """What is known of a thing that a correction is about.
+    """The known trail of a thing that a correction refers to.
 
     Args:
         item: The correction.
@@ -129,7 +129,7 @@ class _Thing:
         self.found: bool | None = False if item.trail else None  # None: nothing is known of it, so nothing is changed
 
     def at(self, time: float) -> np.ndarray | None:
-        """Its boxes at a moment; None where the trail doesn't tell."""
+        """The thing's boxes at a time; None if the trail has none."""
         if not self.times:
             return None
         place = bisect_left(self.times, time)
@@ -219,7 +219,7 @@ def trail_of(boxes: Sequence[Box]) -> tuple[Box, ...]:
 
 
 def _tells(before: list[Box], group: list[Box], after: list[Box]) -> bool:
-    """Whether a box lies where the straight way from the one before to the one after has it."""
+    """Whether a box lies on the straight path between the boxes before and after it."""
     if not len(before) == len(group) == len(after) == 1 or after[0][0] - before[0][0] > FAR:
         return False
     share = (group[0][0] - before[0][0]) / max(after[0][0] - before[0][0], 1e-9)

@@ -79,7 +79,7 @@ class Follower:
     """Draws each frame once it is known which mask is nearest, where what that marks has moved to.
 
     Args:
-        context: What the formats of the video share.
+        context: Context that the formats of the video share.
         kind: Way of drawing.
         strip: The overlay's timeline.
         video: Takes the pictures.

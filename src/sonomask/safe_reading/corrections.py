@@ -1,4 +1,4 @@
-"""What a person says of a result: these things never, this one only, nothing here. One file for each video, as JSON.
+"""Corrections of a result: never mark these things, only this one, or nothing here. One JSON file per video.
 
     {"schema": "sonomask.corrections/1",
      "video": {"name": "talk.mp4", "duration": 12.4, "width": 640, "height": 360},
@@ -39,7 +39,7 @@ SHAPES = 0.03  # by which the ratio of its sides may
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Which video corrections are of, so that they aren't applied to another one.
+    """Identification of the video that corrections belong to, so that they aren't applied to another one.
 
     Attributes:
         name: Name of its file.
@@ -56,7 +56,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Correction:
-    """One thing that a person says.
+    """A single correction.
 
     Attributes:
         kind: "only": of all things this one is marked alone. "never": this one is not marked. "sounds": the thing at this place
@@ -106,11 +106,11 @@ class Correction:
 
     @property
     def of_place(self) -> bool:
-        """Whether a thing is pointed at, not a stretch of time."""
+        """Whether the correction refers to a thing, rather than a stretch of time."""
         return self.kind in PLACES
 
     def holds(self, time: float) -> bool:
-        """Whether it says something of a moment."""
+        """Whether the correction covers a time."""
         return (self.start or 0.0) <= time < (math.inf if self.end is None else self.end)
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Corrections:
         return Path(path)
 
     def check_video(self, duration: float | None, width: int, height: int, *, name: str) -> None:
-        """Make sure that a video is the one that they are of, as far as its length and shape tell.
+        """Check that a video is the one that the corrections belong to, by its length and shape.
 
         Args:
             duration: Seconds of the video; None where they are not known.

@@ -1,4 +1,4 @@
-"""How every answer is told: one form of error, unknown options refused, a job's state with its addresses."""
+"""The form of all answers: one kind of error, refusal of unknown options, a job's state with its addresses."""
 
 from __future__ import annotations
 

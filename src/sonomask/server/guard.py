@@ -1,4 +1,4 @@
-"""What is checked of every request before anything else sees it: host, origin, token, size; and what every answer carries."""
+"""Checks of every request before it is handled (host, origin, token, size), and headers of every answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come in.
+    """Rules of access.
 
     Attributes:
         hosts: Names under which the server is reached, without ports; a name in it is also taken as an origin.
@@ -58,7 +58,7 @@ class Access:
     root: str = ""
 
     def serves(self, host: str) -> bool:
-        """Whether a `Host` names this server."""
+        """Whether a `Host` header names this server."""
         name = _name(host)
         if name in {known.lower() for known in self.hosts}:
             return True
@@ -69,12 +69,12 @@ class Access:
         return self.addresses
 
     def same_origin(self, origin: str, host: str) -> bool:
-        """Whether a request comes from a page of ours; behind a proxy, `Host` may be another name than the page's."""
+        """Whether a request comes from one of our pages; behind a proxy, `Host` may differ from the page's."""
         place = origin.partition("://")[2].lower()
         return bool(place) and (place == host.lower() or _name(place) in {name.lower() for name in self.origins})
 
     def admits(self, given: str | None) -> bool:
-        """Whether a token is the right one."""
+        """Whether a token is valid."""
         return self.token is None or (given is not None and hmac.compare_digest(given.encode(), self.token.encode()))
 
 
@@ -195,7 +195,7 @@ class _BodyError(Exception):
 
 
 class _Body:
-    """A body that is received within a size and a time; what comes after it (that the client is gone) may take long.
+    """Receive a body within a size and a time; messages after it (the client has gone) may take long.
 
     Attributes:
         fault: Description of the fault.

@@ -1,4 +1,4 @@
-"""One job: what is asked, where it is, how far."""
+"""A job: its options, location and state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What to do with a video.
+    """The options of a job.
 
     Attributes:
         model: One of those offered.
@@ -57,7 +57,7 @@ class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end
 
 @dataclass(eq=False)
 class Job:
-    """One video on its way.
+    """A job in progress or finished.
 
     Attributes:
         id: Opaque and not to be guessed; whoever has it has the job.
@@ -116,12 +116,12 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self.state in ("done", "failed", "cancelled")
 
     @property
     def left(self) -> float | None:
-        """Seconds until it is done, as far as that can be told."""
+        """Estimated seconds until the job is done."""
         if self.state != "running" or self.began is None or self.done < 0.02:
             return None
         return (time.monotonic() - self.began) * (1 - self.done) / self.done
@@ -132,7 +132,7 @@ class Job:
         self.deadline = self.began + self.limits.work
 
     def end(self, state: State) -> None:
-        """It is over."""
+        """Mark the job as ended."""
         self.size = _size(self.folder)
         self.done = 1.0 if state == "done" else self.done
         self.preview, self.ended = (0, b""), time.monotonic()
@@ -148,7 +148,7 @@ class Job:
             stopper()
 
     def on_stop(self, stopper: Callable[[], None]) -> None:
-        """Have something called when the job is told to end; at once if it was told already."""
+        """Register a function that is called when the job is told to end; at once if it was told already."""
         self.stoppers.append(stopper)
         if self.stop.is_set():
             stopper()

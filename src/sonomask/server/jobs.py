@@ -1,4 +1,4 @@
-"""A bounded queue of jobs, each with a folder of its own, a time limit and an end.
+"""A bounded queue of jobs, each with its own folder, a time limit and guaranteed cleanup.
 
     submit ─▶ queued ─▶ running ─▶ done
                  │         ├─────▶ failed      (the reason in one line)
@@ -339,7 +339,7 @@ class Runner:
         self._tidy()
 
     def _watch(self) -> None:
-        """Look after jobs and files until the end, whatever goes wrong on the way."""
+        """Supervise jobs and files until the server ends, whatever errors occur."""
         pause = threading.Event()
         while True:
             with self.changed:
@@ -371,6 +371,6 @@ class Runner:
             self.sweep()
 
     def _plain(self, job: Job, error: BaseException) -> str:
-        """One line that shows no path of this machine."""
+        """An error message in one line, without paths of this machine."""
         text = " ".join(str(error).split()) or type(error).__name__
         return text.replace(str(job.source), job.name).replace(str(job.folder), "").replace(str(self.folder), "")

@@ -1,4 +1,4 @@
-"""What a server notes of a finished job beside its files, so that the next server on the same folder has it too.
+"""Records of finished jobs beside their files, so that the next server on the same folder has them too.
 
 The folder belongs to the server alone (0700), and of what is read no text becomes a path: files are found by their formats.
 """
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def note(job: Job) -> None:
-    """Write down a job that is about to be done; one that can't be written down goes with the server, as the log then says."""
+    """Record a job that is about to finish; if that fails, the log says that it won't survive a restart."""
     told = {name: getattr(job, name) for name in PLAIN}
     told["upload"] = None if job.upload is None else job.upload.id
     record = {

@@ -11,7 +11,7 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What strangers may use. A client is an address: an IPv4 address, or the /64 network of an IPv6 address.
+    """Limits for clients. A client is an IPv4 address, or the /64 network of an IPv6 address.
 
     Attributes:
         bytes: Size of one upload.

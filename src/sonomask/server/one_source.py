@@ -22,7 +22,7 @@ REACH = 12  # pixels of a map that a marked pixel may lie from a region of the p
 
 
 def source_name(view: Path, number: int) -> str | None:
-    """What the player calls a source; None where it has none of that number."""
+    """The player's name of a source; None if there is no source with that number."""
     about = json.loads((view / "view.json").read_text(encoding="utf-8"))
     return next((str(source["name"]) for source in about["sources"] if source["id"] == number), None)
 

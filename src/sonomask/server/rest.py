@@ -69,7 +69,7 @@ class KindError(Problem):
 
 @dataclass
 class Service:
-    """What the routes work with.
+    """The objects that the routes work with.
 
     Attributes:
         runner: Does the jobs; closed with the service.
@@ -105,7 +105,7 @@ class Service:
 
     @property
     def limits(self) -> ServerLimits:
-        """Those of its jobs."""
+        """The limits of its jobs."""
         return self.runner.limits
 
 
@@ -153,12 +153,12 @@ def _about(service: Service) -> APIRouter:
 
     @router.get("/health")
     async def health() -> Health:
-        """Whether the service works, and how busy it is."""
+        """Report the service's health and load."""
         return Health(busy=service.runner.busy, queue=limits.queue)
 
     @router.get("/about")
     async def about() -> About:
-        """What is offered and allowed."""
+        """Report models, formats and limits."""
         return About(
             version=__version__, boot=service.runner.boot,
             models=[
@@ -201,7 +201,7 @@ def _uploads(service: Service) -> APIRouter:
 
     @router.get("/uploads/{upload_id}")
     async def get_upload(upload_id: str, session: Session) -> UploadState:
-        """What an upload is."""
+        """Describe an upload."""
         return _upload_state(store.find(upload_id, session))
 
     @router.delete("/uploads/{upload_id}", status_code=204)
@@ -233,7 +233,7 @@ def _jobs(service: Service) -> APIRouter:
 
     @router.get("/jobs/{job_id}")
     async def poll(job_id: str, request: Request) -> JobState:
-        """Where a job is."""
+        """Report a job's state."""
         return state_of(runner, runner.job(job_id), request)
 
     @router.post("/jobs/{job_id}/cancel")
@@ -256,7 +256,7 @@ def _sources(service: Service) -> APIRouter:
 
     @router.get("/jobs/{job_id}/sources")
     def sources(job_id: str) -> list[SourceState]:
-        """What sounds in the video of a finished job, and when."""
+        """List what sounds in the video of a finished job, and when."""
         return [
             SourceState(**{key: row[key] for key in SourceState.model_fields})
             for row in results.view_of(runner.job(job_id))["sources"]
@@ -318,7 +318,7 @@ def _check_head(request: Request, limits: ServerLimits) -> None:
 
 
 async def _receive(request: Request, write: Callable[[bytes], None], limits: ServerLimits) -> None:
-    """Write the body as it comes, as long as it is within the limits and keeps coming.
+    """Write the body as it arrives, while it is within the limits and keeps coming.
 
     Raises:
         TooLargeError: It is.

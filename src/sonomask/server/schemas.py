@@ -1,4 +1,4 @@
-"""What goes over the wire, as OpenAPI describes it."""
+"""The models of the REST interface, as OpenAPI describes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _named(name: str) -> Any:
 
 
 class FieldError(BaseModel):
-    """What is wrong with one option."""
+    """An error in one option."""
 
     field: str
     detail: str
@@ -82,7 +82,7 @@ class UploadState(BaseModel):
 
 
 class JobRequest(BaseModel):
-    """What to do with an upload."""
+    """Options of a job for an upload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -121,7 +121,7 @@ class JobRequest(BaseModel):
     name: Annotated[str | None, Field(max_length=200, description="What to call the results.")] = None
 
     def options(self, default: str) -> JobOptions:
-        """As the work takes it."""
+        """The options in the form of the work."""
         return JobOptions(
             self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start, self.end,
             self.smooth, tuple(self.only), tuple(self.without), self.audio_track,
@@ -129,7 +129,7 @@ class JobRequest(BaseModel):
 
 
 class SourceRequest(BaseModel):
-    """What to make of some sources alone."""
+    """Options of a job for some sources only."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -212,7 +212,7 @@ class ModelAbout(BaseModel):
 
 
 class FormatAbout(BaseModel):
-    """A kind of file that can be asked for."""
+    """A format that can be requested."""
 
     name: str
     suffix: str
@@ -220,7 +220,7 @@ class FormatAbout(BaseModel):
 
 
 class About(BaseModel):
-    """What this service offers and allows."""
+    """Models, formats and limits of this service."""
 
     schema_name: str = _named("about")
     version: str
@@ -238,7 +238,7 @@ class About(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service works, and how busy it is."""
+    """Health and load of the service."""
 
     schema_name: str = _named("health")
     status: Literal["ok"] = "ok"

@@ -1,4 +1,4 @@
-"""What the player needs of a video: a copy that any browser plays, small maps for each mask, curves over time.
+"""The player's data: a copy of the video for browsers, small maps for each mask, and curves over time.
 
 The maps are PNG strips, `ROWS` frames below one another, whose channels are
 

@@ -1,4 +1,4 @@
-"""What a job does: masks of an upload, the files that were asked for, and what the player shows."""
+"""The work of a job: masks of an upload, the requested files, and the player's data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Segment", "check_names", "check_options", "check_track", "probe"]
 
 
 def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimits) -> None:
-    """Make sure that nothing but what is offered is asked for; a model is never a path or an address.
+    """Check that only offered things are requested; a model is never a path or an address.
 
     Raises:
         InvalidError: It is.
@@ -62,7 +62,7 @@ def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimi
 
 
 def check_names(options: JobOptions, model: str, things: Sequence[str]) -> None:
-    """Make sure that the names that are asked for are known.
+    """Check that the requested names are known.
 
     Args:
         options: Options of the job.
@@ -80,7 +80,7 @@ def check_names(options: JobOptions, model: str, things: Sequence[str]) -> None:
 
 
 def check_track(options: JobOptions, tracks: Sequence[Mapping[str, Any]]) -> None:
-    """Make sure that the sound track that is asked for is there.
+    """Check that the requested sound track exists.
 
     Raises:
         InvalidError: It is not; the message lists the tracks.
@@ -94,7 +94,7 @@ def check_track(options: JobOptions, tracks: Sequence[Mapping[str, Any]]) -> Non
 
 
 def probe(path: Path, limits: ServerLimits) -> dict[str, Any]:
-    """What a video is, read by the guarded child.
+    """Describe a video, read by the guarded child process.
 
     Raises:
         MediaError: It is no video, or beyond a limit.

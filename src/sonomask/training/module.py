@@ -1,4 +1,4 @@
-"""One model in training: losses, optimiser, validation. Everything else is Lightning's."""
+"""The training of a model: losses, optimiser, validation. Lightning does the rest."""
 
 import math
 from collections.abc import Mapping
@@ -189,7 +189,7 @@ class AVSModule(LightningModule):
         return self.run(**batch.inputs(self.model.config))
 
     def on_train_start(self) -> None:
-        """Freeze what is to stay as it is; a run that resumes in the middle of an epoch has no start of that epoch.
+        """Freeze parameters that are not trained; a run resumed within an epoch skips the epoch's start.
 
         Whoever uses the model later gives each frame the sound that it had here.
         """
@@ -255,7 +255,7 @@ class AVSModule(LightningModule):
             nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """What is random in a step depends on (seed, epoch, step, process) alone, so that a resumed run repeats it."""
+        """Seed each step by (seed, epoch, step, process) only, so that a resumed run repeats it."""
         place = (self.hp.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
         torch.manual_seed((place * 1_009 + self.global_rank) % 2**63)
         total = self.trainer.estimated_stepping_batches
@@ -313,7 +313,7 @@ class AVSModule(LightningModule):
         return terms
 
     def _share(self, batch: Batch) -> Tensor | float:
-        """What turns the mean over this process's labelled frames into its part of the mean over all of them."""
+        """Factor that turns the mean over this process's labelled frames into its part of the mean over all processes."""
         if self.trainer.world_size == 1:
             return 1.0
         mine = batch.labelled.sum().float()
@@ -380,7 +380,7 @@ class AVSModule(LightningModule):
         return [part for part in parts if part["params"]]
 
     def _scaled(self) -> bool:
-        """Whether a scaler of float16 stands between the gradients and the step."""
+        """Whether a float16 gradient scaler is in use."""
         try:
             return bool(self.trainer.precision == "16-mixed")
         except RuntimeError:  # of Lightning: there is no trainer

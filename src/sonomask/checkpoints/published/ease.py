@@ -78,7 +78,7 @@ PVT_QUERIES = {29: 224, 49: 384}
 
 
 def recognise(tensors: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Layout | None:
-    """What the file is; None if it is no EASE.
+    """Recognise an EASE; None for any other file.
 
     Raises:
         WeightsError: It does not tell the size of its pictures, and neither does its name.

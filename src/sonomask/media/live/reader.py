@@ -56,7 +56,7 @@ class LivePicture:
         time: Seconds since the run began.
         size: (height, width) as displayed.
         frame: PyAV's, from which `image` makes pixels only if they are wanted.
-        bytes: That it occupies.
+        bytes: Size in memory.
     """
 
     time: float
@@ -66,7 +66,7 @@ class LivePicture:
 
     @property
     def bytes(self) -> int:
-        """That it occupies, about."""
+        """Approximate size in memory."""
         return self.frame.width * self.frame.height * 3 // 2
 
     def image(self, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
@@ -143,14 +143,14 @@ class StreamClock:
 
 
 class LiveReader:
-    """Opens a live source; iterating gives what comes. Use it in a `with` block.
+    """Read a live source as it comes; iterate over it in a `with` block.
 
     If decoding can't keep up, pictures between two key frames are left out until it has.
 
     Args:
         source: Source from `parse_source`.
         epoch: Epoch of the run.
-        limits: What it may cost.
+        limits: Limits on the source.
         now: The clock.
 
     Raises:
@@ -196,7 +196,7 @@ class LiveReader:
         self.bursts = "hls" in self.container.format.name or "dash" in self.container.format.name
 
     def _sound_stream(self) -> Any:
-        """The track that was asked for, else the default one; of a file the first that is not silent."""
+        """The requested track, or the default one; for a file, the first that is not silent."""
         tracks = tracks_of(self.container, lambda _: True)
         level = self._level if self.source.kind == "file" else lambda _: 1.0
         heard = choose_tracks(tracks, self.source.audio_track, level, self.source.text)

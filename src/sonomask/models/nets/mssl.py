@@ -90,7 +90,7 @@ class MSSL(Net):
         return F.normalize(project(pooled[..., None])[..., 0], dim=1)
 
     def stage_one(self, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether each sound i goes with each picture j (N, N, 2); class logits of the sounds and of the pictures."""
+        """Whether each sound i matches each picture j (N, N, 2), and the class logits of sounds and pictures."""
         a, v = heard.mean((2, 3)), seen.mean((2, 3))
         n = len(a)
         pairs = torch.cat([a[:, None].expand(n, n, -1), v[None].expand(n, n, -1)], -1)
@@ -116,11 +116,11 @@ class MSSL(Net):
         return terms
 
     def started(self) -> None:
-        """Keep, as it is now, what tags the sounds of clips that come without categories (MS3)."""
+        """Keep a copy of the current sound classifier, which labels clips without categories (MS3)."""
         self._tagger = [nn.Sequential(copy.deepcopy(self.audio), copy.deepcopy(self.class_audio)).eval()]
 
     def _truth(self, batch: Batch, logmel: Tensor) -> Float[Tensor, "B K"]:
-        """One-hot categories, or pseudo-labels: 0.4 p + 0.6 where the tagger is sure."""
+        """One-hot categories, or pseudo-labels: 0.4 p + 0.6 where the classifier is sure."""
         classes = self.class_audio.out_channels
         if any(batch.categories) and self.labels:
             unknown = sorted(set(batch.categories) - set(self.labels))

@@ -153,13 +153,13 @@ class GridLayer(nn.Module):
 
 
 def grid_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
-    """Which cells see one another: at least two of time, row and column are equal. Every cell sees itself."""
+    """Mask of cells that attend to one another: those that agree in two of time, row and column, and each to itself."""
     cells = torch.stack(torch.meshgrid(*map(torch.arange, (t, h, w)), indexing="ij"), -1).flatten(0, 2)
     return (cells[:, None] == cells[None]).sum(-1) >= 2
 
 
 def strided_mask(t: int, h: int, w: int) -> Bool[Tensor, "N N"]:
-    """Which cells see one another: near ones of one frame, and those of any frames that are whole strides apart.
+    """Mask of cells that attend to one another: near ones of a frame, and those of any frames whole strides apart.
 
     The stride is the root of the larger side, so that both parts are alike in size.
     """

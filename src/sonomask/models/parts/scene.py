@@ -1,4 +1,4 @@
-"""What is where in a picture: a category for each place, and what catches the eye."""
+"""Recognise what is where in a picture: a category for each position, and salience."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Evidence(nn.Module):
 
     Args:
         conv: The classifier's last convolution.
-        norm: What follows it.
+        norm: Layer that follows the convolution.
         classifier: Linear, to ImageNet's classes.
         groups: Number of groups; which class belongs to which is part of the weights.
     """
@@ -122,7 +122,7 @@ class LowRank(nn.Module):
         self.a, self.b = nn.Conv2d(before, rank, 3, padding=1, bias=False), nn.Conv2d(rank, width, 1)
 
     def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C2 h w"]:
-        """Of the same size."""
+        """Return feature maps of the same size."""
         return F.relu(self.b(self.a(x)))
 
 
