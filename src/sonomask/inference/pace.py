@@ -26,7 +26,7 @@ def real_time_rate(scorer: Scorer) -> float:
     """
     config = scorer.config
     frames = TOGETHER if config.recurrent else config.clip_length
-    pictures = np.zeros((1, frames, *config.image_size, 3), np.uint8)
+    pictures = np.zeros((1, frames, *config.size_of(9, 16), 3), np.uint8)  # the shape of most videos
     sound = np.zeros((1, frames, config.patches, PATCH_FRAMES, MEL_BANDS), np.float32) if config.listens else None
     best = math.inf
     for _ in range(1 + TRIES):

@@ -114,6 +114,26 @@ def test_a_low_rank_reader_has_the_same_interface_with_fewer_numbers():
     assert (shares.shape, salience.shape) == ((2, 1 + len(CATEGORIES), 16, 24), (2, 1, 16, 24))
 
 
+def test_readers_of_other_sides_see_the_picture_smaller_and_answer_for_its_places(model):
+    torch.manual_seed(0)
+    scaled = create_model("world_duo", sides=(320, 448)).eval()
+    scaled.load_state_dict(model.state_dict())
+    pictures = clip(1, (256, 448))[0][0]
+    with torch.inference_mode():
+        shares, salience = scaled.see(pictures)
+        small = torch.nn.functional.interpolate(pictures, size=(192, 320), mode="bilinear", align_corners=False)
+        alone = [reader(x)[0].softmax(1) for reader, x in zip(model.readers, (small, pictures), strict=True)]
+    alone[0] = torch.nn.functional.interpolate(alone[0], size=(64, 112), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(shares, sum(alone) / 2)
+    assert salience.shape == (1, 1, 64, 112)
+
+
+@pytest.mark.parametrize("sides", [(320,), (200, 448), (0, 0)])
+def test_sides_that_fit_no_readers_are_refused(sides):
+    with pytest.raises(ValueError, match=r"`sides`: expected a size for each of the 2 scene readers"):
+        create_model("world_duo", sides=sides)
+
+
 def test_the_gate_starts_from_the_relevance_and_what_is_seen_and_keeps_it_between_0_and_twice():
     gated = create_model("world", gate=True).eval().gate
     shares, _ = scene()

@@ -16,12 +16,12 @@ from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, MUSIC, f
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
-from sonomask.models.parts.colours import settle
+from sonomask.models.parts.colours import STRIDE, settle
 from sonomask.models.parts.memory import Memory
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
 from sonomask.models.record import ModelRecord
-from sonomask.structures import ModelConfig
+from sonomask.structures import STEP, ModelConfig
 
 __all__ = ["World"]
 
@@ -77,6 +77,8 @@ class World(Net):
         gate: Whether a small learnt net says how far each category's relevance counts (`Gate`).
         memory: Number of examples that a person's corrections taught it (`parts.memory`), 0 for none.
         colours: Whether places that are unsure are settled by the colours and edges of their own picture (`parts.colours`).
+        sides: Relative size at which each scene reader sees the pictures, such as (320, 448): the one with the largest sees
+            them as they are, the others see them smaller, by no more than half. All see them as they are unless given.
     """
 
     parts = Parts(backbone="readers", audio="audio")
@@ -101,9 +103,15 @@ class World(Net):
         gate: bool = False,
         colours: bool = False,
         memory: int = 0,
+        sides: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.colours = colours
+        if sides and (len(sides) != len(evidence) or not 0 < max(sides) <= 2 * min(sides)):
+            raise ValueError(
+                f"`sides`: expected a size for each of the {len(evidence)} scene readers, none less than half of another, "
+                f"got {list(sides)}."
+            )
+        self.colours, self.sides = colours, tuple(sides)
         self.readers = nn.ModuleList(SceneReader(backbone, len(CATEGORIES), width, groups, rank) for groups in evidence)
         self.audio = Tagger()
         self.gate = Gate() if gate else None
@@ -162,13 +170,23 @@ class World(Net):
         self, images: Float[Tensor, "N 3 H W"]
     ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"], Float[Tensor, "N F h w"]]:
         """As `see`, and the features of each place from which the readers tell it, of all readers in a row."""
+        fine = [side // STRIDE for side in images.shape[-2:]]
         shares, salience, places = [], [], []
-        for reader in cast("Iterable[SceneReader]", self.readers):
-            features = reader.features(images)
-            shares.append(reader.category(features).softmax(1))
-            salience.append(reader.salience(features).sigmoid())
-            places.append(features)
+        for number, reader in enumerate(cast("Iterable[SceneReader]", self.readers)):
+            smaller = bool(self.sides) and self.sides[number] < max(self.sides)
+            features = reader.features(self._smaller(images, number) if smaller else images)
+            found = [reader.category(features).softmax(1), reader.salience(features).sigmoid(), features]
+            if smaller:
+                found = [F.interpolate(x, size=fine, mode="bilinear", align_corners=False) for x in found]
+            for kept, value in zip((shares, salience, places), found, strict=True):
+                kept.append(value)
         return torch.stack(shares).mean(0), torch.stack(salience).mean(0), torch.cat(places, 1)
+
+    def _smaller(self, images: Float[Tensor, "N 3 H W"], number: int) -> Float[Tensor, "N 3 H2 W2"]:
+        """The pictures as a reader sees them, at the nearest multiples of 32."""
+        side, largest = self.sides[number], max(self.sides)
+        size = [(2 * own * side + STEP * largest) // (2 * STEP * largest) * STEP for own in images.shape[-2:]]
+        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def hear(self, logmel: Float[Tensor, "B T P 96 64"], past: Float[Tensor, "B S"]) -> Heard:
         """What is heard at each frame, of it and of all before it."""
