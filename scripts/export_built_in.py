@@ -82,7 +82,9 @@ def trace(model: Net, out: Path) -> float:
             tried = example(graph, batch, time, size, seed=batch)
             found = session.run(None, {name: value.numpy() for name, value in zip(graph.inputs, tried, strict=True)})
             for name, ours, theirs in zip(graph.outputs, found, graph(*tried), strict=True):
-                same = np.mean(np.abs(ours.astype(float) - theirs.numpy()) < 1e-3)  # a few places lie on an edge of a rule
+                same = np.mean(
+                    np.abs(ours.astype(float) - theirs.numpy()) < 1e-3
+                )  # a few places lie on an edge of a rule
                 assert same > 0.999, f"{name} differs at {size}: {same}"  # noqa: S101
         megabytes = second.stat().st_size / 1e6
         assert megabytes * 1e6 < LARGEST, f"{megabytes:.1f} MB are too large for the package"  # noqa: S101
