@@ -1,6 +1,5 @@
 """Networks of timm taken apart into blocks over tokens, so that a model can put tokens of its own between them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -35,7 +34,7 @@ class TokenBackbone(nn.Module):
         return len(self.blocks)
 
     @property
-    def blocks(self) -> Sequence[Any]:
+    def blocks(self) -> nn.ModuleList | nn.Sequential:
         """The blocks between which a model may do something."""
         raise NotImplementedError
 
@@ -96,9 +95,9 @@ class TokenViT(TokenBackbone):
         return dict(self._made(pretrained=True).state_dict())
 
     @property
-    def blocks(self) -> Sequence[Any]:
+    def blocks(self) -> nn.ModuleList | nn.Sequential:
         """All blocks."""
-        found: Sequence[Any] = self.net.blocks
+        found: nn.ModuleList | nn.Sequential = self.net.blocks
         return found
 
     def start(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _S C"], Any]:
@@ -169,9 +168,9 @@ class TokenPVT(TokenBackbone):
         return dict(self._made(pretrained=True).state_dict())
 
     @property
-    def blocks(self) -> Sequence[Any]:
+    def blocks(self) -> nn.ModuleList | nn.Sequential:
         """The blocks of the third stage."""
-        found: Sequence[Any] = self.net.stages[-1].blocks
+        found: nn.ModuleList | nn.Sequential = self.net.stages[-1].blocks
         return found
 
     def start(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _S C"], Any]:
