@@ -171,7 +171,9 @@ class World(Net):
     ) -> tuple[Float[Tensor, "N C h w"], Float[Tensor, "N 1 h w"], Float[Tensor, "N F h w"]]:
         """As `see`, and the features of each place from which the readers tell it, of all readers in a row."""
         fine = [side // STRIDE for side in images.shape[-2:]]
-        shares, salience, places = [], [], []
+        shares: list[Tensor] = []
+        salience: list[Tensor] = []
+        places: list[Tensor] = []
         for number, reader in enumerate(cast("Iterable[SceneReader]", self.readers)):
             smaller = bool(self.sides) and self.sides[number] < max(self.sides)
             features = reader.features(self._smaller(images, number) if smaller else images)
