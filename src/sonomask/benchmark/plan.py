@@ -81,7 +81,7 @@ class Plan:
         return self.seeds[:1] if once else self.seeds
 
     def folder_of(self, name: str, subset: str, seed: int) -> Path:
-        """Paths of a run's scores, logs and models."""
+        """Folder of a run's scores, logs and models."""
         return self.out / "runs" / f"{Path(name).name}_{subset}_{seed}"
 
     def data_options(self, subset: str, seed: int) -> list[str]:

@@ -184,7 +184,7 @@ def _ends_like_ctrl_c() -> Iterator[None]:
 
 
 def _overview() -> argparse.ArgumentParser:
-    """The text of `--help`, formatted by argparse, which starts fast."""
+    """The parser that prints the overview of `--help`: argparse starts fast."""
     parser = argparse.ArgumentParser(prog="sonomask", description=ABOUT, epilog=EXIT_CODES)
     parser.add_argument("-V", "--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", description="COMMAND --help tells more of each.")

@@ -96,11 +96,11 @@ class Loader(DataLoader):
         return self.batch_sampler  # type: ignore[return-value]
 
     def state_dict(self) -> dict[str, int]:
-        """Path of the data."""
+        """Position in the epoch, as part of a checkpoint."""
         return {"epoch": self._order.epoch, "given": self.given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from there."""
+        """Continue from a position."""
         self._order.resume = (state["epoch"], state["given"])
 
 

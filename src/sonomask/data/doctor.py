@@ -199,7 +199,7 @@ def _read(item: Item, path: Path) -> tuple[Image.Image | None, str]:
 
 
 def _seen_before(item: Item, pictures: dict[str, Item]) -> Iterator[tuple[str, str]]:
-    """Whether another clip has exactly the same first frame and sound."""
+    """Report if another clip has exactly the same first frame and sound."""
     sound = item.sound()
     if sound is None or not item.frame(0).is_file():
         return

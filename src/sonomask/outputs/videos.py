@@ -155,7 +155,7 @@ class Follower:
 
 
 def timeline(reader: VideoReader, rows: int = 0) -> Timeline | None:
-    """Length of the video in seconds; None if the container has none, as for a live stream.
+    """The timeline below the video; None if the video's length is unknown, as for a live stream.
 
     Args:
         reader: Reader of the video.

@@ -168,7 +168,7 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
 
 
 def _check_attribute(attribute: Any) -> int:
-    """Greatest number of elements of a tensor."""
+    """Check an attribute, and return the greatest number of elements that it holds."""
     size = len(attribute)
     for field, value in fields(attribute):
         if field in (SUBGRAPH, SUBGRAPHS, TENSORS, SPARSE_TENSOR, SPARSE_TENSORS):

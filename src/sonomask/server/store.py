@@ -71,7 +71,7 @@ class Upload:
 
     @property
     def record(self) -> Path:
-        """Facts about the upload that are recorded if it is kept over a restart."""
+        """Path of the upload's record, which is written if uploads are kept over a restart."""
         return self.path.with_name(self.id + RECORD)
 
 
