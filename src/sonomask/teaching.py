@@ -64,10 +64,10 @@ class Taught:
 
     Attributes:
         model: Model that goes on from the other one.
-        corrections: How many were learnt.
+        corrections: Number of corrections that were learnt.
         masks: The same of masks.
         examples: Places that the weights were fitted to.
-        seconds: How long it took.
+        seconds: Duration in seconds.
         notes: What could not be learnt.
     """
 
@@ -139,7 +139,7 @@ def teach(
         model: Model to go on from; what it remembers already is replaced.
         lessons: Videos with corrections or masks.
         seed: Seed of the choice of examples.
-        size: How many examples are remembered at most.
+        size: Greatest number of examples that are remembered.
         progress: Function that is told which video comes next.
 
     Raises:

@@ -181,3 +181,11 @@ def test_class_weights_weigh_classes_and_must_fit():
     wanted = (each[:2].mean() * 3 + each[2:].mean()) / 4
     value = losses.cross_entropy(logits, masks, every, torch.tensor([1.0, 1.0, 3.0]))
     torch.testing.assert_close(value, wanted)
+
+
+def test_a_score_that_is_not_a_number_makes_the_loss_one_and_is_no_riddle():
+    logits = torch.zeros(1, 2, 1, 4, 4, requires_grad=True)
+    spoilt = logits + torch.where(torch.arange(32) == 3, torch.nan, 0.0).view(1, 2, 1, 4, 4)
+    masks, labelled = torch.ones(1, 2, 4, 4, dtype=torch.long), torch.tensor([[True, False]])
+    assert losses.binary_cross_entropy(spoilt, masks, labelled).isnan()
+    assert losses.binary_cross_entropy(logits, masks, labelled).isfinite()

@@ -69,6 +69,9 @@ def test_every_door_is_described(client):
         ("/v1/jobs/{job_id}", "delete"), ("/v1/jobs/{job_id}/cancel", "post"), ("/v1/jobs/{job_id}/events", "get"),
         ("/v1/jobs/{job_id}/preview", "get"), ("/v1/jobs/{job_id}/files/{format}", "get"),
         ("/v1/jobs/{job_id}/archive", "get"), ("/v1/jobs/{job_id}/sources", "get"), ("/v1/jobs/{job_id}/sources", "post"),
+        ("/v1/jobs/{job_id}/corrections", "get"), ("/v1/jobs/{job_id}/corrections", "post"),
+        ("/v1/jobs/{job_id}/corrections", "put"), ("/v1/jobs/{job_id}/corrections", "delete"),
+        ("/v1/jobs/{job_id}/corrections/{number}", "delete"), ("/v1/jobs/{job_id}/corrected", "post"),
     }  # fmt: skip
     for verbs in described["paths"].values():
         for operation in verbs.values():

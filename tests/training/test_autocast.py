@@ -91,6 +91,10 @@ SMALL = {
         "backbone": "resnet18", "size": 64, "maskige": False, "drop_path": 0, "width": 32, "queries": 8, "depth": 1,
         "layers": 5, "audio_hidden": 32, "points": 64,
     },
+    "ease_pvt_v2_b5_224": {
+        "backbone": "pvt_v2_b0", "size": 64, "queries": 9, "last": 1, "fusions": 2, "audio": "light", "sound_width": 32,
+        "clusters": 7, "points": 64,
+    },
 }  # fmt: skip
 
 

@@ -22,14 +22,16 @@ def binary_cross_entropy(
 
     Zero, with a gradient of zero, if no frame is labelled. It is computed from probabilities as the reference does, whose
     logarithm is cut off at -100; for logits beyond about 16 that differs from the form with logits. Autocast is off
-    inside, since CUDA's refuses this function whatever the type of its inputs.
+    inside, since CUDA's refuses this function whatever the type of its inputs. NaN among the logits gives NaN.
     """
     chosen = logits[:, :, 0][labelled]
     if len(chosen) == 0:
         return logits.sum() * 0
     with torch.autocast(logits.device.type, enabled=False):
         p = _precise(chosen).sigmoid()
-        return F.binary_cross_entropy(p, (masks[labelled] > 0).to(p.dtype))
+        # the function itself ends in a RuntimeError for NaN, or on CUDA in a failed assertion of the device
+        loss = F.binary_cross_entropy(p.nan_to_num(0.5), (masks[labelled] > 0).to(p.dtype))
+        return loss.masked_fill(p.isnan().any(), float("nan"))
 
 
 def _precise(x: Tensor) -> Tensor:

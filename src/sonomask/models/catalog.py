@@ -1,6 +1,7 @@
 """Models by name: the records of `models.nets`, gathered, and one function that builds."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
@@ -38,7 +39,9 @@ def record_of(name: str) -> ModelRecord:
     for record in records().values():
         if name in record.presets:
             return record
-    raise ValueError(f"`name`: expected one of {', '.join(list_models())}, got {name!r}.")
+    near = get_close_matches(name, list_models(), n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else " `sonomask models --networks` lists them."
+    raise ValueError(f"`name`: expected a network of the catalogue, got {name!r:.80}.{hint}")
 
 
 def create_model(name: str, **options: Any) -> Net:

@@ -37,7 +37,7 @@ class Kept:
 
     Args:
         module: Takes a batch and gives a tensor or a list of them, row by row; no gradient goes through it.
-        folder: Where files are kept.
+        folder: Folder for the stored files.
     """
 
     def __init__(self, module: nn.Module, folder: str | Path) -> None:

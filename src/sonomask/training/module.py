@@ -22,6 +22,7 @@ from sonomask.metrics import metrics_of
 from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import PartName
 from sonomask.safe_reading.config import format_config
+from sonomask.training.gradients import clip, split_by_decay
 from sonomask.training.kept import keep
 from sonomask.training.own_metrics import OwnMetrics
 
@@ -244,15 +245,12 @@ class AVSModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as asked; Lightning refuses a fused optimiser in bfloat16 as in float16, though no scaler is in its way."""
+        """Clip gradients, with a fused optimiser in bfloat16 too, which Lightning refuses as if there were a scaler."""
         if self._scaled() or not gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         weights = [p for group in optimizer.param_groups for p in group["params"]]
-        if str(getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm)) == "value":
-            nn.utils.clip_grad_value_(weights, gradient_clip_val)
-        else:
-            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+        clip(weights, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed each step by (seed, epoch, step, process) only, so that a resumed run repeats it."""
@@ -268,19 +266,9 @@ class AVSModule(LightningModule):
             raise DatasetError(
                 f"The sound of {', '.join(clips)} holds NaN or infinity. Check it with `sonomask doctor`."
             )
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        self.model.config = replace(
-            self.model.config, image_size=size
-        )  # whoever uses the model later gives it this one
-        terms = self.model.objective(batch)
-        if not terms:
-            output = self(batch)
-            if not torch.isfinite(output.logits).all():  # the cross-entropy would fail with a riddle, on CUDA for good
-                raise TrainingError(
-                    f"The scores of step {self.global_step} are not finite (clips {', '.join(batch.names)}). Lower the "
-                    "learning rate or the precision's error (--trainer.precision 32)."
-                )
-            terms = self.terms(output, batch)
+        # whoever uses the model later gives it pictures of this size
+        self.model.config = replace(self.model.config, image_size=(batch.images.shape[-2], batch.images.shape[-1]))
+        terms = self.model.objective(batch) or self.terms(self(batch), batch)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
@@ -367,18 +355,6 @@ class AVSModule(LightningModule):
         self.log_dict({f"{split}/{key}": float(value) for key, value in values.items()}, sync_dist=False)
         self.log(f"{split}/miou", float(values[first]), prog_bar=True, sync_dist=False)
 
-    def _spare(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The groups, each in two: those that decay, and those that don't."""
-        kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
-        spared = {id(p) for m in self.model.modules() if isinstance(m, kinds) for p in m.parameters(recurse=False)}
-        spared |= {id(p) for n, p in self.model.named_parameters() if n.endswith("relative_position_bias_table")}
-        parts = [
-            {**group, "params": [p for p in group["params"] if (id(p) in spared) is spare], **more}
-            for group in groups
-            for spare, more in ((False, {}), (True, {"weight_decay": 0.0}))
-        ]
-        return [part for part in parts if part["params"]]
-
     def _scaled(self) -> bool:
         """Whether a float16 gradient scaler is in use."""
         try:
@@ -399,7 +375,8 @@ class AVSModule(LightningModule):
                 wanted[0]["params"] = [p for p in wanted[0]["params"] if id(p) not in own]
                 wanted.append({"params": apart, "lr": scale * rate})
         if not self.hp.decay_norms:
-            wanted = self._spare(wanted if isinstance(wanted[0], dict) else [{"params": wanted}])
+            groups = wanted if isinstance(wanted[0], dict) else [{"params": wanted}]
+            wanted = split_by_decay(self.model, groups)
         if self.hp.optimizer == "sgd":
             optimizer: Any = torch.optim.SGD(wanted, rate, momentum=0.9, weight_decay=decay)
         else:
