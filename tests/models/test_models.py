@@ -136,7 +136,7 @@ def test_images_of_another_shape_are_refused(shape, mini):
 
 def test_the_catalogue_can_be_searched_and_refuses_strangers():
     assert set(list_models("avss_*")) == {"avss_resnet50", "avss_pvt_v2_b5"}
-    with pytest.raises(ValueError, match="got 'avs_minni'. Did you mean avs_mini"):
+    with pytest.raises(ValueError, match=r"got 'avs_minni'\. Did you mean avs_mini"):
         create_model("avs_minni")
     with pytest.raises(ValueError, match="models --networks"):
         create_model("x")

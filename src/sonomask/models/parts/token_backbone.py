@@ -194,7 +194,7 @@ class TokenPVT(TokenBackbone):
         self, block: int, x: Float[Tensor, "N _S C"], about: Any, mask: Bool[Tensor, "N _S _S"] | None = None
     ) -> Float[Tensor, "N _S C"]:
         """The tokens after a block."""
-        layer = self.blocks[block]
+        layer: Any = self.blocks[block]
         if block < len(self) - self.last:
             early: Tensor = layer(x, (self.side, self.side))
             return early
