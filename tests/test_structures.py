@@ -54,8 +54,9 @@ def test_masks_of_another_size_mark_the_same_share(masks):
 
 def test_pictures_are_cut_out_and_cropped(masks):
     images = np.random.default_rng(0).integers(0, 255, (3, 8, 12, 3), np.uint8)
-    cut = masks.cut_out(images)
-    assert np.array_equal(cut[0][..., 3] > 0, masks.mask[0])
+    cut = masks.cut_out(images, feather=0)
+    assert np.array_equal(cut[0][..., 3], masks.mask[0] * np.uint8(255))
+    assert len(np.unique(masks.cut_out(images)[0][..., 3])) > 2
     assert np.array_equal(cut[0][..., :3], images[0])
     first, second = masks.crops(images)
     assert np.array_equal(first, images[0, 2:5, 3:7])

@@ -26,7 +26,7 @@ from sonomask.outputs.corrected import Corrector, traced
 from sonomask.outputs.formats import Format
 from sonomask.outputs.names import names_a_file, output_paths, output_stem, output_stems
 from sonomask.outputs.write import one_video, open_outputs
-from sonomask.request import Request
+from sonomask.request import EDITING, Request
 from sonomask.safe_reading.corrections import Corrections, read_corrections
 from sonomask.structures import Masks, ModelConfig
 
@@ -281,7 +281,7 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
         "precision": precision_of(segmenter.scorer),
-        **{name: getattr(segmenter.request, name) for name in ("smooth", "min_area", "hold", "expand")},
+        **{name: getattr(segmenter.request, name) for name in EDITING},
     }
     request = segmenter.request
     asked = {"only": request.only, "not": request.without, "prompt": request.prompt}

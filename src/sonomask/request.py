@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 __all__ = [
     "DEFAULT",
+    "EDITING",
     "FOR_CORPORA",
     "FOR_STREAMS",
     "MAX_RATE",
@@ -21,6 +22,13 @@ __all__ = [
 Precision: TypeAlias = Literal["auto", "float32", "tf32", "bf16"]
 Rate: TypeAlias = float | Literal["native", "avsbench", "auto"]
 
+EDITING = (
+    "smooth",
+    "min_area",
+    "hold",
+    "expand",
+    "feather",
+)  # fields for what is done to a model's masks, alike everywhere
 MAX_RATE = 1000.0  # masks per second
 MOST_SMOOTH = MOST_HOLD = 10.0  # seconds
 MOST_PIXELS = 500
@@ -64,11 +72,11 @@ class Request:
 
         min_area: Share of the picture below which a connected region of a mask is left out of results, 0 to 1, with
             those of less than a twentieth of the frame's largest; 0 keeps all.
-        hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink; not
-            in `batch`.
+        hold: Seconds, up to 10, for which the last mask stays where nothing is marked, so that pauses don't make it blink;
+            not for a corpus, whose frames may be finished in several processes.
         expand: Pixels by which masks grow, up to 500; those of a model with classes don't.
         feather: Pixels over which the edge of cut-outs, transparency and mattes is soft, 0 to 500; if None a 240th of the
-            picture's shorter side, and none for mattes.
+            picture's shorter side, and none for mattes. Tables of a corpus have no soft edges.
 
     Raises:
         ValueError: A value is out of range.

@@ -21,12 +21,13 @@ from jaxtyping import Bool, Float32, UInt8
 
 from sonomask.schemas import VERSION
 
-__all__ = ["Masks", "ModelConfig", "ModelOrigin", "Names", "Pairing"]
+__all__ = ["Masks", "ModelConfig", "ModelOrigin", "Names", "Pairing", "opacity"]
 
 Pairing = Literal["avsbench", "end", "centre"]
 """Which 0.96 s of sound belong to a frame: patch i to second i as in AVSBench, or those that end at or centre on it."""
 
 STEP = 32  # pixels: the backbones halve five times
+FEATHER = 240  # pixels of the picture's shorter side for one of a soft edge's radius
 
 
 @dataclass(frozen=True)
@@ -154,17 +155,20 @@ class Masks:
         names = self.names and tuple(replace(n, seen=scaled(n.seen, cv2.INTER_NEAREST)) for n in self.names)
         return replace(self, probability=probability, labels=labels, names=names)
 
-    def cut_out(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[UInt8[np.ndarray, "H W 4"]]:
+    def cut_out(
+        self, images: Sequence[UInt8[np.ndarray, "H W 3"]], feather: float | None = None
+    ) -> list[UInt8[np.ndarray, "H W 4"]]:
         """Cut out what sounds, as RGBA pictures with a transparent background.
 
         Args:
             images: The frame of each mask, RGB, at the masks' size.
+            feather: Pixels over which the edge is soft, 0 for a hard edge; by the size of the picture if None.
 
         Raises:
             ValueError: There are more or fewer of them, or of another size.
         """
         self._check_images(images)
-        return [np.dstack([image, mask * np.uint8(255)]) for image, mask in zip(images, self.mask, strict=True)]
+        return [np.dstack([image, opacity(mask, feather)]) for image, mask in zip(images, self.mask, strict=True)]
 
     def crops(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[UInt8[np.ndarray, "_h _w 3"]]:
         """The part of each frame around what sounds; frames in which nothing does are left out.
@@ -229,6 +233,22 @@ class Masks:
         shapes = {np.shape(image) for image in images}
         if len(images) != len(self) or not shapes <= {wanted}:
             raise ValueError(f"`images`: expected {len(self)} of {wanted}, got {len(images)} of {sorted(shapes)}.")
+
+
+def opacity(
+    labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], feather: float | None = None
+) -> UInt8[np.ndarray, "H W"]:
+    """A mask with a soft edge: 255 where something sounds, 0 where nothing does.
+
+    Args:
+        labels: Mask or classes; 0 where nothing sounds.
+        feather: Radius of the softness in pixels, 0 for a hard edge; by the size of the picture if None.
+    """
+    from PIL import Image, ImageFilter
+
+    hard = (labels > 0) * np.uint8(255)
+    radius = max(0.5, min(labels.shape) / FEATHER) if feather is None else feather
+    return np.asarray(Image.fromarray(hard).filter(ImageFilter.GaussianBlur(radius))) if radius else hard
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import av
 import cv2
@@ -12,16 +13,22 @@ import pytest
 from scipy import ndimage
 
 import sonomask
+from sonomask.batch.job import Options
+from sonomask.cli.corpus import batch
+from sonomask.cli.live import live
+from sonomask.cli.video import segment
 from sonomask.inference import editing
 from sonomask.inference.editing import MaskEditor
 from sonomask.inference.scorer import Scored
 from sonomask.inference.segmenter import Segmenter
 from sonomask.live.feed import Feed
 from sonomask.live.segmenter import LiveSegmenter
+from sonomask.live.sinks.programs import shown
 from sonomask.media.writer import VideoWriter
-from sonomask.request import Request
-from sonomask.structures import Masks, ModelConfig
-from sonomask.visualise.cutout import grey_matte, matte
+from sonomask.request import EDITING, Request
+from sonomask.server.schemas import JobRequest
+from sonomask.structures import Masks, ModelConfig, opacity
+from sonomask.visualise.cutout import grey_matte, transparent
 
 
 def masks(*areas, labels=None, step=0.2):
@@ -154,10 +161,33 @@ def test_masks_grow_and_shrink_by_pixels(pixels, side):
 
 def test_the_edge_is_as_soft_as_asked():
     labels = masks(50).mask[0].view(np.uint8)
-    widths = [int(((m := matte(labels, feather)[5, :, 0]) > 0.02).sum() - (m > 0.98).sum()) for feather in (0, 2, 8)]
+    widths = [int(((m := opacity(labels, feather)[5]) > 5).sum() - (m > 250).sum()) for feather in (0, 2, 8)]
     assert widths[0] == 0 < widths[1] < widths[2]
     assert set(np.unique(grey_matte(None, labels))) == {0, 255}
     assert len(np.unique(grey_matte(None, labels, 4.0))) > 10
+
+
+@pytest.mark.parametrize("feather", [None, 0.0, 6.0])
+def test_an_edge_is_equally_soft_in_a_file_in_python_and_in_a_stream(feather):
+    made, image = masks(50), np.full((100, 100, 3), 200, np.uint8)
+    (cut,) = made.cut_out([image], feather)
+    labels = made.mask[0].view(np.uint8)
+    live = shown(SimpleNamespace(labels=labels, picture=SimpleNamespace(image=lambda _: image)), "alpha", feather)
+    assert np.array_equal(cut, live)
+    assert np.array_equal(cut[..., 3], transparent(image, labels, feather)[..., 3])
+    assert np.array_equal(
+        shown(SimpleNamespace(labels=labels), "mask", feather), grey_matte(image, labels, feather)[..., 0]
+    )
+
+
+def test_every_way_to_masks_has_the_same_options_for_editing():
+    fields = JobRequest.model_fields
+    assert {name: fields[name].default for name in EDITING} == {name: getattr(Request(), name) for name in EDITING}
+    for verb, left_out in ((segment, set()), (live, set()), (batch, {"hold", "feather"})):
+        options = get_args(get_type_hints(verb, include_extras=True)["request"])[1]
+        assert set(EDITING) - set(options) == left_out
+    with pytest.raises(ValueError, match="`hold`, `feather`"):
+        Options("any", Request(rate=1.0, hold=0.5))
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,9 @@ def test_a_rate_by_the_machine_stays_within_the_limit(client, clip):
 
 
 def test_masks_can_be_left_as_the_model_gives_them(client, clip):
-    _, manifest = masks(client, run(client, send(client, clip), model=MINI, rate=5, smooth=0))
-    assert manifest["about"]["smooth"] == 0
+    asked = {"smooth": 0, "min_area": 0.01, "hold": 1.0, "expand": 3, "feather": 2.0}
+    _, manifest = masks(client, run(client, send(client, clip), model=MINI, rate=5, **asked))
+    assert {name: manifest["about"][name] for name in asked} == asked
 
 
 def test_one_source_can_be_had_alone(client, things):
@@ -249,8 +250,12 @@ def test_the_page_offers_tracks_names_and_rate(browser, service, serve_app, runn
         browser.seen("#only").clear()
         browser.seen("#only").send_keys("dog, speech")
         browser.seen("#not").send_keys("music")
+        for name, value in (("hold", "0.5"), ("expand", "-2")):
+            browser.seen(f"#{name}").clear()
+            browser.seen(f"#{name}").send_keys(value)
         browser.click("#run")
         browser.until("location.pathname.startsWith('/job/')")
     options = list(runner.jobs.values())[-1].options
     assert (options.model, options.rate, options.audio_track) == (WORLD, "auto", 1)
     assert (options.only, options.without, options.smooth) == (("dog", "speech"), ("music",), 0.4)
+    assert (options.min_area, options.hold, options.expand, options.feather) == (0.0005, 0.5, -2, None)

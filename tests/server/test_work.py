@@ -153,7 +153,7 @@ def test_a_reader_that_is_killed_ends_with_an_error_at_once(clip):
     ("options", "field"),
     [
         ({"model": "/etc/passwd"}, "model"), ({"formats": ()}, "formats"), ({"rate": 121.0}, "rate"),
-        ({"threshold": 1.5}, "threshold"), ({"min_presence": float("nan")}, "min_presence"),
+        ({"threshold": 1.5}, "threshold"), ({"min_presence": float("nan")}, "min_presence"), ({"expand": 1000}, "expand"),
         ({"start": float("inf")}, "start"), ({"start": 1.0, "end": 1.0}, "end"), ({"end": 1000.0}, "end"),
     ],
 )  # fmt: skip

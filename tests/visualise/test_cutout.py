@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sonomask.visualise.cutout import blur, cutout, dim, matte, transparent
+from sonomask.visualise.cutout import blur, cutout, dim, grey_matte, transparent
 
 
 @pytest.fixture
@@ -41,4 +41,4 @@ def test_colours_below_alpha_are_not_multiplied(image, mask):
 
 
 def test_a_frame_without_sound_has_an_empty_matte():
-    assert not matte(np.zeros((60, 80), np.uint8)).any()
+    assert not grey_matte(None, np.zeros((60, 80), np.uint8), 4.0).any()

@@ -63,7 +63,16 @@ class Options:
     trusted: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
+        """Refuse what is out of range, or can't be done for a corpus.
+
+        Raises:
+            ValueError: It is one of these.
+        """
+        if self.request.hold or self.request.feather is not None:
+            raise ValueError(
+                "`hold`, `feather`: tables of a corpus have no held masks, since the frames of a video may be finished in "
+                "several processes, and no soft edges. Leave both out."
+            )
         for name in ("max_seconds", "max_bytes", "max_pixels", "timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}`: expected more than 0, got {getattr(self, name)}.")

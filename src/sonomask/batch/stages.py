@@ -112,7 +112,7 @@ class FinishStage:
             return piece
         began = time.perf_counter()
         window, maps, size = piece.body
-        request = replace(self.options.request, hold=0.0)  # the frames of a video may be finished in several processes
+        request = self.options.request
         found = map(MaskEditor(request), finished(window, maps, size, self.config, request))
         rows = [row for masks in found for row in _rows(piece.video, masks, float(self.options.request.start))]
         return replace(piece, body=rows, clock={**piece.clock, "finish": time.perf_counter() - began})

@@ -28,6 +28,8 @@ def batch(
             "threshold",
             "min_presence",
             "smooth",
+            "min_area",
+            "expand",
             "only",
             "without",
             "maskige",

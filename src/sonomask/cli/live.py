@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Annotated, Any, Literal
 
 from sonomask.cli.shared import logger, needs
-from sonomask.request import FOR_STREAMS, Request
+from sonomask.request import EDITING, FOR_STREAMS, Request
 
 
 def live(
@@ -44,10 +44,7 @@ def live(
             "rate",
             "threshold",
             "min_presence",
-            "smooth",
-            "min_area",
-            "hold",
-            "expand",
+            *EDITING,
             "only",
             "without",
             "device",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from sonomask.cli.inputs import Input, corrections_of, inputs, opened
 from sonomask.cli.shared import bar, logger, reporting
 from sonomask.outputs.formats import FORMATS, Format
-from sonomask.request import DEFAULT, Request
+from sonomask.request import DEFAULT, EDITING, Request
 
 if TYPE_CHECKING:
     from sonomask.api import Result
@@ -43,11 +43,7 @@ def segment(
             "audio_track",
             "threshold",
             "min_presence",
-            "smooth",
-            "min_area",
-            "hold",
-            "expand",
-            "feather",
+            *EDITING,
             "maskige",
             "device",
         ),

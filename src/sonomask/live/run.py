@@ -75,7 +75,8 @@ class Outputs:
         if self.events:
             sinks.append(stack.enter_context(EventSink(self.events, overwrite=self.overwrite, say=say)))
         if self.pipe is not None:
-            sinks.append(stack.enter_context(PipeSink(self.pipe, self.pipe_shows, self.pipe_kind, say=say)))
+            pipe = PipeSink(self.pipe, self.pipe_shows, self.pipe_kind, feather=segmenter.request.feather, say=say)
+            sinks.append(stack.enter_context(pipe))
         if self.camera:
             sinks.append(stack.enter_context(VirtualCamera(segmenter.rate)))
         if self.window:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sonomask.request import DEFAULT, Rate
+from sonomask.request import DEFAULT, EDITING, Rate
 from sonomask.server.limits import ServerLimits
 from sonomask.server.store import Upload
 
@@ -33,6 +33,10 @@ class JobOptions:
         start: Second at which the part of the video begins.
         end: Second at which it ends; that of the video if None.
         smooth: Seconds over which masks are steadied against flicker.
+        min_area: Share of the picture below which a region is left out.
+        hold: Seconds for which the last mask stays where nothing is marked.
+        expand: Pixels by which masks grow.
+        feather: Pixels over which edges are soft; by the size of the picture if None.
         only: Names of things or sounds; what has another name is not marked.
         without: Names of things or sounds that are not marked.
         audio_track: Sound track to hear: a number from 1, a language or title, or "mix"; the default one if None.
@@ -46,9 +50,18 @@ class JobOptions:
     start: float = 0.0
     end: float | None = None
     smooth: float = DEFAULT.smooth
+    min_area: float = DEFAULT.min_area
+    hold: float = DEFAULT.hold
+    expand: int = DEFAULT.expand
+    feather: float | None = DEFAULT.feather
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     audio_track: int | str | None = None
+
+    @property
+    def of_masks(self) -> dict[str, Any]:
+        """The fields of a `Request` that say which masks are made, but for their rate."""
+        return {name: getattr(self, name) for name in ("threshold", "min_presence", *EDITING, "only", "without")}
 
 
 class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end

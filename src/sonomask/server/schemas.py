@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sonomask.outputs.formats import Format
-from sonomask.request import DEFAULT
+from sonomask.request import DEFAULT, EDITING
 from sonomask.safe_reading.corrections import Kind
 from sonomask.schemas import schema
 from sonomask.server.job import JobOptions, State
@@ -105,6 +105,19 @@ class JobRequest(BaseModel):
     smooth: Annotated[
         float, Field(description="Seconds over which masks are steadied against flicker; 0 for none.")
     ] = DEFAULT.smooth
+    min_area: Annotated[
+        float, Field(description="Share of the picture below which a connected region is left out; 0 keeps all.")
+    ] = DEFAULT.min_area
+    hold: Annotated[float, Field(description="Seconds for which the last mask stays while nothing is marked.")] = (
+        DEFAULT.hold
+    )
+    expand: Annotated[int, Field(description="Pixels by which masks grow; less than 0 to shrink them.")] = (
+        DEFAULT.expand
+    )
+    feather: Annotated[
+        float | None,
+        Field(description="Pixels over which the edge of videos is soft; by the size of the picture if left out."),
+    ] = DEFAULT.feather
     only: Annotated[
         list[Word],
         Field(max_length=40, description="Mark only things or sounds of these names, such as dog or speech."),
@@ -124,7 +137,8 @@ class JobRequest(BaseModel):
         """The options in the form of the work."""
         return JobOptions(
             self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start, self.end,
-            self.smooth, tuple(self.only), tuple(self.without), self.audio_track,
+            only=tuple(self.only), without=tuple(self.without), audio_track=self.audio_track,
+            **{name: getattr(self, name) for name in EDITING},
         )  # fmt: skip
 
 

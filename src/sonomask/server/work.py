@@ -45,7 +45,7 @@ def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimi
     try:
         if options.rate != "auto":
             check_rate(options.rate, most=limits.rate)
-        Request(options.rate, options.threshold, options.min_presence, options.smooth)
+        Request(options.rate, **options.of_masks)
     except ValueError as error:
         name = re.match(r"`(\w+)`", str(error))
         raise InvalidError(str(error), name and name[1]) from error
@@ -151,10 +151,8 @@ class Segment:
         from sonomask.api import write_masks
 
         options = job.options
-        request = Request(
-            self.rate(options, job.limits), options.threshold, options.min_presence, options.smooth, device=self.device,
-            attention=True, only=options.only, without=options.without,
-        )  # fmt: skip
+        rate = self.rate(options, job.limits)
+        request = Request(rate, device=self.device, attention=True, **options.of_masks)
         model = self.model(options.model)
         if job.parent is None:
             segmenter = Segmenter(model, request)

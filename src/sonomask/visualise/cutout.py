@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
-__all__ = ["blur", "cutout", "dim", "grey_matte", "matte", "transparent"]
+from sonomask.structures import opacity
 
-FEATHER = 240  # pixels of the picture's shorter side for one of the edge's softness
+__all__ = ["blur", "cutout", "dim", "grey_matte", "transparent"]
+
 DIMMED = 0.25  # brightness of the rest
 BLUR = 28  # pixels of the picture's shorter side for one of the blur's radius
 
 
-def matte(
-    labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"], feather: float | None = None
-) -> Float32[np.ndarray, "H W 1"]:
-    """Soft mask, 0 to 1.
-
-    Args:
-        labels: Mask or classes; 0 where nothing sounds.
-        feather: Radius of the softness in pixels, 0 for a hard edge; by the size of the picture if None.
-    """
-    hard = Image.fromarray((labels > 0).astype(np.uint8) * 255)
-    radius = max(0.5, min(labels.shape) / FEATHER) if feather is None else feather
-    return np.asarray(hard.filter(ImageFilter.GaussianBlur(radius)), np.float32)[..., None] / 255
-
-
 def grey_matte(_: np.ndarray, labels: np.ndarray, feather: float | None = None) -> UInt8[np.ndarray, "H W 1"]:
     """The mask as a grey picture, white where something sounds, by default with a hard edge."""
-    return (matte(labels, feather or 0.0) * 255).round().astype(np.uint8)
+    return opacity(labels, feather or 0.0)[..., None]
 
 
 def cutout(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Show what sounds on black."""
-    return (image * matte(labels, feather)).round().astype(np.uint8)
+    return _mixed(image, 0, labels, feather)
 
 
 def transparent(
     image: UInt8[np.ndarray, "H W 3"], labels: np.ndarray, feather: float | None = None
 ) -> UInt8[np.ndarray, "H W 4"]:
     """Show what sounds on transparency: straight colours (not multiplied by alpha), black where alpha is 0."""
-    alpha = (matte(labels, feather) * 255).round().astype(np.uint8)
+    alpha = opacity(labels, feather)[..., None]
     return np.concatenate([np.where(alpha > 0, image, 0).astype(np.uint8), alpha], axis=2)
 
 
@@ -52,7 +39,7 @@ def dim(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Show the rest grey and dark."""
     grey = image.mean(2, keepdims=True) * DIMMED
-    return _mixed(image, np.broadcast_to(grey, image.shape), labels, feather)
+    return _mixed(image, grey, labels, feather)
 
 
 def blur(
@@ -64,7 +51,7 @@ def blur(
 
 
 def _mixed(
-    image: np.ndarray, rest: np.ndarray, labels: np.ndarray, feather: float | None
+    image: np.ndarray, rest: np.ndarray | int, labels: np.ndarray, feather: float | None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    share = matte(labels, feather)
+    share = opacity(labels, feather)[..., None].astype(np.float32) / 255
     return (image * share + rest * (1 - share)).round().astype(np.uint8)

@@ -12,6 +12,7 @@ from sonomask.errors import MediaError, MissingExtraError
 from sonomask.live.segmenter import LiveMasks
 from sonomask.live.sinks.base import QueuedSink, Sink, fitted
 from sonomask.media.live.pipe_writer import PipeWriter, is_pipe
+from sonomask.structures import opacity
 
 __all__ = ["PipeSink", "Shows", "VirtualCamera", "shown"]
 
@@ -19,14 +20,19 @@ Shows = Literal["alpha", "mask", "overlay"]
 CHANNELS: dict[Shows, int] = {"alpha": 4, "mask": 1, "overlay": 3}
 
 
-def shown(result: LiveMasks, what: Shows) -> UInt8[np.ndarray, "H W *channels"]:
-    """A picture with alpha (255 where something sounds), the mask alone (255 there), or the picture with its masks drawn."""
+def shown(result: LiveMasks, what: Shows, feather: float | None = None) -> UInt8[np.ndarray, "H W *channels"]:
+    """A picture with alpha (255 where something sounds), the mask alone (255 there), or the picture with its masks drawn.
+
+    Args:
+        result: Masks and their picture.
+        what: Kind of picture.
+        feather: Pixels over which the edge is soft; if None by the size of the picture, and none for the mask alone.
+    """
     if what == "overlay":
         return result.drawn
-    mask = np.where(result.labels > 0, np.uint8(255), np.uint8(0))
     if what == "mask":
-        return mask
-    return np.dstack([result.picture.image(result.labels.shape), mask])
+        return opacity(result.labels, feather or 0.0)
+    return np.dstack([result.picture.image(result.labels.shape), opacity(result.labels, feather)])
 
 
 class PipeSink(QueuedSink):
@@ -39,17 +45,26 @@ class PipeSink(QueuedSink):
         target: "-" or a named pipe.
         shows: See `shown`.
         kind: See `PipeWriter`.
+        feather: See `shown`.
         say: Function called with each message, a line at a time.
 
     Raises:
         MediaError: The target is no pipe.
     """
 
-    def __init__(self, target: str, shows: Shows = "alpha", kind: str = "nut", *, say: Any = print) -> None:
+    def __init__(
+        self,
+        target: str,
+        shows: Shows = "alpha",
+        kind: str = "nut",
+        *,
+        feather: float | None = None,
+        say: Any = print,
+    ) -> None:
         if not is_pipe(target):
             raise MediaError(f"{target}: expected '-' or a named pipe. Make one: mkfifo {target}.")
         super().__init__(target, say)
-        self.shows, self.kind = shows, kind
+        self.shows, self.kind, self.feather = shows, kind, feather
 
     def _bring(self, result: LiveMasks) -> None:
         try:
@@ -61,7 +76,7 @@ class PipeSink(QueuedSink):
             self.say(f"{error} It is waited for another.")
 
     def _write(self, result: LiveMasks) -> None:
-        image = shown(result, self.shows)
+        image = shown(result, self.shows, self.feather)
         if self.writer is None:
             size = (image.shape[0], image.shape[1])
             self.writer = PipeWriter(self.target, size=size, channels=CHANNELS[self.shows], kind=self.kind)

@@ -4,7 +4,7 @@ import { Chosen } from "./chosen.js";
 import { offerRecording } from "./record.js";
 
 const COMMON = { overlay: "Video with marks", cutout: "Only what sounds", "alpha-mov": "For a video editor", masks: "Masks as PNG" };
-const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence", "smooth", "only", "not"];
+const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence", "smooth", "hold", "expand", "feather", "min_area", "only", "not"];
 let about, chosen;
 
 async function start() {
@@ -89,7 +89,8 @@ async function run() {
   const options = {
     model: $("model").value, rate: Number(rate) || rate, formats,
     threshold: $("own").checked ? null : Number($("threshold").value), min_presence: Number($("presence").value),
-    smooth: Number($("smooth").value),
+    smooth: Number($("smooth").value), hold: Number($("hold").value), expand: Number($("expand").value),
+    feather: $("feather").value === "" ? null : Number($("feather").value), min_area: Number($("min_area").value),
   };
   if (!$("names").hidden) Object.assign(options, { only: words("only"), not: words("not") });
   $("run").disabled = true;
