@@ -15,17 +15,15 @@ weights of the model that they began from, so that each scene is looked at once 
 """
 
 import argparse
-import csv
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from real_world import WORLDS
 
+from sonomask.benchmark.labelled import iou, mark, read_labels
 from sonomask.checkpoints.folder import load, save
 from sonomask.data.composed.compose import CompositeScenes
 from sonomask.data.composed.library import Library
@@ -37,36 +35,6 @@ WRONG = 0.1  # share of a region that sounds, up to which the whole of it is wro
 LEAST = 3.0  # pixels between the middle of an error and its edge, below which nobody points at it
 
 
-def labels(folder):
-    """(time, truth) of the labelled frames of each clip, in order of time."""
-    clips = defaultdict(list)
-    with (folder / "labels.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["quality"] in ("good", "fair"):
-                truth = np.asarray(Image.open(folder / row["mask"])) > 127
-                clips[row["clip"]].append((float(row["time"]), truth))
-    return {clip: sorted(rows, key=lambda row: row[0]) for clip, rows in clips.items()}
-
-
-def marks(model, video, rows):
-    """The mask of each labelled frame, at the size of its truth."""
-    best = [(np.inf, None)] * len(rows)
-    for masks in Segmenter(model, rate=1.0, device="cpu")(video):
-        for i, (at, truth) in enumerate(rows):
-            if abs(masks.times[0] - at) < best[i][0]:
-                small = cv2.resize(
-                    masks.mask[0].view(np.uint8) * 255, truth.shape[::-1], interpolation=cv2.INTER_LINEAR
-                )
-                best[i] = abs(masks.times[0] - at), small > 127
-    return [mask for _, mask in best]
-
-
-def iou(mask, truth):
-    """Intersection over union; 1 of two empty ones."""
-    union = (mask | truth).sum()
-    return 1.0 if not union else float((mask & truth).sum() / union)
-
-
 def middle(area):
     """The place deepest in an area, and how deep it is."""
     depth = cv2.distanceTransform(np.pad(area, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -74,9 +42,9 @@ def middle(area):
     return float(depth.max()), row, column
 
 
-def corrections(found, rows, count):
+def corrections(found, labels, count):
     """What a person says: the deepest error of all frames, then the next one."""
-    wrong = [mask ^ truth for mask, (_, truth) in zip(found, rows, strict=True)]
+    wrong = [mask ^ label.truth() for mask, label in zip(found, labels, strict=True)]
     items = []
     while len(items) < count:
         deep = [middle(area) for area in wrong]
@@ -84,7 +52,7 @@ def corrections(found, rows, count):
         depth, row, column = deep[i]
         if depth < LEAST:
             break
-        (at, truth), mask = rows[i], found[i]
+        at, truth, mask = labels[i].time, labels[i].truth(), found[i]
         place = {"time": at, "x": (column + 0.5) / truth.shape[1], "y": (row + 0.5) / truth.shape[0]}
         _, numbered = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
         region = numbered == numbered[row, column]
@@ -155,15 +123,15 @@ def main():
         )
         cost(model, models, Library.read(given.images, given.sounds).split("test"), given.scenes)
         return
-    clips = labels(given.data)
+    clips = read_labels(given.data, sounding=False)
     gains = []
     print("| clip | corrections | IoU before | after | gain | seconds |\n|---|--:|--:|--:|--:|--:|", flush=True)
     for clip in given.clips or clips:
         rows, video = clips[clip], given.data / "videos" / f"{clip}.mp4"
         if given.apart and len(rows) < 2:
             continue
-        before = marks(model, video, rows)
-        score = np.mean([iou(mask, truth) for mask, (_, truth) in zip(before, rows, strict=True)])
+        before = mark(Segmenter(model, rate=1.0, device="cpu"), video, rows)
+        score = np.mean([iou(mask, label.truth()) for mask, label in zip(before, rows, strict=True)])
         if score >= given.below:
             continue
         told = slice(-1) if given.apart else slice(None)
@@ -174,9 +142,9 @@ def main():
         began = time.monotonic()
         taught = teach(model, [Lesson(video, Corrections(items))], seed=given.seed)
         seconds = time.monotonic() - began
-        after = marks(taught.model, video, rows)
+        after = mark(Segmenter(taught.model, rate=1.0, device="cpu"), video, rows)
         first, second = (
-            np.mean([iou(mask, truth) for mask, (_, truth) in zip(found[measured], rows[measured], strict=True)])
+            np.mean([iou(mask, label.truth()) for mask, label in zip(found[measured], rows[measured], strict=True)])
             for found in (before, after)
         )
         gains.append(second - first)

@@ -1,8 +1,8 @@
 """How often the name of what sounds is right, on labelled clips.
 
-    uv run python benchmarks/names.py LABELS.csv --videos FOLDER
+    uv run python benchmarks/names.py FOLDER
 
-LABELS.csv has the columns clip, time, mask (a path beside it), sounding and what, in plain words, such as "man speaking".
+FOLDER has labelled clips (`sonomask.benchmark.labelled`) with the column `what`, in plain words, such as "man speaking".
 A frame counts where something sounds and the mask has at least an intersection over union of 0.5 with the truth. Its name is
 that of the region that has most of the truth. It is right where it is among the names that WORDS gives for the plain words
 (the first that is found in them). *strict* asks for the very thing; *family* takes the category that stands for it too, such as
@@ -10,7 +10,6 @@ the violin for a cello, since the model has one category for bowed instruments. 
 """
 
 import argparse
-import csv
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 import sonomask
+from sonomask.benchmark.labelled import read_labels
 from sonomask.outputs.tracks import Tracker
 from sonomask.outputs.write import moments
 
@@ -53,42 +53,37 @@ WORDS = {  # plain word: (things that it is, things that stand for it, a part of
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("labels", type=Path)
-    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--iou", type=float, default=0.5)
     args = parser.parse_args()
-    with args.labels.open() as file:
-        rows = [row for row in csv.DictReader(file) if row["sounding"] == "1"]
-    clips = defaultdict(list)
-    for row in rows:
-        clips[row["clip"]].append(row)
+    clips = read_labels(args.folder)
     segmenter = sonomask.Segmenter(args.model, rate=args.rate)
     counts = defaultdict(int)
     for clip, wanted in clips.items():
         split, kept = moments(Tracker()), {}
-        for masks in segmenter(args.videos / f"{clip}.mp4"):
+        for masks in segmenter(args.folder / "videos" / f"{clip}.mp4"):
             for moment in split(masks):
-                for row in wanted:
-                    away = abs(moment.time - float(row["time"]))
-                    if away < kept.get(row["time"], (9e9,))[0]:
-                        kept[row["time"]] = away, moment
-        for row in wanted:
-            score(row, kept[row["time"]][1], args, counts)
-    print(f"{len(rows)} frames of {len(clips)} clips; {counts['frames']} marked with an IoU of {args.iou} or more")
+                for label in wanted:
+                    away = abs(moment.time - label.time)
+                    if away < kept.get(label.time, (9e9,))[0]:
+                        kept[label.time] = away, moment
+        for label in wanted:
+            score(clip, label, kept[label.time][1], args, counts)
+    total = sum(map(len, clips.values()))
+    print(f"{total} frames of {len(clips)} clips; {counts['frames']} marked with an IoU of {args.iou} or more")
     for key in ("strict", "family", "heard"):
         print(f"{key}: {counts[key]} of {counts['frames']}, {counts[key] / max(1, counts['frames']):.1%}")
 
 
-def score(row, moment, args, counts):
-    truth = np.asarray(Image.open(args.labels.parent / row["mask"])) > 127
-    truth = np.asarray(Image.fromarray(truth).resize(moment.labels.shape[::-1]))
+def score(clip, label, moment, args, counts):
+    truth = np.asarray(Image.fromarray(label.truth()).resize(moment.labels.shape[::-1]))
     marked = moment.labels > 0
     if (truth & marked).sum() < args.iou * (truth | marked).sum():
         return
     counts["frames"] += 1
-    things, family, sounds = next(found for word, found in WORDS.items() if word in row["what"])
+    things, family, sounds = next(found for word, found in WORDS.items() if word in label.what)
     best = max(moment.regions, key=lambda region: truth[region.view][region.mask].sum())
     heard = [name.lower() for name, _ in moment.heard]
     right = best.name in things
@@ -96,7 +91,7 @@ def score(row, moment, args, counts):
     counts["family"] += right or best.name in family
     counts["heard"] += any(part in name for part in sounds for name in heard)
     if not right:
-        print(f"{row['clip']} at {row['time']}: {row['what']} is called {best.name} ({best.sound})")
+        print(f"{clip} at {label.time}: {label.what} is called {best.name} ({best.sound})")
 
 
 if __name__ == "__main__":

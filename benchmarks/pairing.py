@@ -16,22 +16,20 @@ medians of capture to mask and of onset to mask, as `sonomask live` measures the
 # ruff: noqa: S603, S607 - FFmpeg from the path
 
 import argparse
-import csv
 import os
 import platform
 import socket
 import subprocess
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
-import cv2
 import numpy as np
 
+from sonomask.benchmark.labelled import iou, mark, read_labels
 from sonomask.inference.loading import load_fast
 from sonomask.inference.segmenter import Segmenter
 from sonomask.live.run import LiveRun, Outputs
@@ -41,39 +39,22 @@ from sonomask.media.live.source import parse_source
 SILENT, HEARD = 1.5, 2.0  # seconds
 
 
-def labelled(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """The good and fair labels of moments in which something sounds, by clip."""
-    clips = defaultdict(list)
-    with (folder / "labels.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["quality"] in ("good", "fair") and row["sounding"] == "1":
-                clips[row["clip"]].append(row)
-    return clips
-
-
 def accuracy(folder: Path, model: str, rate: float, pairings: list[str]) -> None:
     """Print the mean IoU of each pairing."""
+    clips = read_labels(folder)
     for pairing in pairings:
         scorer = load_fast(model, "cpu")
         scorer.config = replace(scorer.config, pairing=pairing)
         segmenter, means = Segmenter(scorer, rate=rate), []
-        for clip, rows in labelled(folder).items():
-            best: dict[float, tuple[float, float]] = {}
-            truths = {float(row["time"]): cv2.imread(str(folder / row["mask"]), 0) > 127 for row in rows}
-            for masks in segmenter(folder / "videos" / f"{clip}.mp4"):
-                for time, mask in zip(masks.times, np.asarray(masks.mask), strict=True):
-                    for moment, truth in truths.items():
-                        if abs(time - moment) < best.get(moment, (np.inf, 0))[0]:
-                            grown = cv2.resize(mask.astype(np.uint8) * 255, truth.shape[::-1]) > 127
-                            union = (grown | truth).sum()
-                            best[moment] = abs(time - moment), (grown & truth).sum() / union if union else 1.0
-            means.append(np.mean([iou for _, iou in best.values()]))
+        for clip, labels in clips.items():
+            masks = mark(segmenter, folder / "videos" / f"{clip}.mp4", labels)
+            means.append(np.mean([iou(mask, label.truth()) for mask, label in zip(masks, labels, strict=True)]))
         print(f"{pairing:>7} {np.mean(means):.3f} mean IoU of {len(means)} clips, {rate:g} masks a second", flush=True)
 
 
 def make(folder: Path, onsets: int, out: Path) -> int:
     """Write the stream; the number of its onsets."""
-    parts = [(row["clip"], float(row["time"])) for rows in labelled(folder).values() for row in rows][:onsets]
+    parts = [(clip, label.time) for clip, labels in read_labels(folder).items() for label in labels][:onsets]
     for index, (clip, time) in enumerate(parts):
         picture = (
             f"scale=1280:720:force_original_aspect_ratio=decrease,pad=1280:720:-1:-1,setsar=1,fps=25,"

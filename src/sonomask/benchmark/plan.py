@@ -7,10 +7,12 @@ from typing import Any
 from sonomask.benchmark.floors import FLOORS
 from sonomask.benchmark.rows import ROWS
 
-__all__ = ["KINDS", "Plan"]
+__all__ = ["CLIPS", "KINDS", "REAL", "Plan"]
 
 DATA = {"synthetic": "sonomask.data.datamodule.SyntheticDataModule"}
 AVSBENCH = "sonomask.data.datamodule.AVSBenchDataModule"
+CLIPS, REAL = "clips.csv", "real.csv"
+"""Names of a run's files with the scores of each test clip, and of each labelled real clip."""
 KINDS = {"s4": "single", "ms3": "multi"}
 
 
@@ -36,6 +38,7 @@ class Plan:
         audio_weights: A model (`world_duo.real`) whose tagger our rows and the two-stage one hear with, unchanged; a light
             encoder with random weights, which learns, unless given. `small` only.
         pairs: Row that the others are compared with, clip by clip.
+        real: Folder of labelled real clips (`labelled`), on which every row is scored too; None for none.
     """
 
     data: str
@@ -53,13 +56,16 @@ class Plan:
     audio_weights: str | None = None
     frozen: bool = False
     pairs: str = "tpavi"
+    real: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be frozen.
+        """Refuse what can't be frozen or compared.
 
         Raises:
-            ValueError: Says what frozen backbones want.
+            ValueError: Says what frozen backbones want, or which rows there are to compare with.
         """
+        if self.pairs not in (*FLOORS, *ROWS):
+            raise ValueError(f"`pairs`: expected one of {', '.join([*FLOORS, *ROWS])}, got {self.pairs!r}.")
         if self.frozen and not (self.small and self.backbone_weights and self.audio_weights):
             raise ValueError(
                 "`frozen`: expected small rows that begin with given weights. Add --small --backbone-weights world_duo.real "

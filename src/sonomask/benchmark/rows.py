@@ -104,6 +104,7 @@ ROWS: dict[str, Row] = {
     ),
     "none": _ours("none", "AVS, no audio", whole=()),
     "add": _ours("add", "AVS, A+V addition", whole=()),
+    "add_avm": _ours("add", "AVS, A+V addition + L_AVM", matching=True, whole=()),
     "tpavi": _ours("tpavi", "AVS, TPAVI", whole=("s4",)),
     "tpavi_avm": _ours("tpavi", "AVS, TPAVI + L_AVM", matching=True, whole=("ms3",)),
     "tpavi_from_s4": _ours("tpavi", "AVS, TPAVI, from S4", after=("s4", "tpavi"), whole=()),

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sonomask.benchmark.floors import FLOORS
-from sonomask.benchmark.plan import KINDS, Plan
+from sonomask.benchmark.labelled import score_labelled
+from sonomask.benchmark.plan import CLIPS, KINDS, REAL, Plan
 from sonomask.benchmark.rows import ROWS, TAGGER, Row, row_of
 from sonomask.benchmark.tables import write, write_tables
 from sonomask.checkpoints.folder import load
@@ -92,24 +93,33 @@ def _time(plan: Plan, results: list[dict[str, Any]]) -> None:
 
 def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, Any]:
     folder = plan.folder_of(name, subset, seed)
-    scores = folder / "scores.json"
-    if not scores.is_file():
+    scores, real = folder / "scores.json", folder / REAL
+    if not scores.is_file() or (plan.real is not None and not real.is_file()):
         began = time.monotonic()
         model = _floor(plan, subset, name) if name in FLOORS else _model(plan, subset, name, row, seed, folder)
         spent = time.monotonic() - began
-        batches = _batches(plan, subset, seed)
-        kept = keep(model, plan.kept) if plan.frozen and row.kept is not None else []
-        report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
-        for part in kept:  # what a frame costs is with the backbone
-            part.release()
-        found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
-        values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
-        if isinstance(model, TwoStage):
-            values["oracle"] = _oracle(model, batches)
-        write_clips(report.clips, folder / "clips.csv")
-        values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
-        write(scores, json.dumps(values, indent=1) + "\n")
+        if not scores.is_file():
+            values = _score(plan, subset, row, seed, model, folder)
+            values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
+            write(scores, json.dumps(values, indent=1) + "\n")
+        if plan.real is not None:
+            write_clips(score_labelled(model, plan.real, plan.device), real)
     return {"name": name, "subset": subset, "seed": seed, "fps": float("nan"), **json.loads(scores.read_text())}
+
+
+def _score(plan: Plan, subset: str, row: Row, seed: int, model: Any, folder: Path) -> dict[str, Any]:
+    """Figures of a model on the test split; those of each clip are written."""
+    batches = _batches(plan, subset, seed)
+    kept = keep(model, plan.kept) if plan.frozen and row.kept is not None else []
+    report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
+    for part in kept:  # what a frame costs is with the backbone
+        part.release()
+    found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
+    values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
+    if isinstance(model, TwoStage):
+        values["oracle"] = _oracle(model, batches)
+    write_clips(report.clips, folder / CLIPS)
+    return values
 
 
 def _floor(plan: Plan, subset: str, name: str) -> Any:

@@ -9,20 +9,28 @@ from typing import Any
 
 import torch
 
-from sonomask.benchmark.plan import Plan
+from sonomask.benchmark.plan import CLIPS, REAL, Plan
 from sonomask.benchmark.published import markdown as published_figures
 from sonomask.benchmark.rows import ROWS, row_of
 from sonomask.training.clips import Difference, compare, read_clips
 from sonomask.training.evaluate import hardware
 from sonomask.workspace import atomic_path
 
-__all__ = ["COLUMNS", "difference", "table", "write", "write_tables"]
+__all__ = ["COLUMNS", "REAL_COLUMNS", "difference", "table", "write", "write_tables"]
 
 INTERVAL = "95 % of a paired bootstrap over test clips (each clip by itself, mean over seeds)"
+
+REAL_FACT = (
+    "labelled real clips, one mask a second at the model's size; IoU with the labelled frames in which something sounds, "
+    "a clip's mean first, then the mean over clips; in brackets 95 % of a bootstrap over clips"
+)
 
 COLUMNS = ("task", "system", "subset", "seeds", "mIoU", "±", "F", "less", "parameters M", "GMAC/frame", "frames/s",
            "published mIoU", "published F")  # fmt: skip
 """±: standard deviation over seeds. less: what mIoU lacks of `Plan.pairs`, with its interval."""
+
+REAL_COLUMNS = ("real mIoU", "real ±", "real less")
+"""The same of labelled real clips, a mean over clips with its interval; added where a benchmark has them (`Plan.real`)."""
 
 
 def table(plan: Plan, results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -39,65 +47,106 @@ def table(plan: Plan, results: Sequence[Mapping[str, Any]]) -> list[dict[str, st
                   f"{100 * mean['fscore']:.1f}", _less(plan, results, name, subset), f"{mean['parameters']:.1f}",
                   f"{mean['gmacs']:.2f}", "" if math.isnan(mean["fps"]) else f"{mean['fps']:.1f}",
                   f"{paper.miou:.1f}" if paper else "", f"{paper.fscore:.1f}" if paper else "")  # fmt: skip
-        lines.append(dict(zip(COLUMNS, values, strict=True)))
+        real = _real(plan, results, name, subset) if plan.real is not None else ()
+        lines.append(dict(zip(_columns(plan), (*values, *real), strict=True)))
         if "oracle" in runs[0]:
             best = statistics.mean(100 * r["oracle"] for r in runs)
-            lines.append({**dict.fromkeys(COLUMNS, ""), "task": row.group, "system": "its detections, chosen by the truth",
-                          "subset": subset.upper(), "seeds": str(len(runs)), "mIoU": f"{best:.1f}"})  # fmt: skip
+            chosen = {"task": row.group, "system": "its detections, chosen by the truth", "subset": subset.upper()}
+            lines.append(
+                {**dict.fromkeys(_columns(plan), ""), **chosen, "seeds": str(len(runs)), "mIoU": f"{best:.1f}"}
+            )
     return lines
 
 
-def _less(plan: Plan, results: Sequence[Mapping[str, Any]], name: str, subset: str) -> str:
+def _columns(plan: Plan) -> tuple[str, ...]:
+    return COLUMNS if plan.real is None else (*COLUMNS, *REAL_COLUMNS)
+
+
+def _less(plan: Plan, results: Sequence[Mapping[str, Any]], name: str, subset: str, file: str = CLIPS) -> str:
     """The difference to the row of `Plan.pairs` and the interval of a paired bootstrap over clips, in percentage points."""
-    found = difference(plan, results, plan.pairs, name, subset)
+    found = difference(plan, results, plan.pairs, name, subset, file)
     if found is None or name == plan.pairs:
         return ""
     gap, low, high = (100 * v for v in (found.second - found.first, found.low, found.high))
     return f"{gap:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def difference(plan: Plan, results: Sequence[Mapping[str, Any]], one: str, two: str, subset: str) -> Difference | None:
-    """Two rows compared over the clips of a subset, each clip by its mean over the row's seeds; None if one was not run."""
-    means = []
-    for name in (one, two):
-        seeds = [r["seed"] for r in results if (r["name"], r["subset"]) == (name, subset)]
-        files = [plan.folder_of(name, subset, seed) / "clips.csv" for seed in seeds]
-        runs = [read_clips(file, "miou") for file in files if file.is_file()]
-        if not runs:
-            return None
-        means.append({clip: statistics.mean(run[clip] for run in runs) for clip in runs[0]})
-    return compare(means[0], means[1])
+def _real(plan: Plan, results: Sequence[Mapping[str, Any]], name: str, subset: str) -> tuple[str, str, str]:
+    """A row's cells of `REAL_COLUMNS`."""
+    runs = _runs(plan, results, name, subset, REAL)
+    if not runs:
+        return "", "", ""
+    means, each = _over_seeds(runs), [100 * statistics.mean(run.values()) for run in runs]
+    found = compare(dict.fromkeys(means, 0.0), means)  # the difference to nothing: the mean and its own interval
+    mean, low, high = (100 * v for v in (found.second, found.low, found.high))
+    spread = f"{statistics.stdev(each):.1f}" if len(each) > 1 else ""
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})", spread, _less(plan, results, name, subset, REAL)
+
+
+def difference(
+    plan: Plan, results: Sequence[Mapping[str, Any]], one: str, two: str, subset: str, file: str = CLIPS
+) -> Difference | None:
+    """Compare two rows over the clips of a subset, each clip by its mean over the row's seeds.
+
+    Args:
+        plan: Options of the benchmark.
+        results: Results of its runs.
+        one: Row to compare with.
+        two: Row whose gain or loss is asked for.
+        subset: Subset that both learnt on.
+        file: Name of the runs' files with scores of clips.
+
+    Returns:
+        The difference; None if one of the rows was not run.
+    """
+    first, second = (_runs(plan, results, name, subset, file) for name in (one, two))
+    return compare(_over_seeds(first), _over_seeds(second)) if first and second else None
+
+
+def _runs(
+    plan: Plan, results: Sequence[Mapping[str, Any]], name: str, subset: str, file: str
+) -> list[dict[str, float]]:
+    """The mIoU of each clip, for each seed of a row that was scored."""
+    seeds = [r["seed"] for r in results if (r["name"], r["subset"]) == (name, subset)]
+    files = [plan.folder_of(name, subset, seed) / file for seed in seeds]
+    return [read_clips(path, "miou") for path in files if path.is_file()]
+
+
+def _over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {clip: statistics.mean(run[clip] for run in runs) for clip in runs[0]}
 
 
 def write_tables(plan: Plan, results: Sequence[Mapping[str, Any]], command: str) -> None:
     """Write `table.md`, with the field's published figures below, `.csv` and `.tex`."""
-    lines = table(plan, results)
+    lines, columns = table(plan, results), _columns(plan)
     with (
         atomic_path(plan.out / "table.csv", overwrite=True) as fresh,
         fresh.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(lines)
-    head = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * 3 + "--:|" * (len(COLUMNS) - 3) + "\n"
+    head = "| " + " | ".join(columns) + " |\n|" + "---|" * 3 + "--:|" * (len(columns) - 3) + "\n"
     facts = [
         f"command: `{command}`",
         f"data: {plan.data}; {plan.size}×{plan.size}; {plan.steps} steps of {plan.batch_size} clips for every row",
         "networks: " + _networks(plan),
         "±: standard deviation over seeds",
-        f"less: what a row has less than {ROWS[plan.pairs].label}, in points, and the interval of {INTERVAL}",
+        f"less: what a row has less than {row_of(plan.pairs).label}, in points, and the interval of {INTERVAL}",
         "protocol: avsbench (sigmoid above ½, IoU a mean over frames; F: the maximum of the mean curve, β² = 0.3)",
         f"hardware: {hardware(plan.device)}, torch {torch.__version__}; seeds {', '.join(map(str, plan.seeds))}",
         "frames/s: clips of five seconds of noise, one at a time, all rows one after the other when the table was written",
         f"published columns: AVSBench, full-size networks; not our figures. {_sources(results)}",
     ]  # fmt: skip
+    if plan.real is not None:
+        facts.append(f"real: {REAL_FACT}")
     body = "".join("| " + " | ".join(line.values()) + " |\n" for line in lines)
     write(plan.out / "table.md", head + body + "\n" + "\n".join(f"- {f}" for f in facts) + "\n\n" + published_figures())
     rows = [
         " & ".join(_tex(v) for v in line.values()) + r" \\"
-        for line in (dict(zip(COLUMNS, COLUMNS, strict=True)), *lines)
+        for line in (dict(zip(columns, columns, strict=True)), *lines)
     ]
-    tex = [r"\begin{tabular}{lll" + "r" * (len(COLUMNS) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
+    tex = [r"\begin{tabular}{lll" + "r" * (len(columns) - 3) + "}", r"\toprule", rows[0], r"\midrule", *rows[1:],
            r"\bottomrule", r"\end{tabular}"]  # fmt: skip
     write(plan.out / "table.tex", "\n".join([*(f"% {f}" for f in facts), *tex]) + "\n")
 

@@ -54,6 +54,8 @@ def benchmark(
     ] = None,
     audio_weights: Annotated[str | None, "model whose tagger the small rows hear with, as world_duo.real"] = None,
     frozen: Annotated[bool, "keep the small rows' backbones as they begin and run them once for each picture"] = False,
+    real: Annotated[str | None, "folder of real clips with labels.csv, masks and videos to score on as well"] = None,
+    pairs: Annotated[str, "system that the others are compared with, clip by clip"] = "tpavi",
 ) -> int:
     """Train or load the systems of the paper's comparison, score them alike, write tables and pictures."""
     with needs("The benchmark", "torch"):
@@ -67,7 +69,7 @@ def benchmark(
     often = None if list(repeated) == ["all"] else tuple(repeated)
     plan = Plan(
         data, Path(out), size, steps, batch, small, tuple(seeds), often, clips, str(choose_device(device)), precision,
-        backbone_weights, audio_weights, frozen,
+        backbone_weights, audio_weights, frozen, pairs, real,
     )  # fmt: skip
     rows = [*FLOORS, *ROWS] if list(models) == ["all"] else list(models)
     given = f"sonomask benchmark --data {data} --subset {' '.join(subset)} --models {' '.join(models)} --size {size}"
@@ -75,10 +77,10 @@ def benchmark(
     given += f" --repeated {' '.join(repeated)}" * (often is not None)
     given += "".join(
         f" --{option} {value}"
-        for option, value in (("backbone-weights", backbone_weights), ("audio-weights", audio_weights))
+        for option, value in (("backbone-weights", backbone_weights), ("audio-weights", audio_weights), ("real", real))
         if value is not None
     )
-    given += f" --precision {precision}" * (precision != "32")
+    given += f" --precision {precision}" * (precision != "32") + f" --pairs {pairs}" * (pairs != "tpavi")
     run(plan, list(subset), rows, given + " --small" * small + " --frozen" * frozen)
     draw(plan, list(subset), rows)
     print((plan.out / "table.md").read_text(encoding="utf-8"))
