@@ -29,7 +29,7 @@ class Offscreen:
         ValueError: A clip has no foreign one.
 
     Attributes:
-        told: Description of how pairs were drawn, for a report.
+        settings: Description of how pairs were drawn, for a report.
     """
 
     def __init__(self, batches: Iterable[Batch], seed: int) -> None:
