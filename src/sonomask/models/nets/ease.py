@@ -208,7 +208,7 @@ def chosen_softly(scores: Float[Tensor, "... K"], *, noisy: bool) -> Float[Tenso
 
 
 class SoundTokens(nn.Module):
-    """Makes of a sound five tokens: itself, moved by what it lacks of the five learned kinds that it is nearest to.
+    """Five tokens of a sound: each is the sound, scaled by what distinguishes it from one of the five nearest learned kinds.
 
         a = linear(sound);  w = softmax(a · kinds);  the five kinds with the greatest w
         e = GELU(linear(kind - a));   t = (1 + tanh(linear(a + softmax over the five(linear(e)) · e))) · a
