@@ -6,6 +6,7 @@ A block of Python or of commands right after `<!-- skip: why -->` is only read: 
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -89,23 +90,41 @@ def test_the_slow_examples_of_a_page_run(page):
     run_page(page, lambda mark: mark == "slow")
 
 
+def user_files(folder):
+    """The Python of each page in a file, and a file with mistakes."""
+    folder.mkdir()
+    for page in PAGES:
+        found = [block.body for block in blocks(page) if block.kind == "python"]
+        if found and page != "walkthrough.md":
+            (folder / f"{Path(page).stem}.py").write_text("\n".join(found), encoding="utf-8")
+    (folder / "wrong.py").write_text("import sonomask\n\nsonomask.Segmenter(3)(4)\n", encoding="utf-8")
+    assert len(list(folder.iterdir())) > 5
+
+
+def told(command, folder):
+    env = {**os.environ, "MYPYPATH": str(ROOT / "src")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder.parent, env=env)
+    return done.stdout, {Path(name).name for name in re.findall(r"^ *([^\s:]+):\d+\S* (?:- )?error", done.stdout, re.M)}
+
+
 @pytest.mark.slow  # a minute: mypy reads torch, too
-def test_a_type_checker_finds_nothing_in_the_recipes(tmp_path):
-    found = [block.body for block in blocks("recipes.md") if block.kind == "python"]
-    assert len(found) > 5
-    files = [tmp_path / f"recipe_{i}.py" for i in range(len(found))]
-    for file, body in zip(files, found, strict=True):
-        file.write_text(body, encoding="utf-8")
-    wrong = tmp_path / "wrong.py"
-    wrong.write_text("import sonomask\n\nsonomask.Segmenter(3)(4)\n", encoding="utf-8")
-    words = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *words, *files, wrong], capture_output=True, text=True, check=False, cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
-    )  # fmt: skip
-    assert {line.partition(":")[0] for line in done.stdout.splitlines() if ": error:" in line} == {"wrong.py"}, (
-        done.stdout
-    )
+def test_mypy_finds_nothing_in_the_examples(tmp_path):
+    user_files(tmp_path / "user")
+    words = ["--strict", "--follow-imports=silent", "--ignore-missing-imports", "--allow-redefinition"]
+    words += ["--cache-dir", str(tmp_path / "cache")]
+    text, wrong = told([sys.executable, "-m", "mypy", *words, "user"], tmp_path / "user")
+    assert wrong == {"wrong.py"}, text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="needs pyright, `npm install -g pyright`")
+def test_pyright_finds_nothing_in_the_examples(tmp_path):
+    user_files(tmp_path / "user")
+    asked = {"include": ["user"], "extraPaths": [str(ROOT / "src")], "reportMissingModuleSource": False}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(asked), encoding="utf-8")
+    command = ["pyright", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    text, wrong = told(command, tmp_path / "user")
+    assert wrong == {"wrong.py"}, text
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -26,6 +26,7 @@ from sonomask.inference.segmenter import Segmenter
 from sonomask.media.reader import VideoReader
 from sonomask.models.nets.world import World, sound_features
 from sonomask.models.parts.memory import Memory, kernel, looks_of, spots_of
+from sonomask.models.parts.net import Net
 from sonomask.outputs.corrected import corrected, traced
 from sonomask.safe_reading.corrections import Correction, Corrections
 from sonomask.structures import Masks
@@ -126,7 +127,7 @@ class _Examples:
 
 
 def teach(
-    model: World,
+    model: Net,
     lessons: Sequence[Lesson],
     *,
     seed: int = 0,

@@ -130,7 +130,7 @@ class Corrections:
     """All that a person says of one video.
 
     Attributes:
-        items: Corrections in the order in which they were made.
+        items: Corrections in the order in which they were made; stored as a tuple.
         video: Video that they belong to; None if unknown.
         model: Facts about the model whose result was corrected (`ModelOrigin.facts`).
 
@@ -138,7 +138,7 @@ class Corrections:
         ValueError: There are too many.
     """
 
-    items: tuple[Correction, ...] = ()
+    items: Sequence[Correction] = ()
     video: VideoFacts | None = None
     model: Mapping[str, str] | None = None
 
