@@ -2,10 +2,10 @@
 
     python benchmarks/flicker.py VIDEO… [--model world_duo.real] [--rates 5 native] [--smooth 0.4] [--drawn]
 
-The earlier mask of a pair is moved along with the picture first (`sonomask.metrics.flicker`); masks have the model's size. *Steady*
-counts the pairs with steady sound of which at least one mask marks something, *appear* those of them in which a mask appears or
-disappears as a whole, whose IoU is 0; *others* is the IoU without these. `--drawn` also measures the video that `segment` makes for
-editors (the format `matte`), in which every frame has a mask.
+The earlier mask of a pair is moved along with the picture first (`sonomask.metrics.flicker`); masks have the model's size.
+*Steady* counts the pairs with steady sound of which at least one mask marks something, *appear* those of them in which a mask
+appears or disappears as a whole, whose IoU is 0; *others* is the IoU without these. `--drawn` also measures the video that
+`segment` makes for editors (the format `matte`), in which every frame has a mask.
 """
 
 import argparse
@@ -59,11 +59,10 @@ def row(video, name, times, masks, pictures, regions):
     still &= marked[1:] | marked[:-1]
     both = still & marked[1:] & marked[:-1]
     counts = [count for count in regions if count]
-    print(
-        f"| {Path(video).stem} | {name} | {np.mean(counts or [0]):.1f} ({max(regions)}) | {1 - flicker(masks, pictures, still):.3f} | "
-        f"{still.sum()} | {(still & ~both).sum()} | {1 - flicker(masks, pictures, both):.3f} |",
-        flush=True,
-    )
+    whole, others = (1 - flicker(masks, pictures, pairs) for pairs in (still, both))
+    cells = [Path(video).stem, name, f"{np.mean(counts or [0]):.1f} ({max(regions)})", f"{whole:.3f}"]
+    cells += [str(still.sum()), str((still & ~both).sum()), f"{others:.3f}"]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main():
