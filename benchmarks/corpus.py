@@ -11,6 +11,7 @@ import argparse
 import io
 import random
 import struct
+import tarfile
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
@@ -141,6 +142,23 @@ def riff(rate, channels, bits, data, *, claimed=None, code=1):
     length = len(data) if claimed is None else claimed
     body = b"WAVEfmt " + struct.pack("<I", 16) + head + b"data" + struct.pack("<I", length & 0xFFFFFFFF) + data
     return b"RIFF" + struct.pack("<I", (len(body)) & 0xFFFFFFFF) + body
+
+
+def sparse_tar(name: str, size: int) -> bytes:
+    """A tar of 2 KB with a file that is said to be of any size, nearly all of it a hole (GNU's older form)."""
+    entry = tarfile.TarInfo(name)
+    entry.size = 512
+    head = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    head[156:157] = tarfile.GNUTYPE_SPARSE
+    head[386:410] = _base_256(size - 512) + _base_256(512)
+    head[482:495] = b"\0" + _base_256(size)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + b" " * 512 + bytes(1024)
+
+
+def _base_256(number):
+    return b"\x80" + number.to_bytes(11, "big")
 
 
 def blank_png(width, height, colour=2):

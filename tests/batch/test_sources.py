@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 
+import corpus
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,3 +115,19 @@ def test_a_name_in_latin_1_is_a_name(folder):
     with fetch(job, 10) as file:
         assert file.path.read_bytes() == b"v"
     parquet([{"video": job.video}], pa.schema([("video", pa.string())]))
+
+
+def test_a_table_with_an_endless_cell_is_refused(folder):
+    (folder / "t.csv").write_text("video\n" + "x" * 200_000)
+    with pytest.raises(DatasetError, match="as a table"):
+        expand([str(folder / "t.csv")])
+
+
+def test_a_tar_of_heads_without_end_or_with_holes_is_refused(folder):
+    link = tarfile.TarInfo("long")
+    link.type, link.size = tarfile.GNUTYPE_LONGNAME, 4
+    (folder / "long.tar").write_bytes(1000 * (link.tobuf(tarfile.GNU_FORMAT) + b"aaa\0".ljust(512, b"\0")))
+    (folder / "holes.tar").write_bytes(corpus.sparse_tar("a.mp4", 2**40))
+    for name in ("long.tar", "holes.tar"):
+        with pytest.raises(DatasetError, match="tar of videos"):
+            expand([str(folder / name)])

@@ -1,5 +1,6 @@
 """Models on disk."""
 
+import contextlib
 import json
 
 import pytest
@@ -157,3 +158,32 @@ def test_a_network_that_cannot_be_laid_out_without_memory_is_built_within_a_budg
 
     with pytest.raises(ValueError, match="far larger"):
         build_for({"a": torch.zeros(10)}, create, lambda _: None)
+
+
+@pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "C64", "U64", "F8_E8M0", "BOOL", "I2"])
+def test_numbers_of_any_kind_are_read_or_refused_in_one_line(kind, tmp_path):
+    size = {"F4": 4, "F6_E2M3": 6, "C64": 64, "U64": 64, "I2": 2}.get(kind, 8)
+    head = json.dumps({"a": {"dtype": kind, "shape": [8], "data_offsets": [0, size]}}).encode()
+    (tmp_path / "m.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(size))
+    with contextlib.suppress(WeightsError):
+        assert weights.read_tensors(tmp_path / "m.safetensors")["a"].numel() == 8
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": [0, 4], "b": [0, 4]},
+        {"a": [0, 4], "b": [2, 6]},
+        {"a": [0, 2**63]},
+        {"a": [4, 0]},
+        {"a": [2**64, 2**64 + 4]},
+    ],
+)
+def test_tensors_that_lie_on_one_another_or_beyond_the_end_are_refused(tensors, tmp_path):
+    head = json.dumps(
+        {k: {"dtype": "F32", "shape": [1], "data_offsets": place} for k, place in tensors.items()}
+    ).encode()
+    for length in (len(head), 2**62, 10 * len(head)):
+        (tmp_path / "m.safetensors").write_bytes(length.to_bytes(8, "little") + head + bytes(8))
+        with pytest.raises(WeightsError, match="safetensors"):
+            weights.read_tensors(tmp_path / "m.safetensors")

@@ -53,6 +53,21 @@ def test_the_second_video_goes_on_when_the_first_fails(video, tmp_path, capsys):
     assert "clip.overlay.mp4" in printed.out
 
 
+def test_a_name_cannot_act_on_the_terminal(video, tmp_path, capsys):
+    odd = "\x1b]0;mine\x07\x1b[2J\rfine\n\u202egpm\x9b"
+    good = video.rename(tmp_path / f"{odd}.mp4")
+    (tmp_path / f"{odd}.mkv").write_bytes(b"none")
+    assert (
+        main(["segment", str(good), str(tmp_path / f"{odd}.mkv"), "--rate", "1", "--out", str(tmp_path / "out")]) == 1
+    )
+    assert main(["segment", str(tmp_path / f"{odd}?"), "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert text.strip()
+        assert not [letter for letter in text if letter != "\n" and not letter.isprintable()]
+    assert "\\x1b" in printed.err
+
+
 def test_an_existing_output_is_kept_unless_told_otherwise(video, capsys):
     made = video.with_name("clip.overlay.mp4")
     made.write_text("precious")

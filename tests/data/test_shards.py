@@ -181,6 +181,12 @@ def lying(shape):
         ("clip.json", lambda _: b"[" * 10**5, "damaged"),
         ("clip.json", lambda _: b'{"valid": [], "labelled": []}', "seconds"),
         ("clip.json", lambda data: data.replace(b'"valid"', b'"value"'), "damaged"),
+        ("clip.json", lambda data: data.replace(b'"labelled": [', b'"labelled": [true, '), "belong"),
+        ("clip.json", lambda data: data.replace(b'"valid": [', b'"valid": [true, true, '), "unflatten"),
+        ("clip.json", lambda data: data.replace(b'"valid": [', b'"valid": [[').replace(b"]", b"]]"), "damaged"),
+        ("clip.json", lambda data: data.replace(b'"name": ', b'"name": {}, "name of": '), "belong"),
+        ("frames.png", lambda _: encoded("PNG", (16, 160)), "belong"),
+        ("logmel.npy", lambda _: lying((4, 1, 96, 64)) + bytes(4 * 96 * 64 * 4), "belong"),
     ],
 )
 def test_a_part_that_is_not_what_it_should_be_is_refused(part, content, says, root, tmp_path):
@@ -195,3 +201,13 @@ def test_an_index_that_points_behind_its_shard_is_refused(root, tmp_path):
     clips.shards[0] = (clips.shards[0][0], [(0, 2**50)] * 3)
     with pytest.raises(DatasetError, match="outside"):
         clips[0]
+
+
+def test_a_part_with_holes_takes_no_memory(tmp_path):
+    tar = corpus.sparse_tar("key.clip.json", 2**40)
+    (tmp_path / "shard-000000.tar").write_bytes(tar)
+    (tmp_path / "index.json").write_text(
+        json.dumps({"format": 1, "shards": [{"name": "shard-000000.tar", "clips": [[0, len(tar)]]}]})
+    )
+    with pytest.raises(DatasetError, match="holes"):
+        ShardedClips(tmp_path)[0]

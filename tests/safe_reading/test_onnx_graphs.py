@@ -108,3 +108,53 @@ def test_too_many_operators_are_refused(tmp_path, monkeypatch):
     nodes = [helper.make_node("Abs", ["images"], [f"x{i}"]) for i in range(3)] + [ADD]
     with pytest.raises(WeightsError, match="4 operators"):
         open_session(written(tmp_path / "m.onnx", nodes, [ONE]), 1)
+
+
+def number(value):
+    """A variable-length number of protocol buffers."""
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def part(field, content, key=0):
+    return number((field << 3 | 2) + key) + number(len(content)) + content
+
+
+def hidden(graph):
+    """A file whose graph is these bytes."""
+    empty = helper.make_model(
+        helper.make_graph([], "x", [], []), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    )
+    empty.ClearField("graph")
+    return empty.SerializeToString() + part(7, graph)
+
+
+CONSTANT = part(1, b"value") + 2 * part(5, lying([1]).SerializeToString()) + number(20 << 3) + number(4)
+IF = helper.make_node("If", ["c"], ["logits"], then_branch=inner(), else_branch=inner()).SerializeToString()
+DISGUISED = {
+    "an operator under a number of which others see the last bits only": (part(1, IF, 2**32), "no protocol buffer"),
+    "a field without a number": (number(0) + number(1), "no protocol buffer"),
+    "an operator's name that is a number": (part(1, part(4, b"Loop") + number(4 << 3) + number(2**40)), "number where a part"),
+    "an operator's domain that is a number of a fixed width": (
+        part(1, part(7, b"") + number(7 << 3 | 5) + b"evil"), "number where a part",
+    ),
+    "a constant's shape that is a number of a fixed width": (
+        part(5, number(1 << 3) + number(2**39) + number(2 << 3) + b"\1" + number(1 << 3 | 1) + bytes(8)),
+        "number where a part",
+    ),
+    "a constant in two halves, of which others multiply the shapes": (
+        part(1, part(2, b"o") + part(4, b"Constant") + part(5, CONSTANT)), "several constants",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DISGUISED)
+def test_what_protocol_buffers_would_read_otherwise_is_refused(name, tmp_path, monkeypatch):
+    content, says = DISGUISED[name]
+    (tmp_path / "m.onnx").write_bytes(hidden(content))
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: pytest.fail("the runtime saw it"))
+    with pytest.raises(WeightsError, match=says):
+        open_session(tmp_path / "m.onnx", 1)

@@ -53,3 +53,18 @@ def test_a_polygon_in_the_picture_is_as_coco_draws_it():
 def test_what_is_no_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"run lengths|polygon"):
         decode_shape(shape, 4, 5)
+
+
+def test_many_polygons_are_joined_as_coco_joins_them():
+    rng = np.random.default_rng(0)
+    polygons = [list(map(float, rng.uniform(0, 40, 8))) for _ in range(70)]
+    assert np.array_equal(
+        decode_shape(polygons, 40, 50), rle.decode(rle.merge(rle.frPyObjects(polygons, 40, 50))).astype(bool)
+    )
+
+
+def test_a_short_text_with_endless_edges_is_refused():
+    side = 8192
+    zigzag = [value for row in range(300) for value in (side * (row % 2), row)]  # at full length some 40 KB took 3 GB
+    with pytest.raises(ValueError, match="corners"):
+        decode_shape([zigzag, zigzag], side, side)

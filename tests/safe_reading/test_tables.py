@@ -1,6 +1,7 @@
 import pytest
 
 from sonomask.errors import DatasetError
+from sonomask.safe_reading import tables
 from sonomask.safe_reading.tables import inside, read_rows, read_table
 
 
@@ -40,3 +41,11 @@ def test_a_link_that_stays_inside_and_a_linked_folder_are_fine(tmp_path):
     (tmp_path / "root" / "link").symlink_to(tmp_path / "root" / "file")
     (tmp_path / "short").symlink_to(tmp_path / "root")
     assert inside(tmp_path / "short", "link").is_file()
+
+
+@pytest.mark.parametrize("text", ["\n" * 60, ",,,,,,\n" * 10, ",".join(f"a{i}" for i in range(20)) + "\n" + "1\n" * 9])
+def test_a_table_with_more_cells_than_letters_is_refused(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_CELLS", 50)  # a real one of 80 KB takes 2 GB
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DatasetError, match="at most 50 cells"):
+        read_table(tmp_path / "t.csv")

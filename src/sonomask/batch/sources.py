@@ -88,8 +88,11 @@ def _column(source: str, kind: str) -> list[str]:
     if kind == ".parquet":
         return _parquet_column(source)
     reader = csv.DictReader(io.StringIO(_text(source), newline=""), delimiter="\t" if kind == ".tsv" else ",")
-    name = _choose(source, reader.fieldnames or ())
-    return [cell for row in reader if (cell := (row[name] or "").strip())]
+    try:
+        name = _choose(source, reader.fieldnames or ())
+        return [cell for row in reader if (cell := (row[name] or "").strip())]
+    except csv.Error as error:
+        raise DatasetError(f"{source}: can't be read as a table ({error}). Save it as csv in UTF-8.") from error
 
 
 def _parquet_column(source: str) -> list[str]:
@@ -166,11 +169,18 @@ def _members(tar: str) -> Iterator[VideoJob]:
     try:
         with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
+                if member.issparse():
+                    raise tarfile.ReadError(f"{member.name} has holes")
                 if member.isfile() and PurePosixPath(member.name).suffix.lower() in VIDEOS:
                     yield VideoJob(
                         _readable(f"tar://{member.name}::{tar}"), _whole(tar), member.offset_data, member.size
                     )
-    except (tarfile.TarError, OSError) as error:
+    except (
+        tarfile.TarError,
+        OSError,
+        RecursionError,
+        ValueError,
+    ) as error:  # heads that follow one another without end
         raise DatasetError(
             f"{tar}: can't be read as a tar of videos ({error}). A compressed one must be unpacked."
         ) from error

@@ -126,9 +126,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         WeightsError: The file is no safetensors file, is truncated, or has a false header.
     """
     try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
+        return _widened(safetensors.torch.load_file(path), path)
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # the last for numbers that torch can't convert, of 4 bits
         raise WeightsError(f"{path}: can't be read as safetensors ({error}). Fetch or convert it again.") from error
+
+
+def _widened(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     scales = {key: tensors.pop(key).float() for key in [k for k in tensors if k.endswith(SCALE)]}
     for key, scale in scales.items():
         whole = tensors.get(key.removesuffix(SCALE))

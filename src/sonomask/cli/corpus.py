@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from sonomask.cli.shared import bar, needs, quiet
+from sonomask.cli.shared import bar, complain, needs, quiet
 from sonomask.request import FOR_CORPORA, Request
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _part(text: str) -> tuple[int, int]:
 
 def _print_failure(video: str, ending: Ending) -> None:
     if ending.status == "failed":
-        print(f"sonomask: {video}: {ending.reason.removeprefix(f'{video}: ')}", file=sys.stderr)
+        complain(f"{video}: {ending.reason.removeprefix(f'{video}: ')}")
 
 
 def _report(out: str, summary: Summary) -> int:
@@ -113,7 +113,7 @@ def _report(out: str, summary: Summary) -> int:
         shares = ", ".join(f"{stage} {seconds / work:.0%}" for stage, seconds in summary.clock.items())
         print(f"{done / summary.wall:.2f} videos/s, {summary.seconds / summary.wall:.1f} s of video a second; {shares}")
     if summary.lost:
-        print(f"sonomask: {summary.lost} videos did not come back; run the same command again.", file=sys.stderr)
+        complain(f"{summary.lost} videos did not come back; run the same command again.")
     good = done + summary.kept - summary.kept_failed
     return 0 if not failed + summary.kept_failed + summary.lost else 1 if good else 2
 

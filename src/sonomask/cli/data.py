@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from sonomask.cli.shared import bar
+from sonomask.cli.shared import bar, complain, plain
 
 
 def synth(
@@ -94,7 +93,7 @@ def prepare(
     with bar(out) as progress:
         result = run(videos, out, masks=masks, size=size, workers=workers, progress=progress)
     for name, reason in result.failed.items():
-        print(f"sonomask: {name}: {reason}", file=sys.stderr)
+        complain(f"{name}: {reason}")
     print(f"{out}: {result.made} clips made, {result.kept} were there, {len(result.failed)} failed")
     return 0 if not result.failed else 1 if result.made + result.kept else 2
 
@@ -122,7 +121,7 @@ def doctor(
     from sonomask.data.doctor import examine
 
     found = examine(root, subsets, deep=not quick)
-    print(*(one.markdown() for one in found), sep="\n\n")
+    print(*("\n".join(map(plain, one.markdown().split("\n"))) for one in found), sep="\n\n")
     return 0 if all(one.healthy for one in found) else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,8 @@ from sonomask.errors import REPOSITORY, MissingExtraError, SonomaskError
 from sonomask.request import Request
 
 EVERY = 30.0  # seconds between two lines of progress where there is no terminal
+ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Letters by which a name can move a terminal's cursor, change its title, forge a line or turn the direction of writing."""
 KNOWN = (SonomaskError, ValueError, OSError)  # told in one line
 
 logger = logging.getLogger("sonomask")
@@ -27,7 +30,7 @@ class _ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line."""
-        print("sonomask:", self.format(record), file=sys.stderr, flush=True)
+        print("sonomask:", plain(self.format(record)), file=sys.stderr, flush=True)
 
 
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:
@@ -106,7 +109,7 @@ def bar(video: str) -> Iterator[Callable[[float, float | None], None]]:
     from tqdm import tqdm
 
     form = "{desc} {bar} {percentage:3.0f}% {remaining}"
-    with tqdm(desc=Path(video).name, leave=False, dynamic_ncols=True, bar_format=form) as shown:
+    with tqdm(desc=plain(Path(video).name), leave=False, dynamic_ncols=True, bar_format=form) as shown:
 
         def tell(done: float, total: float | None) -> None:
             shown.total = total
@@ -141,4 +144,9 @@ def unexpected(error: Exception, place: str = "") -> str:
 
 def complain(error: BaseException | str) -> None:
     """Print a line on standard error."""
-    print("sonomask:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+    print("sonomask:", plain(" ".join(str(error).split())) or type(error).__name__, file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """A line of text, of which letters that act on a terminal are written out as Python writes them."""
+    return ACTING.sub(lambda letter: letter.group().encode("unicode_escape").decode(), text)

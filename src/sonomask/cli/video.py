@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from sonomask.cli.inputs import Input, corrections_of, inputs, opened
-from sonomask.cli.shared import bar, logger, reporting
+from sonomask.cli.shared import bar, logger, plain, reporting
 from sonomask.outputs.formats import FORMATS, Format
 from sonomask.request import DEFAULT, EDITING, Request
 
@@ -118,7 +118,7 @@ def _report(result: Result, place: str, stem: Path) -> None:
     if result.maskige is not None:
         logger.info("the second picture was made by %s.", result.maskige)
     for path in result.files.values():
-        print(f"{path}  ({result.frames} masks, {result.area:.1%} of the picture sounds)")
+        print(f"{plain(str(path))}  ({result.frames} masks, {result.area:.1%} of the picture sounds)")
 
 
 VERBS = (segment,)

@@ -163,7 +163,7 @@ class ShardedClips(Dataset[Clip]):
                 file.seek(start)
                 data = file.read(length)
             return _clip(data)
-        except (OSError, ValueError, LookupError, TypeError, RecursionError, DatasetError, tarfile.TarError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, DatasetError, tarfile.TarError) as error:
             raise DatasetError(f"{path}: clip {index} is damaged ({error}). Make or fetch the shard again.") from error
 
     def _here(self, name: str) -> Path:
@@ -181,17 +181,24 @@ class ShardedClips(Dataset[Clip]):
 
 def _clip(data: bytes) -> Clip:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        parts = {m.name.partition(".")[2]: _content(archive, m) for m in archive if m.isreg()}
+        members = [m for m in archive if m.isreg()]
+        if any(m.issparse() for m in members):  # whose holes take no room in the archive, but memory here
+            raise ValueError("it holds a file with holes")
+        parts = {m.name.partition(".")[2]: _content(archive, m) for m in members}
     about = json.loads(parts["clip.json"])
     valid = torch.tensor(about["valid"], dtype=torch.bool)
     if not 1 <= len(valid) <= LONGEST:
         raise ValueError(f"a clip of {len(valid)} seconds, expected 1 to {LONGEST}")
-    pixels = _pixels(parts["frames.png"]).unflatten(0, (len(valid), -1)).movedim(-1, 1)
+    pixels = _pixels(parts["frames.png"], "RGB").unflatten(0, (len(valid), -1)).movedim(-1, 1)
     images = torch.where(valid[:, None, None, None], (pixels / 255 - MEAN) / STD, 0.0)  # padding is 0
     logmel = torch.from_numpy(_array(parts["logmel.npy"]))
-    masks = _pixels(parts["masks.png"]).unflatten(0, (len(valid), -1)).long()
+    masks = _pixels(parts["masks.png"], "L").unflatten(0, (len(valid), -1)).long()
     labelled = torch.tensor(about["labelled"], dtype=torch.bool)
-    return Clip(images, logmel, masks, labelled, valid, about["name"], about["category"])
+    names = [about[key] for key in ("name", "category")]
+    whole = images.shape[:1] == logmel.shape[:1] == masks.shape[:1] == labelled.shape == valid.shape
+    if not whole or images.shape[2:] != masks.shape[1:] or not all(isinstance(name, str) for name in names):
+        raise ValueError("its parts don't belong together")
+    return Clip(images, logmel, masks, labelled, valid, *names)
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -199,8 +206,8 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return b"" if file is None else file.read()
 
 
-def _pixels(png: bytes) -> torch.Tensor:
-    return torch.from_numpy(np.array(decode_picture(png, "its picture", pixels=MOST_PIXELS, formats=("PNG",))))
+def _pixels(png: bytes, mode: str) -> torch.Tensor:
+    return torch.from_numpy(np.array(decode_picture(png, "its picture", mode, pixels=MOST_PIXELS, formats=("PNG",))))
 
 
 def _array(data: bytes) -> np.ndarray:

@@ -214,15 +214,15 @@ def _kind(name: str) -> str:
     from transformers import AutoConfig
 
     try:
-        return str(AutoConfig.from_pretrained(name).model_type)
+        return str(AutoConfig.from_pretrained(name, trust_remote_code=False).model_type)
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
 
 
 def _load(name: str, model: Any, processor: Any, device: torch.device) -> tuple[Any, Any]:
     try:
-        loaded = model.from_pretrained(name, use_safetensors=True).eval().to(device)
-        return loaded, processor.from_pretrained(name)
+        loaded = model.from_pretrained(name, use_safetensors=True, trust_remote_code=False).eval().to(device)
+        return loaded, processor.from_pretrained(name, trust_remote_code=False)  # unless told so, it asks the terminal
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
 

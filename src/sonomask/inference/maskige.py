@@ -157,8 +157,9 @@ class Sam:
             raise MissingExtraError("A maskige by SAM", "sam") from error
         try:
             self._find: Any = pipeline(
-                "mask-generation", model=str(weights), device=device, model_kwargs={"use_safetensors": True}
-            )
+                "mask-generation", model=str(weights), device=device, trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )  # fmt: skip
         except Exception as error:  # transformers' and the hub's own trees of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise WeightsError(f"{weights}: expected a SAM or SAM 2 in transformers' form ({reason}).") from error

@@ -36,6 +36,7 @@ GRAPH, TRAINING, FUNCTIONS = 7, 20, 25  # ModelProto
 NODE, INITIALIZER, SPARSE = 1, 5, 15  # GraphProto
 INPUT, OUTPUT, OP_TYPE, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # NodeProto
 TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 5, 6, 10, 11, 22, 23  # AttributeProto
+LAST_FIELD = 2**29 - 1  # of a protocol buffer
 DIMS, DATA_TYPE, NAME, RAW, EXTERNAL, LOCATION = 1, 2, 8, 9, 13, 14  # TensorProto
 
 _arena = False
@@ -114,7 +115,7 @@ def check_graph(data: bytes) -> bool:
             raise ValueError("it brings functions of its own")
         if field == GRAPH:
             graphs += 1
-            bounded &= _check_nodes(value)
+            bounded &= _check_nodes(_content(value))
     if graphs != 1:
         raise ValueError(f"it holds {graphs} graphs, expected one")
     return bounded
@@ -127,10 +128,10 @@ def _check_nodes(graph: Any) -> bool:
         if field == SPARSE:
             raise ValueError("it holds sparse constants")
         if field == INITIALIZER:
-            name, size = _check_tensor(value)
+            name, size = _check_tensor(_content(value))
             sizes[name] = size
         if field == NODE:
-            nodes.append(value)
+            nodes.append(_content(value))
     if len(nodes) > MOST_NODES:
         raise ValueError(f"it has {len(nodes)} operators, the limit is {MOST_NODES}")
     total = 0
@@ -155,13 +156,13 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
     outputs: list[bytes] = []
     for field, value in fields(node):
         if field == OP_TYPE:
-            operator = bytes(value)
+            operator = bytes(_content(value))
         if field in (INPUT, OUTPUT):
-            (inputs if field == INPUT else outputs).append(bytes(value))
-        if field == DOMAIN and bytes(value) not in DOMAINS:
+            (inputs if field == INPUT else outputs).append(bytes(_content(value)))
+        if field == DOMAIN and bytes(_content(value)) not in DOMAINS:
             raise ValueError(f"it has an operator of {bytes(value)[:50]!r}; expected ONNX's own only")
         if field == ATTRIBUTE:
-            own = max(own, _check_attribute(value))
+            own = max(own, _check_attribute(_content(value)))
     if operator in LOOPS:
         raise ValueError(f"it has a {operator.decode()}, which no exported model needs")
     return operator, inputs, outputs, own
@@ -169,12 +170,14 @@ def _check_node(node: Any) -> tuple[bytes, list[bytes], list[bytes], int]:
 
 def _check_attribute(attribute: Any) -> int:
     """Check an attribute, and return the greatest number of elements that it holds."""
-    size = len(attribute)
+    size, tensors = len(attribute), 0
     for field, value in fields(attribute):
         if field in (SUBGRAPH, SUBGRAPHS, TENSORS, SPARSE_TENSOR, SPARSE_TENSORS):
             raise ValueError("it has an operator with a graph or several constants inside")
         if field == TENSOR:
-            size = max(size, _check_tensor(value)[1])
+            size, tensors = max(size, _check_tensor(_content(value))[1]), tensors + 1
+    if tensors > 1:  # their readers make one of them, with the dimensions of all
+        raise ValueError("it has an operator with several constants inside")
     return size
 
 
@@ -186,13 +189,13 @@ def _check_tensor(tensor: Any) -> tuple[bytes, int]:
         if field == EXTERNAL or (field == LOCATION and value != 0):
             raise ValueError("it keeps constants in other files. Export it with all data inside")
         if field == DIMS:
-            shape.extend(_packed(value) if isinstance(value, memoryview) else [value])
+            shape.extend([value] if isinstance(value, int) else _packed(_content(value)))
         if field == DATA_TYPE:
             kind = value
         if field == RAW:
-            raw = len(value)
+            raw = len(_content(value))
         if field == NAME:
-            name = bytes(value)
+            name = bytes(_content(value))
     if kind not in TYPES or len(shape) > 16 or any(n >= 2**40 for n in shape):
         raise ValueError(f"it has a constant of type {kind} and shape {shape[:16]}")
     count = math.prod(shape)
@@ -202,7 +205,7 @@ def _check_tensor(tensor: Any) -> tuple[bytes, int]:
 
 
 def fields(message: Any) -> Iterator[tuple[int, Any]]:
-    """Number and value of each field: an int, or a view of the bytes."""
+    """Number and value of each field: an int, a view of the bytes, or None for a number of a fixed width."""
     for field, value, _ in spans(message):
         yield field, value
 
@@ -214,6 +217,8 @@ def spans(message: Any) -> Iterator[tuple[int, Any, slice]]:
         first = place
         key, place = _number(message, place)
         field, kind = key >> 3, key & 7
+        if not 0 < field <= LAST_FIELD:  # of more bits other readers use the last 32 only, and find another field
+            raise ValueError("it is no protocol buffer")
         if kind == 0:
             value, place = _number(message, place)
             yield field, value, slice(first, place)
@@ -224,10 +229,21 @@ def spans(message: Any) -> Iterator[tuple[int, Any, slice]]:
             length = 8 if kind == 1 else 4
         else:
             raise ValueError("it is no protocol buffer")
-        if length > end - place or not field:
+        if length > end - place:
             raise ValueError("it is cut short, or no protocol buffer")
-        yield field, message[place : place + length], slice(first, place + length)
+        yield field, message[place : place + length] if kind == 2 else None, slice(first, place + length)
         place += length
+
+
+def _content(value: Any) -> Any:
+    """The bytes of a field that has some; other readers leave out a field of another kind, or take it for another one.
+
+    Raises:
+        ValueError: It holds a number.
+    """
+    if not isinstance(value, memoryview):
+        raise ValueError("it has a number where a part should be")  # noqa: TRY004 - what is wrong is the file
+    return value
 
 
 def _number(message: Any, place: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -15,6 +16,7 @@ __all__ = ["decode_picture", "open_picture"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # Pillow's others may start programs, as EPS does
 MOST_PIXELS = 2**26
+MOST_SCANS = 100  # of a progressive JPEG; encoders write ten. Each goes through all of the picture, however short it is
 
 
 def open_picture(path: str | Path, mode: str | None = None, *, pixels: int = MOST_PIXELS) -> Image.Image:
@@ -60,6 +62,8 @@ def _decode(
                     raise DatasetError(
                         f"{path}: {picture.width}×{picture.height} pixels, the limit is {pixels}. Scale it down first."
                     )
+                if picture.format in ("JPEG", "MPO") and (scans := _scans(picture)) > MOST_SCANS:
+                    raise DatasetError(f"{path}: a JPEG in {scans} scans, the limit is {MOST_SCANS}. Save it anew.")
                 picture.load()
                 return picture.convert(mode) if mode else picture.copy()
     except FileNotFoundError as error:
@@ -69,3 +73,21 @@ def _decode(
     except Exception as error:  # Pillow's decoders raise what they like on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: can't be read as a picture ({reason}). Restore it from its source.") from error
+
+
+def _scans(picture: Image.Image) -> int:
+    """How often a JPEG goes through its pixels: its markers are followed up to the end of the first picture.
+
+    Source: ITU-T T.81, B.1.
+    """
+    file: Any = picture.fp
+    before = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(before)
+    place, scans = 2, 0
+    while 0 <= (place := data.find(b"\xff", place)) < len(data) - 3 and (marker := data[place + 1]) != 0xD9:
+        scans += marker == 0xDA
+        alone = marker in (0, 1, 0xFF) or 0xD0 <= marker <= 0xD8  # without a length; 0xFF is followed by the marker
+        place += 1 + (marker != 0xFF) if alone else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return scans

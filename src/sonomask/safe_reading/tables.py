@@ -12,6 +12,7 @@ from sonomask.errors import DatasetError
 __all__ = ["inside", "read_rows", "read_table"]
 
 LARGEST = 2**26  # bytes; AVSBench's longest csv has 1 MB
+MOST_CELLS = 2**23  # each takes some 100 bytes of memory, though an empty one takes one in the file
 
 
 def read_rows(path: str | Path) -> list[list[str]]:
@@ -25,7 +26,12 @@ def read_rows(path: str | Path) -> list[list[str]]:
         if path.stat().st_size > LARGEST:
             raise DatasetError(f"{path}: expected a table of at most {LARGEST} bytes, the file is larger. Split it.")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.reader(file))
+            rows, cells = [], 0
+            for row in csv.reader(file):
+                rows.append(row)
+                cells += 1 + len(row)
+                _bound(path, cells)
+            return rows
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path}: can't be read as a table ({error}). Save it as csv in UTF-8.") from error
 
@@ -40,12 +46,19 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> list[dict[str, 
     names = [cell.strip() for cell in rows[0]] if rows else []
     if missing := [name for name in wanted if name not in names]:
         raise DatasetError(f"{path}: expected the columns {', '.join(wanted)}; {', '.join(missing)} missing.")
+    _bound(path, len(names) * len(rows))
     found = []
     for row in rows[1:]:
         if any(row):
             cells = dict.fromkeys(names, "") | dict(zip(names, row, strict=False))
             found.append({name: cell for name, cell in cells.items() if name})
     return found
+
+
+def _bound(path: Path, cells: int) -> None:
+    """Check the number of cells of a table, of which each row has one for each column."""
+    if cells > MOST_CELLS:
+        raise DatasetError(f"{path}: expected a table of at most {MOST_CELLS} cells, it has more. Split it.")
 
 
 @lru_cache(maxsize=256)
