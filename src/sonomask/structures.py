@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from sonomask.schemas import VERSION
 
@@ -67,6 +67,8 @@ class Masks:
             (`sonomask.media.motion`); None where the frames were not at hand.
         colours: Each frame in small, RGB, by which things are known again (`sonomask.outputs.tracks`); None where the
             frames were not at hand.
+        ids: Number of the thing nearest to each pixel, from 1, the same in all frames, by a model that follows things
+            (`open-tracked`); meaningful only within the mask. 0 where nothing is followed, None of other models.
     """
 
     times: tuple[float, ...]
@@ -78,6 +80,7 @@ class Masks:
     names: tuple[Names, ...] | None = None
     pictures: UInt8[np.ndarray, "N _height _width"] | None = None
     colours: UInt8[np.ndarray, "N _rows _columns 3"] | None = None
+    ids: Int32[np.ndarray, "N H W"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -153,7 +156,8 @@ class Masks:
         probability = np.stack([scaled(p, cv2.INTER_LINEAR) for p in self.probability])
         labels = None if self.labels is None else np.stack([scaled(own, cv2.INTER_NEAREST) for own in self.labels])
         names = self.names and tuple(replace(n, seen=scaled(n.seen, cv2.INTER_NEAREST)) for n in self.names)
-        return replace(self, probability=probability, labels=labels, names=names)
+        ids = None if self.ids is None else np.stack([scaled(own, cv2.INTER_NEAREST) for own in self.ids])
+        return replace(self, probability=probability, labels=labels, names=names, ids=ids)
 
     def cut_out(
         self, images: Sequence[UInt8[np.ndarray, "H W 3"]], feather: float | None = None

@@ -2,14 +2,19 @@
 
 import gc
 import importlib.util
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sonomask
-from sonomask.errors import WeightsError
-from sonomask.inference.concepts import Carried, Tracked
+from sonomask.api import write_masks
+from sonomask.errors import MediaError, WeightsError
+from sonomask.inference.concepts import WINDOW, Carried, Tracked
+from sonomask.outputs.formats import paths_of
 from sonomask.request import Request
 
 pytest.importorskip("transformers")
@@ -17,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what other libraries say of
 
 from sonomask.inference import hub_concepts, hub_tracks  # noqa: E402
 from sonomask.inference.hub_concepts import load_tracks  # noqa: E402
-from sonomask.inference.hub_tracks import WINDOW, Following  # noqa: E402
+from sonomask.inference.hub_tracks import Following  # noqa: E402
 from sonomask.inference.open_scorer import OpenScorer, _packed, _unpacked  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three_things.mp4"
@@ -31,7 +36,7 @@ def networks(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("tiny_networks", Path(__file__).with_name("tiny_networks.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in ("sam2_video", "edgetam", "owl", "sam3"):
+    for name in ("sam2_video", "edgetam", "owl", "sam3", "sam3_video"):
         getattr(module, name)(str(folder / name))
     return folder
 
@@ -47,9 +52,17 @@ def noise(count):
     return np.random.default_rng(0).integers(0, 255, (count, 96, 128, 3), np.uint8)
 
 
-@pytest.mark.parametrize("tracker", ["sam2_video", "edgetam"])
-def test_each_kind_of_network_follows_under_ids_that_no_other_thing_gets(networks, tracker, monkeypatch):
-    following = load_tracks([str(networks / "owl"), str(networks / tracker)], "cpu")
+def sessions():
+    gc.collect()
+    return [one for one in gc.get_objects() if type(one).__name__.endswith("VideoInferenceSession")]
+
+
+KINDS = [["owl", "sam2_video"], ["owl", "edgetam"], ["sam3_video"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_network_follows_under_ids_that_no_other_thing_gets(networks, kind, monkeypatch):
+    following = load_tracks([str(networks / name) for name in kind], "cpu")
     monkeypatch.setattr(hub_tracks, "WINDOW", 3)
     frames, carried = following.follow(noise(5), WORDS)
     assert len(frames) == 5
@@ -57,30 +70,77 @@ def test_each_kind_of_network_follows_under_ids_that_no_other_thing_gets(network
     assert len(found) > 2
     assert all(one.mask.shape == (96, 128) and one.mask.dtype == bool and one.mask.any() for one in found)
     assert all(len({one.id for one in things}) == len(things) for things in frames)
-    assert {one.id for one in found} == set(range(carried.next_id))
+    assert {one.id for one in found} <= set(range(carried.next_id))
+    assert {one.word for one in found} <= set(WORDS)
+    assert {one.id for one in frames[0]} & {one.id for one in frames[-1]}  # over three windows
     later, onward = following.to("cpu").follow(noise(2), WORDS, carried)
     new = {one.id for things in later for one in things} - {one.id for one in carried.things}
     assert all(one >= carried.next_id for one in new)
     assert onward.next_id == carried.next_id + len(new)
 
 
-def test_no_session_outlives_its_window_so_memory_does_not_grow(networks):
-    following = load_tracks([str(networks / "owl"), str(networks / "sam2_video")], "cpu")
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]])
+def test_no_session_outlives_its_window_so_memory_does_not_grow(networks, kind):
+    following = load_tracks([str(networks / name) for name in kind], "cpu")
     carried = None
     for _ in range(3):
         frames, carried = following.follow(noise(4), WORDS, carried)
         assert any(frames)
-        gc.collect()
-        assert [one for one in gc.get_objects() if type(one).__name__ == "Sam2VideoInferenceSession"] == []
+        assert sessions() == []
     assert len(carried.things) <= hub_concepts.MOST
     assert carried.picture.base is None  # nor does the last picture hold its window
+
+
+def test_sam_3_goes_on_with_what_it_is_handed_even_where_it_would_not_find_it(networks):
+    following = load_tracks([str(networks / "sam3_video")], "cpu")
+    following.model.score_threshold_detection = 2.0  # it finds nothing by itself
+    mask = np.zeros((96, 128), bool)
+    mask[20:70, 30:90] = True
+    pictures = noise(3)
+    carried = Carried(pictures[0], (Tracked(7, "blue ball", 0.5, mask), Tracked(8, "gone", 0.5, mask)), 9)
+    frames, onward = following.follow(pictures[1:], WORDS, carried)
+    assert [[(one.id, one.word, one.score) for one in things] for things in frames] == [[(7, "blue ball", 0.5)]] * 2
+    assert onward.next_id == 9
+    assert following.follow(pictures[1:], WORDS)[0] == [[], []]
+    nothing, _ = following.follow(pictures[1:, :, :64], WORDS, carried)  # pictures of another size begin anew
+    assert nothing == [[], []]
+
+
+def test_a_run_that_is_given_up_leaves_nothing_behind(networks):
+    model = f"open-tracked:{networks / 'sam3_video'}"
+    segmenter = sonomask.Segmenter(model, rate=4.0, device="cpu", prompt=("ball",))
+    masks = segmenter(EXAMPLE)
+    next(masks)
+    next(masks)
+    masks.close()
+    assert sessions() == []
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]])
+def test_too_little_memory_is_told_as_such(networks, kind, monkeypatch):
+    segmenter = sonomask.Segmenter(
+        "open-tracked:" + ",".join(str(networks / name) for name in kind), rate=1.0, device="cpu", prompt=("ball",)
+    )
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    concepts = segmenter.scorer.concepts
+    processor = concepts.processor if kind == KINDS[2] else concepts.tracker[1]
+    monkeypatch.setattr(type(processor), "init_video_session", full)
+    with pytest.raises(MediaError, match="the memory of cpu is too small"):
+        next(segmenter(EXAMPLE))
 
 
 def test_networks_of_the_wrong_kind_are_told_apart(networks):
     with pytest.raises(WeightsError, match="SAM 2 or EdgeTAM with a memory"):
         load_tracks([str(networks / "owl"), str(networks / "sam3")])
-    with pytest.raises(ValueError, match="expected two names"):
+    with pytest.raises(WeightsError, match="expected SAM 3 for videos"):
         load_tracks([str(networks / "sam2_video")])
+    with pytest.raises(ValueError, match="expected one name"):
+        load_tracks(["a", "b", "c"])
+    with pytest.raises(WeightsError, match="hf auth login"):
+        load_tracks(["facebook/sam3"])
     with pytest.raises(WeightsError, match="needed once"):
         sonomask.Segmenter("open-tracked", device="cpu")
 
@@ -197,6 +257,41 @@ def test_a_video_is_marked_by_what_is_followed_from_call_to_call():
         assert (mask & truth).sum() / (mask | truth).sum() > 0.8
     assert 2 in following.sessions  # the last picture of a call and the first of the next
     assert segmenter.scorer.config.name == "open-tracked"
+
+
+def touching(count):
+    """A red and a blue thing side by side, which move, and noise."""
+    pictures = np.full((count, 96, 160, 3), 90, np.uint8)
+    for i in range(count):
+        pictures[i, 20:60, 4 * i : 4 * i + 40] = COLOURS["red ball"]
+        pictures[i, 20:60, 4 * i + 40 : 4 * i + 80] = COLOURS["blue ball"]
+    sound = (0.3 * np.random.default_rng(1).standard_normal(count * 16_000)).clip(-1, 1).astype(np.float32)
+    return pictures, sonomask.from_arrays(pictures, 1.0, sound)
+
+
+def test_results_have_the_followed_things_under_their_ids_though_their_masks_touch(tmp_path):
+    pictures, reader = touching(8)
+    options = {"rate": 1.0, "device": "cpu", "prompt": tuple(WORDS), "smooth": 0.0}
+    segmenter = sonomask.Segmenter(OpenScorer(ByColour(), device="cpu"), **options)
+    masks = list(segmenter(reader))
+    for one, picture in zip(masks, pictures, strict=True):
+        for number, word in enumerate(WORDS, start=1):
+            here = one.mask[0] & (picture == COLOURS[word]).all(-1)
+            assert here.sum() > 1000
+            assert (one.ids[0][here] == number).mean() > 0.9
+    assert np.array_equal(masks[0].resized(48, 80).ids[0], masks[0].ids[0][::2, ::2])
+    seen = [{region.id: region.name for region in regions} for regions in sonomask.to_regions(masks)]
+    assert seen == [{1: "red ball", 2: "blue ball"}] * 8
+    coco = sonomask.to_coco(masks)
+    assert {row["track_id"] for row in coco["annotations"]} == {1, 2}
+    together = sonomask.to_regions([replace(one, ids=None) for one in masks])
+    assert [len(regions) for regions in together] == [1] * 8
+    paths = paths_of(tmp_path / "things", ["jsonl", "ytvis"])
+    write_masks(segmenter, touching(8)[1], paths)
+    rows = [json.loads(line) for line in paths["jsonl"].read_text().splitlines()]
+    assert [{region["id"] for region in row["regions"]} for row in rows if "regions" in row] == [{1, 2}] * 8
+    tracks = json.loads((paths["ytvis"] / "instances.json").read_text())["annotations"]
+    assert [sum(one is not None for one in track["segmentations"]) for track in tracks] == [8, 8]
 
 
 def test_the_whole_way_with_networks_of_transformers(networks, tmp_path):

@@ -79,15 +79,15 @@ def owl(folder):
     Owlv2Processor(Owlv2ImageProcessor(size={"height": 64, "width": 64}), t).save_pretrained(folder)
 
 
-def sam3(folder):
-    import transformers
-    from transformers import Sam3Config, Sam3Model, Sam3Processor
-
+def image_processor(transformers):
     images = getattr(transformers, "Sam3ImageProcessor", None) or transformers.Sam3ImageProcessorFast  # so in 5.3
+    return images(size={"height": 112, "width": 112}, mask_size={"height": 32, "width": 32})
 
-    t = tokenizer()
-    c = Sam3Config(
-        vision_config={
+
+def sam3_options(width, tokens):
+    small = {"hidden_size": width, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return {
+        "vision_config": {
             "backbone_config": {
                 "model_type": "sam3_vit_model",
                 "hidden_size": 32,
@@ -100,36 +100,79 @@ def sam3(folder):
                 "global_attn_indexes": [1],
                 "pretrain_image_size": 112,
             },
-            "fpn_hidden_size": 32,
+            "fpn_hidden_size": width,
             "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
         },
-        text_config={
+        "text_config": {
             "hidden_size": 32,
             "intermediate_size": 32,
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
-            "vocab_size": len(t),
+            "vocab_size": tokens,
             "max_position_embeddings": 32,
             "projection_dim": 32,
-            "bos_token_id": len(t) - 2,
-            "eos_token_id": len(t) - 1,
-            "pad_token_id": len(t) - 1,
+            "bos_token_id": tokens - 2,
+            "eos_token_id": tokens - 1,
+            "pad_token_id": tokens - 1,
         },
-        geometry_encoder_config={"hidden_size": 32, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
-        detr_encoder_config={"hidden_size": 32, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
-        detr_decoder_config={
-            "hidden_size": 32,
-            "num_layers": 1,
-            "num_queries": 6,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-        },
-        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
-    )
+        "geometry_encoder_config": small,
+        "detr_encoder_config": small,
+        "detr_decoder_config": {**small, "num_queries": 6},
+        "mask_decoder_config": {"hidden_size": width, "num_attention_heads": 2},
+    }
+
+
+def sam3(folder):
+    import transformers
+
+    t = tokenizer()
     torch.manual_seed(2)
-    Sam3Model(c).save_pretrained(folder)
-    Sam3Processor(
-        images(size={"height": 112, "width": 112}, mask_size={"height": 32, "width": 32}),
+    transformers.Sam3Model(transformers.Sam3Config(**sam3_options(32, len(t)))).save_pretrained(folder)
+    transformers.Sam3Processor(image_processor(transformers), t, target_size=112).save_pretrained(folder)
+
+
+def sam3_video(folder):
+    import transformers
+
+    t, width = tokenizer(), 128  # the tracker's code splits its memory into parts of 64
+    options = sam3_options(width, len(t))
+    tracker = {
+        "model_type": "sam3_tracker_video",
+        "vision_config": {"model_type": "sam3_vision_model", **options["vision_config"]},
+        "prompt_encoder_config": {"hidden_size": width, "image_size": 112, "patch_size": 14, "mask_input_channels": 4},
+        "mask_decoder_config": {
+            "hidden_size": width,
+            "mlp_dim": 16,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+        "image_size": 112,
+        "memory_attention_hidden_size": width,
+        "memory_attention_num_layers": 1,
+        "memory_attention_feed_forward_hidden_size": 16,
+        "memory_attention_rope_feat_sizes": [8, 8],
+        "memory_encoder_hidden_size": width,
+        "memory_encoder_output_channels": 64,
+        "mask_downsampler_embed_dim": width,
+        "memory_fuser_embed_dim": width,
+        "memory_fuser_intermediate_dim": 16,
+        "memory_fuser_num_layers": 1,
+    }
+    c = transformers.Sam3VideoConfig(
+        detector_config={"model_type": "sam3", **options},
+        tracker_config=tracker,
+        low_res_mask_size=32,
+        score_threshold_detection=0.0,  # random networks are sure of nothing
+        new_det_thresh=0.0,
+        assoc_iou_thresh=0.05,
+    )
+    torch.manual_seed(6)
+    model = transformers.Sam3VideoModel(c)
+    model.tracker_model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(50)  # else it sees nothing anywhere
+    model.save_pretrained(folder)
+    transformers.Sam3VideoProcessor(
+        image_processor(transformers),
+        transformers.Sam2VideoVideoProcessor(size={"height": 112, "width": 112}),
         t,
         target_size=112,
     ).save_pretrained(folder)

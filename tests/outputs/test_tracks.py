@@ -179,3 +179,31 @@ def test_the_ids_of_synthetic_things_hold():
     kept = [tracks.kept(tracks.follow(tracks.crossing(seed, (96, 96)), 5.0)) for seed in range(6)]
     assert kept.count(False) == 0
     assert kept.count(True) >= 4
+
+
+def follow(*frames):
+    """The ids of rows of pixels that belong to the things of these numbers, frame by frame."""
+    tracker, found = Tracker(), []
+    for t, numbers in enumerate(frames):
+        things = np.zeros(SIZE, np.int32)
+        for place, number in enumerate(numbers):
+            things[5 + 10 * place : 15 + 10 * place, 10:40] = number
+        regions = tracker.update(t / 5, things > 0, things=things)
+        found.append([next((r.id for r in regions if r.box[0] == 5 + 10 * place), 0) for place in range(len(numbers))])
+    return found
+
+
+def test_what_the_model_follows_keeps_its_id_though_things_touch_and_change_places():
+    assert follow([9, 4], [9, 4], [4, 9], [4], [4, 9]) == [[2, 1], [2, 1], [1, 2], [1], [1, 2]]
+
+
+def test_what_the_model_newly_finds_where_a_thing_was_lost_is_taken_for_that_thing_and_no_id_is_given_twice():
+    assert follow([9], [], [5]) == [[1], [], [1]]
+    assert follow([9], [5], [5, 9]) == [[1], [1], [1, 2]]
+
+
+def test_a_followed_thing_in_parts_is_one_region():
+    things = np.zeros(SIZE, np.int32)
+    things[5:15, 5:15] = things[5:15, 30:40] = 3
+    (region,) = Tracker().update(0.0, things > 0, things=things)
+    assert (region.box, region.area) == ((5, 5, 15, 40), 200)

@@ -228,6 +228,19 @@ def test_whoever_did_not_send_the_video_gets_no_job_on_it(service, clip):
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (404, "upload")
 
 
+def test_a_prompt_goes_to_a_model_that_takes_free_words(runner, two, monkeypatch):
+    monkeypatch.setattr(runner, "work", lambda job: job.report(1, 2))
+    app = application(runner, {MINI: "Drawn.", "open": "Free words."}, Access(("testserver",)), prompts=["open"])
+    client = TestClient(app)
+    assert [row["prompts"] for row in client.get("/v1/about").json()["models"]] == [False, True]
+    wanted = {"upload": send(client, two)["id"], "prompt": ["a dog that barks, on the left", "red car"]}
+    refused = client.post("/v1/jobs", json=wanted | {"model": MINI})
+    assert refused.status_code == 422
+    assert "takes no free words. Take open" in refused.json()["errors"][0]["detail"]
+    assert client.post("/v1/jobs", json=wanted | {"model": "open"}).status_code == 202
+    assert list(runner.jobs.values())[-1].options.prompt == tuple(wanted["prompt"])
+
+
 def test_the_page_offers_tracks_names_and_rate(browser, service, serve_app, runner, two, monkeypatch):
     monkeypatch.setattr(runner, "work", lambda job: job.report(1, 2))
     with serve_app(service) as address:

@@ -98,7 +98,7 @@ def test_the_player_gets_its_parts_and_nothing_else(client, done):
 
 def test_what_is_offered_is_told_with_a_line_on_each(client):
     about = client.get("/v1/about").json()
-    assert about["models"] == [{"name": MODEL, "about": "Drawn things.", "names": []}]
+    assert about["models"] == [{"name": MODEL, "about": "Drawn things.", "names": [], "prompts": False}]
     assert all(row["about"] for row in about["formats"])
     assert about["max_bytes"] == 2**20
     assert client.get("/v1/health").json() == {"schema": schema("health"), "status": "ok", "busy": 0, "queue": 6}
@@ -141,6 +141,8 @@ def test_the_docs_schemas_of_answers_are_those_of_the_code(name, form):
         ({"only": ["dog"]}, "only", "knows no names"),
         ({"not": ["dog"]}, "not", "knows no names"),
         ({"only": [""]}, "only", "at least 1"),
+        ({"prompt": ["red car"]}, "prompt", "No model that is offered here does"),
+        ({"prompt": ["x"] * 7}, "prompt", "at most 6"),
         ({"audio_track": 2}, "audio_track", "1: aac"),
         ({"audio_track": "deu"}, "audio_track", "1: aac"),
         ({"audio_track": 0}, "audio_track", "greater than or equal to 1"),

@@ -15,7 +15,7 @@ from sonomask.batch.local import run_local
 from sonomask.batch.sources import expand
 from sonomask.batch.store import OutputStore
 from sonomask.inference.loading import fingerprint, load_fast
-from sonomask.inference.scorer import Scorer, origin_of
+from sonomask.inference.scorer import Scorer, origin_of, prompted
 from sonomask.inference.segmenter import check_request
 
 __all__ = ["Summary", "run"]
@@ -66,7 +66,7 @@ def run(
             "`rate`: expected masks per second, since a corpus gets the same on every machine; got 'auto'."
         )
     began = time.monotonic()
-    scorer = load_fast(options.model, "cpu", threads=1)
+    scorer = prompted(load_fast(options.model, "cpu", threads=1), options.request.prompt)
     check_request(options.request, scorer.config)
     jobs = in_slice(expand(sources), *part)
     weights = fingerprint(options.model, scorer)

@@ -125,9 +125,9 @@ def start_decoder(options: Options, config: ModelConfig) -> DecodeStage:
 
 def start_whole(options: Options, device: str) -> Any:
     """All three stages in one process, see `guard`."""
-    model = load_fast(options.model, device, threads=1)
-    decode, finish = DecodeStage(options, model.config), FinishStage(options, model.config)
-    score = ScoreStage(options, model, device)
+    score = ScoreStage(options, load_fast(options.model, device, threads=1), device)
+    config = score.segmenter.config
+    decode, finish = DecodeStage(options, config), FinishStage(options, config)
 
     def work(job: VideoJob) -> Iterator[Piece]:
         for piece in decode(job):

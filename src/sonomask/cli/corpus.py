@@ -32,6 +32,7 @@ def batch(
             "expand",
             "only",
             "without",
+            "prompt",
             "maskige",
             "device",
             "batch_size",

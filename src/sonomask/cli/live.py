@@ -47,6 +47,7 @@ def live(
             *EDITING,
             "only",
             "without",
+            "prompt",
             "device",
             "audio_track",
         ),
@@ -65,6 +66,7 @@ def live(
 ) -> int:
     """Mark the pixels of what sounds in live streams."""
     from sonomask import api
+    from sonomask.inference.scorer import prompted
     from sonomask.inference.shared import SharedScorer
     from sonomask.live.many import LiveRuns, numbered
     from sonomask.live.run import LiveRun, Outputs
@@ -81,7 +83,7 @@ def live(
         pipe_kind=pipe_format, camera=camera_out,
     )  # fmt: skip
     with ExitStack() as stack:
-        scorer: Any = api.load_fast(model, request.device)
+        scorer: Any = prompted(api.load_fast(model, request.device), request.prompt)
         if many:
             scorer = stack.enter_context(SharedScorer(scorer))
 

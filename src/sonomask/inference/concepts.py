@@ -8,13 +8,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-__all__ = ["PHRASES", "Carried", "Concepts", "Found", "Tracked", "Tracks", "phrase"]
+__all__ = ["PHRASES", "WINDOW", "Carried", "Concepts", "Found", "Tracked", "Tracks", "phrase"]
 
 PHRASES = {
     "other_animal": "animal", "big_cat": "lion", "object": "machine", "violin": "violin or cello", "tuba": "horn",
     "hand_drum": "drum", "harp": "harp or zither",
 }  # fmt: skip
 """What some of the built-in names are called before a network that takes free words; the others as they are."""
+
+
+WINDOW = 16  # pictures in which things are followed at once, at most
 
 
 class Found(NamedTuple):

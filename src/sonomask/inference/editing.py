@@ -44,6 +44,7 @@ class MaskEditor:
         probability, labels, names = list(masks.probability), masks.labels, masks.names
         kept = None if labels is None else list(labels)
         own = None if names is None else list(names)
+        ids = None if masks.ids is None else list(masks.ids)
         for i, mask in enumerate(masks.mask):
             marked = bool(mask.any())
             last = self._last
@@ -55,11 +56,14 @@ class MaskEditor:
                     kept[i] = last.labels[0]
                 if own is not None and last.names is not None:
                     own[i] = replace(own[i], seen=last.names[0].seen)
+                if ids is not None and last.ids is not None:
+                    ids[i] = last.ids[0]
         return replace(
             masks,
             probability=np.stack(probability),
             labels=None if kept is None else np.stack(kept),
             names=None if own is None else tuple(own),
+            ids=None if ids is None else np.stack(ids),
         )
 
 

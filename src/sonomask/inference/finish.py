@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from sonomask.inference.naming import allowed, names_of
 from sonomask.inference.presence import likelihood, named_evidence, presence
@@ -29,6 +29,7 @@ class Maps(NamedTuple):
         attention: The frame's attention map, if it was asked for and there is one.
         heard: Score of each of AudioSet's names; None of a model that knows no names.
         seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
+        ids: Number of the thing nearest to each pixel (`Scored.ids`); None of a model that follows nothing.
     """
 
     scores: Float32[np.ndarray, "k H W"]
@@ -36,16 +37,17 @@ class Maps(NamedTuple):
     attention: Float32[np.ndarray, "_h _w"] | None = None
     heard: Float32[np.ndarray, " names"] | None = None
     seen: UInt8[np.ndarray, "_h _w"] | None = None
+    ids: Int32[np.ndarray, "_h _w"] | None = None
 
 
 def reduce(scored: Scored, clip: int = 0, frame: int = 0) -> Maps:
     """The values that a frame's mask depends on, small enough to keep hundreds of frames with 71 classes in memory."""
     logits = scored.logits[clip, frame]
-    attention, heard, seen = (
-        None if x is None else x[clip, frame] for x in (scored.attention, scored.heard, scored.seen)
+    attention, heard, seen, ids = (
+        None if x is None else x[clip, frame] for x in (scored.attention, scored.heard, scored.seen, scored.ids)
     )
     if len(logits) == 1:
-        return Maps(logits, None, attention, heard, seen)
+        return Maps(logits, None, attention, heard, seen, ids)
     found = np.unique(logits.argmax(0))
     classes = np.concatenate([[0], found[found > 0]])
     top = logits.max(0)
@@ -95,7 +97,8 @@ def finish(
             probability = np.zeros_like(probability)
         scores = None if score is None else (score,)
         told = None if names is None else (names,)
-        return Masks((time,), probability, threshold, None, scores, attention, told, pictures, colours)
+        ids = None if maps.ids is None else cv2.resize(maps.ids, size[::-1], interpolation=cv2.INTER_NEAREST)[None]
+        return Masks((time,), probability, threshold, None, scores, attention, told, pictures, colours, ids)
     probability = 1 - np.exp(full[:1])
     labels = maps.classes[full.argmax(0)][None]
     if given is not None:

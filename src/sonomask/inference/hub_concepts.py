@@ -60,11 +60,11 @@ def load_concepts(names: Sequence[str], device: str = "auto") -> Concepts:
 
 
 def load_tracks(names: Sequence[str], device: str = "auto") -> Tracks:
-    """The networks of these folders or hub repositories, that find by words and follow: one for boxes, and SAM 2 or EdgeTAM.
+    """The networks of these folders or hub repositories that find by words and follow: SAM 3, or two, for boxes and to follow.
 
     Raises:
         WeightsError: One can't be read, or is of a kind that can't do this.
-        ValueError: There is no such device, or it is not two names.
+        ValueError: There is no such device, or it is neither one name nor two.
         MissingExtraError: transformers is not installed, or too old.
     """
     place = choose_device(device)
@@ -72,13 +72,24 @@ def load_tracks(names: Sequence[str], device: str = "auto") -> Tracks:
         import transformers
     except ModuleNotFoundError as error:
         raise MissingExtraError("Open vocabulary", "open") from error
-    from sonomask.inference.hub_tracks import Following
+    from sonomask.inference.hub_tracks import Following, Sam3Video
 
-    if len(names) != 2:
+    if len(names) not in (1, 2):
         raise ValueError(
-            f"`model`: expected two names after 'open-tracked:', for boxes and to follow, got {len(names)}."
+            "`model`: expected one name after 'open-tracked:' (SAM 3) or two, for boxes and to follow, got "
+            f"{len(names)}."
         )
-    kind = _kind(names[1])
+    kind = _kind(names[-1])
+    if len(names) == 1:
+        if kind != "sam3_video":
+            raise WeightsError(
+                f"{names[0]}: expected SAM 3 for videos, which finds by words and follows, got {kind}. Give two with a comma "
+                "between them: one for boxes (Grounding DINO, OWLv2) and one to follow (SAM 2, EdgeTAM)."
+            )
+        _check_release("Sam3VideoModel")
+        return Sam3Video(
+            names[0], *_load(names[0], transformers.Sam3VideoModel, transformers.Sam3VideoProcessor, place), place
+        )
     if kind not in TRACKERS:
         raise WeightsError(f"{names[1]}: expected SAM 2 or EdgeTAM with a memory for videos, got {kind}.")
     _check_release(TRACKERS[kind])

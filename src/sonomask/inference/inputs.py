@@ -29,15 +29,15 @@ def check_sound(reader: VideoReader, config: ModelConfig) -> None:
 
 
 def window_seconds(config: ModelConfig) -> int:
-    """Seconds of a window: a clip, or one second for a recurrent model, to which a video is one clip however it is cut."""
-    return 1 if config.recurrent else config.clip_length
+    """Seconds of a window: a clip, or as much as a recurrent model takes at once, to which a video is one clip however cut."""
+    return config.clip_length
 
 
 def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Generator[Window, None, None]:
     """The windows of a video, with frames at the model's size.
 
     A recurrent model takes any number of frames, so there the first frame is a window of its own: the first mask does not
-    wait for a second of others.
+    wait for a second of others. Nor is it given a frame twice.
 
     Raises:
         MediaError: The video can't be read, or has no sound and the model listens.
@@ -46,10 +46,19 @@ def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Generator
     size = config.size_of(reader.info.height, reader.info.width)
     rate = request.rate if isinstance(request.rate, str) else max(1.0, request.rate)
     for window in windows(reader, rate=rate, seconds=window_seconds(config), size=size):
+        if config.recurrent:
+            window = _only_fresh(window)
         if config.recurrent and window.first == 0 and len(window.frames[0]) > 1:
-            yield replace(window, frames=(window.frames[0][:1],), final=False)
-            window = replace(window, frames=(window.frames[0][1:],))
+            yield replace(window, frames=(window.frames[0][:1],), fresh=1, final=False)
+            window = replace(window, frames=(window.frames[0][1:], *window.frames[1:]))
         yield window
+
+
+def _only_fresh(window: Window) -> Window:
+    """A window without seconds that were in the one before, and without copies of the last."""
+    start = 0 if window.repeated else len(window.frames) - window.fresh
+    frames = window.frames[start : start + window.fresh]
+    return replace(window, first=window.first + start, frames=frames, fresh=len(frames), repeated=0)
 
 
 def window_at(reader: VideoReader, config: ModelConfig, second: float) -> Window:

@@ -17,7 +17,7 @@ from sonomask.inference.scorer import Scorer, origin_of
 from sonomask.safe_reading.config import read_config
 from sonomask.structures import ModelOrigin
 
-__all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "load_fast", "load_onnx"]
+__all__ = ["DEFAULT_MODEL", "Backend", "fingerprint", "graph_of", "is_open", "load_fast", "load_onnx"]
 
 OPEN = "open"  # words by what is heard, things by networks of transformers (`inference.open_scorer`)
 Backend: TypeAlias = Literal["auto", "torch", "onnx"]
@@ -45,7 +45,7 @@ def load_fast(
     source = str(DEFAULT_MODEL if model is None else model)
     if source.endswith(".onnx"):
         return load_onnx(source, threads, device)
-    if source.partition(":")[0] in (OPEN, f"{OPEN}-tracked"):
+    if is_open(source):
         return _load_open(source, device)
     graph = graph_of(source)
     only_onnx = device in ("coreml", "directml")
@@ -66,6 +66,11 @@ def load_fast(
     scorer = TorchScorer(optimize(load(source, choose_device(device)), in_place=True), device, threads)
     scorer.origin = ModelOrigin(_name(source), _hash_of_file(source))
     return scorer
+
+
+def is_open(source: str) -> bool:
+    """Whether a name means a model that finds things by free words, and so takes prompts."""
+    return source.partition(":")[0] in (OPEN, f"{OPEN}-tracked")
 
 
 def _load_open(source: str, device: str) -> Scorer:

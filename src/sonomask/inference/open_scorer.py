@@ -20,13 +20,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 from torch import Tensor
 
 from sonomask.audio.audioset import names
 from sonomask.audio.categories import CATEGORIES
 from sonomask.checkpoints.folder import load
-from sonomask.inference.concepts import Carried, Concepts, Tracked, Tracks, phrase
+from sonomask.inference.concepts import WINDOW, Carried, Concepts, Tracked, Tracks, phrase
 from sonomask.inference.scorer import Scored
 from sonomask.inference.torch_scorer import choose_device
 from sonomask.models.nets.world import CERTAIN, OUT, match, name_places
@@ -45,6 +45,9 @@ SIDE = 640  # pixels of a picture's longer side
 STRIDE = 4  # of the maps that are matched
 ASKED = 0.1  # relevance from which on a thing's word is asked for
 MOST_WORDS = 6
+SECONDS = (
+    3  # of a window in which things are followed: enough for SAM 3 to take back at 5 pictures a second what it misfound
+)
 
 
 def load_open(source: str = "open", device: str = "auto") -> OpenScorer:
@@ -84,10 +87,13 @@ class OpenScorer:
         self.listener: Any = (load(LISTENER) if listener is None else listener).to(self.place).eval()
         self.config = replace(
             self.listener.config, name=TRACKED if self.follows else "open", options={}, image_size=(SIDE, SIDE),
-            things=(*self.prompts, *CATEGORIES),
+            things=(*self.prompts, *CATEGORIES), clip_length=SECONDS if self.follows else 1,
             presence=None, about=f"words by what is heard, things by {concepts.name}",
         )  # fmt: skip
         self.origin = ModelOrigin(f"{self.config.name} ({concepts.name})")
+        self.width = self.listener.start(1).shape[1]  # of the listener's past; what follows was handed on by `Tracks`
+        if self.follows:
+            self.together = WINDOW
 
     def to(self, device: str) -> OpenScorer:
         """The model on another device.
@@ -114,18 +120,19 @@ class OpenScorer:
         if logmel is None:
             raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
         with torch.inference_mode():
-            before = self.listener.start(1)
-            width = before.shape[1]  # of the listener's past; what follows was handed on by `Tracks`
-            before = before if past is None else torch.from_numpy(past[:, :width].copy())
+            before = self.listener.start(1) if past is None else torch.from_numpy(past[:, : self.width].copy())
             heard = self.listener.hear(torch.from_numpy(logmel).to(self.place), before.to(self.place))
             relevance = self._relevance(heard.names)[0]
             asked = self._asked(relevance)
             audible = heard.audible[0]
+            ids, handed = None, np.zeros(0, np.float32)
             if self.follows:
-                maps, handed = self._followed(pictures[0], asked, None if past is None else past[0, width:])
+                weights = relevance.cpu().numpy()
+                maps, ids, handed = self._followed(
+                    pictures[0], asked, weights, None if past is None else past[0, self.width :]
+                )
             else:
                 maps = [self._maps(p, asked if on else []) for p, on in zip(pictures[0], audible.tolist(), strict=True)]
-                handed = np.zeros(0, np.float32)
             shares = torch.from_numpy(np.stack(maps)).to(self.place)
             salience = 1 - shares[:, :1]
             score, fits = match(shares, salience, relevance)
@@ -140,7 +147,30 @@ class OpenScorer:
             np.concatenate([heard.past.cpu().numpy(), handed[None]], 1),
             heard.names.cpu().numpy(),
             seen[None].cpu().numpy(),
+            None if ids is None else ids[None],
         )
+
+    def start(self) -> Float32[np.ndarray, "1 _S"]:
+        """The empty past of a stream."""
+        started: Float32[np.ndarray, "1 _S"] = self.listener.start(1).numpy()
+        return started
+
+    def step(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"],
+        logmel: Float32[np.ndarray, "P 96 64"] | None,
+        past: Float32[np.ndarray, "1 _S"],
+        time: float,
+    ) -> tuple[Scored, Float32[np.ndarray, "1 _S"]]:
+        """Scores of a stream's next frame, and the past for the step after it."""
+        del time
+        scored = self(picture[None, None], None if logmel is None else logmel[None, None], past=past)
+        assert scored.past is not None  # noqa: S101 - it always has one
+        return scored, scored.past
+
+    def faded(self, past: Float32[np.ndarray, "1 _S"], share: float) -> Float32[np.ndarray, "1 _S"]:
+        """The past in which what was heard counts less; what is followed stays."""
+        return np.concatenate([past[:, : self.width] * np.float32(share), past[:, self.width :]], 1)
 
     def _relevance(self, heard: Float[Tensor, "B T 521"]) -> Float[Tensor, "B T C"]:
         """Score each thing by how well it fits the sound, prompts first; if there are prompts, other things don't count."""
@@ -177,20 +207,33 @@ class OpenScorer:
         return self._shares(picture.shape[:2], ((asked[one.word], one.score, one.mask) for one in found))
 
     def _followed(
-        self, pictures: UInt8[np.ndarray, "T H W 3"], asked: list[int], handed: Float32[np.ndarray, " _S"] | None
-    ) -> tuple[list[Float32[np.ndarray, "C h w"]], Float32[np.ndarray, " _P"]]:
-        """The shares of each picture by what is followed, and what the next call needs to go on."""
+        self,
+        pictures: UInt8[np.ndarray, "T H W 3"],
+        asked: list[int],
+        relevance: Float32[np.ndarray, "T C"],
+        handed: Float32[np.ndarray, " _S"] | None,
+    ) -> tuple[list[Float32[np.ndarray, "C h w"]], Int32[np.ndarray, "T h w"], Float32[np.ndarray, " _P"]]:
+        """The shares of each picture by what is followed, the ids of that, and what the next call needs to go on."""
         before = None if handed is None else _unpacked(handed, self._words(range(len(self.config.things))))
         size = pictures.shape[1:3]
         if not asked:  # in silence nothing is looked for; what was followed is taken up where it was left
-            return [self._shares(size, ()) for _ in pictures], np.zeros(0, np.float32) if handed is None else handed
+            nothing = np.zeros((len(pictures), *(side // STRIDE for side in size)), np.int32)
+            return (
+                [self._shares(size, ()) for _ in pictures],
+                nothing,
+                np.zeros(0, np.float32) if handed is None else handed,
+            )
         words = self._words(asked)
         frames, carried = self.concepts.follow(pictures, words, before)
-        maps = [
-            self._shares(size, ((asked[words.index(one.word)], one.score, one.mask) for one in things))
-            for things in frames
+        found = [[(asked[words.index(one.word)], one.score, one.mask) for one in things] for things in frames]
+        maps = [self._shares(size, rows) for rows in found]
+        ids = [
+            _nearest(
+                [(one.id + 1, one.mask, fit[row[0]] * row[1]) for one, row in zip(things, rows, strict=True)], size
+            )
+            for things, rows, fit in zip(frames, found, relevance, strict=True)
         ]
-        return maps, _packed(carried, self._words(range(len(self.config.things))))
+        return maps, np.stack(ids), _packed(carried, self._words(range(len(self.config.things))))
 
     def _words(self, asked: Iterable[int]) -> list[str]:
         """The words for things that a network with free words is given."""
@@ -211,6 +254,21 @@ class OpenScorer:
         shares[1:] /= np.maximum(total, 1.0)
         shares[0] = 1 - shares[1:].sum(0)
         return shares
+
+
+def _nearest(things: Sequence[tuple[int, np.ndarray, float]], size: Sequence[int]) -> Int32[np.ndarray, "h w"]:
+    """For each place the id of the thing there, or nearest to it, of (id, mask, weight); the greatest weight is in front."""
+    ids = np.zeros([side // STRIDE for side in size], np.int32)
+    for number, mask, _ in sorted(things, key=lambda thing: thing[2]):
+        ids[cv2.resize(mask.view(np.uint8), ids.shape[::-1], interpolation=cv2.INTER_AREA) > 0] = number
+    if not ids.any():
+        return ids
+    _, labels = cv2.distanceTransformWithLabels(
+        (ids == 0).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of = np.zeros(labels.max() + 1, np.int32)
+    of[labels[ids > 0]] = ids[ids > 0]
+    return of[labels]
 
 
 def _packed(carried: Carried, words: Sequence[str]) -> Float32[np.ndarray, " _P"]:

@@ -6,15 +6,16 @@ model of the catalogue, in the extra `torch`. Whatever else has these members ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from sonomask.request import Precision, Request
 from sonomask.structures import ModelConfig, ModelOrigin
 
-__all__ = ["Scored", "Scorer", "StreamScorer", "as_asked", "as_scorer", "origin_of", "precision_of"]
+__all__ = ["Scored", "Scorer", "StreamScorer", "as_asked", "as_scorer", "origin_of", "precision_of", "prompted"]
 
 
 class Scored(NamedTuple):
@@ -26,6 +27,8 @@ class Scored(NamedTuple):
         past: Past of a recurrent model (`config.recurrent`), what the clip that follows is to be given.
         heard: Score of each of AudioSet's names, 0 to 1; None of a model that knows no names.
         seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
+        ids: Number of the thing nearest to each pixel, from 1, the same in all frames, and 0 where nothing is followed;
+            None of a model that follows nothing.
     """
 
     logits: Float32[np.ndarray, "B T K H W"]
@@ -33,6 +36,7 @@ class Scored(NamedTuple):
     past: Float32[np.ndarray, "B _S"] | None = None
     heard: Float32[np.ndarray, "B T names"] | None = None
     seen: UInt8[np.ndarray, "B T _h _w"] | None = None
+    ids: Int32[np.ndarray, "B T _h _w"] | None = None
 
 
 @runtime_checkable
@@ -125,12 +129,12 @@ def as_scorer(model: Any, device: str = "auto") -> Scorer:
 
 
 def as_asked(model: Any, request: Request) -> Scorer:
-    """A scorer on the device and in the precision of a request.
+    """A scorer on the device, in the precision and with the prompts of a request.
 
     Raises:
-        ValueError: There is no such device here, or the engine has no such precision.
+        ValueError: There is no such device here, the engine has no such precision, or the model takes no prompts.
     """
-    scorer: Any = as_scorer(model, request.device)
+    scorer: Any = prompted(as_scorer(model, request.device), request.prompt)
     if hasattr(scorer, "asked"):
         found: Scorer = scorer.asked(request.precision, cuda_graphs=request.cuda_graphs)
         return found
@@ -138,6 +142,22 @@ def as_asked(model: Any, request: Request) -> Scorer:
         name = "precision" if request.precision == "bf16" else "cuda_graphs"
         raise ValueError(f"`{name}`: only torch has it, the model runs on another engine. Use --backend torch.")
     return cast("Scorer", scorer)
+
+
+def prompted(scorer: Scorer, prompts: Sequence[str]) -> Scorer:
+    """A scorer that marks what prompts mean; itself where there are none, or it has these.
+
+    Raises:
+        ValueError: It takes none.
+    """
+    if not prompts or getattr(scorer, "prompts", ()) == tuple(prompts):
+        return scorer
+    if not hasattr(scorer, "prompted"):
+        raise ValueError(
+            f"`prompt`: the model {scorer.config.name} takes no free words. Take the model open, or --only with a name that "
+            "the model knows."
+        )
+    return cast("Scorer", scorer.prompted(prompts))
 
 
 def precision_of(scorer: Scorer) -> Precision:

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from sonomask.inference.journal import Journal
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
-from sonomask.inference.scorer import Scored, Scorer, as_asked, origin_of
+from sonomask.inference.scorer import Scored, as_asked, origin_of
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
@@ -82,11 +82,12 @@ class Segmenter:
         self, model: Any = None, request: Request | None = None, *, maker: Maker | None = None, **options: Any
     ) -> None:
         self.request = replace(request or Request(), **options)
-        self.batch_size, self.together = self.request.batch_size, TOGETHER
+        self.batch_size = self.request.batch_size
         if isinstance(model, str | Path | None):
             model = load_fast(model, self.request.device)
-        self.scorer = _prompted(as_asked(model, self.request), self.request.prompt)
+        self.scorer = as_asked(model, self.request)
         self.config: ModelConfig = self.scorer.config
+        self.together = getattr(self.scorer, "together", TOGETHER)
         check_request(self.request, self.config)
         if self.request.rate == "auto":
             self.request = replace(self.request, rate=real_time_rate(self.scorer))
@@ -283,22 +284,6 @@ class Segmenter:
         return less
 
 
-def _prompted(scorer: Scorer, prompts: Sequence[str]) -> Scorer:
-    """Return the scorer with prompts set.
-
-    Raises:
-        ValueError: It takes none.
-    """
-    if not prompts:
-        return scorer
-    if not hasattr(scorer, "prompted"):
-        raise ValueError(
-            f"`prompt`: the model {scorer.config.name} takes no free words. Take the model open, or --only with a name that "
-            "the model knows."
-        )
-    return cast("Scorer", scorer.prompted(prompts))
-
-
 def check_request(request: Request, config: ModelConfig) -> None:
     """Make sure that a model can do what is asked.
 
@@ -327,18 +312,17 @@ def finished(
 
 
 def _join(pieces: Sequence[Masks]) -> Masks:
-    labels = [piece.labels for piece in pieces if piece.labels is not None]
-    attention = [piece.attention for piece in pieces if piece.attention is not None]
-    pictures = [piece.pictures for piece in pieces if piece.pictures is not None]
-    colours = [piece.colours for piece in pieces if piece.colours is not None]
+    def joined(name: str) -> Any:
+        found = [getattr(piece, name) for piece in pieces if getattr(piece, name) is not None]
+        return np.concatenate(found) if found else None
+
     return Masks(
         tuple(time for piece in pieces for time in piece.times),
         np.concatenate([piece.probability for piece in pieces]),
         pieces[0].threshold,
-        np.concatenate(labels) if labels else None,
+        joined("labels"),
         tuple(p for piece in pieces for p in piece.presence or ()) or None,
-        np.concatenate(attention) if attention else None,
+        joined("attention"),
         tuple(names for piece in pieces for names in piece.names or ()) or None,
-        np.concatenate(pictures) if pictures else None,
-        np.concatenate(colours) if colours else None,
+        *map(joined, ("pictures", "colours", "ids")),
     )

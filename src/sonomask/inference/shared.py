@@ -33,8 +33,9 @@ class SharedScorer:
 
     def __init__(self, scorer: StreamScorer, most: int | None = None) -> None:
         self.scorer = scorer
-        self.most = most or (1 if scorer.device == "cpu" else MOST)
+        self.most = most or (1 if scorer.device == "cpu" or hasattr(scorer, "faded") else MOST)
         self.config, self.device = scorer.config, scorer.device
+        self.prompts = getattr(scorer, "prompts", ())
         self.batches: dict[int, int] = {}  # how many of each size were made
         self.worker: WorkerThread[Waiting] = WorkerThread(self._work, name="shared model", together=self._batch)
 
@@ -65,6 +66,10 @@ class SharedScorer:
         """The empty past of a stream."""
         past = self.scorer.start()
         return np.asarray(past, np.float32) if self.config.recurrent else past
+
+    def faded(self, past: Any, share: float) -> Any:
+        """A stream's past in which what was heard counts less."""
+        return self.scorer.faded(past, share) if hasattr(self.scorer, "faded") else past * share
 
     def step(
         self,

@@ -109,7 +109,7 @@ class LiveSegmenter:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
         scorer = as_asked(model, request)
         if not isinstance(scorer, StreamScorer):
-            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…` or `world…`.")  # noqa: TRY004
+            raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…`, `world…` or `open…`.")  # noqa: TRY004
         check_request(request, scorer.config)
         self.scorer, self.config, self.request = scorer, scorer.config, request
         scorer.start()  # tells now what the model can't do
@@ -158,7 +158,8 @@ class LiveSegmenter:
             track, count = feed.ring.between(start, start + 3), self.config.patches
             patch = patches_at(track, [moment], count, start=start, align=self.align)[0]
         if self.config.recurrent and self.before is not None:  # it is linear in what was heard
-            past = past * math.exp((self.before - picture.time) / MEMORY)
+            share = math.exp((self.before - picture.time) / MEMORY)
+            past = self.scorer.faded(past, share) if hasattr(self.scorer, "faded") else past * share
         self.before = picture.time
         image = picture.image(self.config.size_of(*picture.size))
         scored, past = self.scorer.step(image, patch, past, picture.time)

@@ -98,7 +98,8 @@ class Corrector:
         time, mask = masks.times[i] + self.start, masks.mask[i]
         labels = mask if masks.labels is None else masks.labels[i]
         colours = None if masks.colours is None else masks.colours[i]
-        regions = self.tracker.update(time, labels, masks.probability[i], colours) if self.things else ()
+        ids = None if masks.ids is None else masks.ids[i]
+        regions = self.tracker.update(time, labels, masks.probability[i], colours, ids) if self.things else ()
         parts = [(thing, thing.part(time, regions, mask.shape)) for thing in self.things]  # each sees every frame
         if any(item.holds(time) for item in self.spans):
             return np.zeros(mask.shape, bool)
@@ -177,7 +178,8 @@ def traced(corrections: Corrections, masks: Iterable[Masks], start: float = 0.0)
         time = one.times[0] + start
         labels = one.mask[0] if one.labels is None else one.labels[0]
         colours = None if one.colours is None else one.colours[0]
-        regions = tracker.update(time, labels, one.probability[0], colours)
+        ids = None if one.ids is None else one.ids[0]
+        regions = tracker.update(time, labels, one.probability[0], colours, ids)
         height, width = labels.shape
         for region in regions:
             top, left, bottom, right = region.box

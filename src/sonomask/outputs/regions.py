@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 
-__all__ = ["Region", "centre", "connected_regions", "covering", "meet", "shared"]
+__all__ = ["Region", "centre", "connected_regions", "covering", "followed_regions", "meet", "shared"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,26 @@ def connected_regions(
             found.append((top, left + int(mask[0].argmax()), region))
         regions += [region for *_, region in sorted(found, key=lambda item: item[:2])]  # by the first pixel of each
     return regions
+
+
+def followed_regions(
+    mask: Bool[np.ndarray, "H W"], things: Int32[np.ndarray, "H W"], probability: Float[np.ndarray, "H W"] | None = None
+) -> list[tuple[int, Region]]:
+    """One region for each thing that is marked, in however many parts, with the number of the thing.
+
+    Args:
+        mask: A mask.
+        things: Number of the thing at each pixel; connected regions where it is 0.
+        probability: Probability for the regions' score, which is 1 without.
+    """
+    found = [(0, region) for region in connected_regions((mask & (things == 0)).view(np.uint8), probability)]
+    for number in np.unique(things[mask & (things > 0)]).tolist():
+        own = mask & (things == number)
+        left, top, width, height = cv2.boundingRect(own.view(np.uint8))
+        view = slice(top, top + height), slice(left, left + width)
+        score = 1.0 if probability is None else float(probability[view][own[view]].mean())
+        found.append((number, Region(0, 1, (top, left, top + height, left + width), own[view], score)))
+    return found
 
 
 def centre(region: Region) -> tuple[float, float]:

@@ -12,6 +12,9 @@ thing, and keeps its id from frame to frame:
        away than a thing can move.
     5. Any other region starts a track. Of what splits, the part that overlaps most keeps the id.
 
+Where the model follows things itself, each of its things is a region, in however many parts, and goes on with the track that it
+had; rules 1 to 5 hold for what it has newly found.
+
 After a cut all tracks end. Looks are known only where small colour pictures come along: three histograms of lightness and
 colour, whose distance is Hellinger's. What this can't do: tell two that look and move alike from one another.
 """
@@ -24,10 +27,10 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from sonomask.outputs.looks import distance, is_cut, looks_of, may_be
-from sonomask.outputs.regions import Region, centre, connected_regions, covering, meet, shared
+from sonomask.outputs.regions import Region, centre, connected_regions, covering, followed_regions, meet, shared
 
 __all__ = ["Region", "Tracker"]
 
@@ -93,6 +96,7 @@ class Tracker:
         self.seen: dict[int, _Track] = {}
         self.lost: dict[int, _Track] = {}
         self.count = 0
+        self.followed: dict[int, int] = {}  # track of each thing that the model follows
         self._size: tuple[int, ...] = ()
         self._before: UInt8[np.ndarray, "h w 3"] | None = None
 
@@ -102,6 +106,7 @@ class Tracker:
         labels: UInt8[np.ndarray, "H W"] | Bool[np.ndarray, "H W"],
         probability: Float[np.ndarray, "H W"] | None = None,
         colours: UInt8[np.ndarray, "h w 3"] | None = None,
+        things: Int32[np.ndarray, "H W"] | None = None,
     ) -> tuple[Region, ...]:
         """The regions of the next frame, by id.
 
@@ -110,6 +115,7 @@ class Tracker:
             labels: A mask, or the class of each pixel, 0 where nothing sounds.
             probability: Probability for the regions' score, which is 1 without.
             colours: A small RGB picture of the frame, by which things are known again and cuts are found.
+            things: Numbers of the things that the model follows (`Masks.ids`); None if it follows none.
 
         Raises:
             ValueError: The size is not that of the frame before.
@@ -120,12 +126,19 @@ class Tracker:
         self._size = labels.shape
         if colours is not None:
             if self._before is not None and is_cut(self._before, colours):
-                self.seen, self.lost = {}, {}
+                self.seen, self.lost, self.followed = {}, {}, {}
             self._before = colours
         self._forget(time)
-        found = [r for r in connected_regions(labels, probability) if r.area >= self.min_area * labels.size]
+        if things is None:
+            numbered = [(0, region) for region in connected_regions(labels, probability)]
+        else:
+            numbered = followed_regions(labels > 0, things, probability)
+        numbered = [(n, region) for n, region in numbered if region.area >= self.min_area * labels.size]
+        numbers, found = [n for n, _ in numbered], [region for _, region in numbered]
         looks = [looks_of(region, labels.shape, colours) for region in found]
-        ids = self._pair(time, found, looks)
+        ids = self._pair(time, found, looks, [self.followed.get(n, 0) for n in numbers])
+        known = {n: number for n, number in self.followed.items() if number not in ids}
+        self.followed = known | {n: number for n, number in zip(numbers, ids, strict=True) if n}
         regions = [replace(region, id=number) for number, region in zip(ids, found, strict=True)]
         self._remember(time, regions, looks)
         return tuple(sorted(regions, key=lambda region: region.id))
@@ -137,10 +150,13 @@ class Tracker:
                 del self.lost[number]
         for number in sorted(self.lost, key=lambda n: self.lost[n].time)[: max(0, len(self.lost) - MOST_WAITING)]:
             del self.lost[number]
+        self.followed = {n: number for n, number in self.followed.items() if number in self.seen or number in self.lost}
 
-    def _pair(self, time: float, found: list[Region], looks: list[Float32[np.ndarray, " bins"] | None]) -> list[int]:
+    def _pair(
+        self, time: float, found: list[Region], looks: list[Float32[np.ndarray, " bins"] | None], ids: list[int]
+    ) -> list[int]:
+        """The track of each region; those that are known already are given, 0 for others."""
         overlaps = self._overlaps(time, found, looks)
-        ids = [0] * len(found)
         self._part(time, found, looks, overlaps, ids)
         taken = {number for number in ids if number}
         for _, place, number in sorted((-overlap, place, number) for (place, number), overlap in overlaps.items()):

@@ -128,11 +128,12 @@ def moments(tracker: Tracker | None, start: float = 0.0) -> Callable[[Masks], It
         named_regions = masks.names or (None,) * len(masks)
         pictures = (None,) * len(masks) if masks.pictures is None else masks.pictures
         colours = (None,) * len(masks) if masks.colours is None else masks.colours
-        for time, own, p, presence, names, picture, small in zip(
-            masks.times, labels, masks.probability, scores, named_regions, pictures, colours, strict=True
+        things = (None,) * len(masks) if masks.ids is None else masks.ids
+        for time, own, p, presence, names, picture, small, ids in zip(
+            masks.times, labels, masks.probability, scores, named_regions, pictures, colours, things, strict=True
         ):
             index += 1
-            regions = () if tracker is None else tracker.update(time, own, p, small)
+            regions = () if tracker is None else tracker.update(time, own, p, small, ids)
             if names is None:
                 yield Moment(index, time, own, p, presence, regions, None, start, picture)
             else:

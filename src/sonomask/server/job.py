@@ -39,6 +39,7 @@ class JobOptions:
         feather: Pixels over which edges are soft; by the size of the picture if None.
         only: Names of things or sounds; what has another name is not marked.
         without: Names of things or sounds that are not marked.
+        prompt: Free words for things to mark while they are heard.
         audio_track: Sound track to hear: a number from 1, a language or title, or "mix"; the default one if None.
     """
 
@@ -56,12 +57,13 @@ class JobOptions:
     feather: float | None = DEFAULT.feather
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    prompt: tuple[str, ...] = ()
     audio_track: int | str | None = None
 
     @property
     def of_masks(self) -> dict[str, Any]:
         """The fields of a `Request` that say which masks are made, but for their rate."""
-        return {name: getattr(self, name) for name in ("threshold", "min_presence", *EDITING, "only", "without")}
+        return {name: getattr(self, name) for name in ("threshold", "min_presence", *EDITING, "only", "without", "prompt")}
 
 
 class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end

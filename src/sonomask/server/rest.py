@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +39,7 @@ from sonomask.server.schemas import (
     UploadState,
 )
 from sonomask.server.store import Upload
-from sonomask.server.work import check_names, check_options, check_track, probe
+from sonomask.server.work import check_names, check_options, check_prompt, check_track, probe
 
 __all__ = ["Service", "build"]
 
@@ -75,6 +75,7 @@ class Service:
         runner: Does the jobs; closed with the service.
         models: Description of each offered model in one line; the first one is the default.
         things: Names that each model knows; empty if it knows none.
+        prompts: Names of the models that take free words.
         probe: Function that describes a video.
         warnings: Warnings for whoever runs the server.
     """
@@ -82,6 +83,7 @@ class Service:
     runner: Runner
     models: Mapping[str, str]
     things: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    prompts: Collection[str] = ()
     probe: Callable[[Path, ServerLimits], dict[str, Any]] = probe
     warnings: tuple[str, ...] = ()
     receiving: int = 0
@@ -162,7 +164,9 @@ def _about(service: Service) -> APIRouter:
         return About(
             version=__version__, boot=service.runner.boot,
             models=[
-                ModelAbout(name=name, about=text, names=list(service.things.get(name, ())))
+                ModelAbout(
+                    name=name, about=text, names=list(service.things.get(name, ())), prompts=name in service.prompts
+                )
                 for name, text in service.models.items()
             ],
             formats=[FormatAbout(name=name, suffix=row.suffix, about=row.what) for name, row in FORMATS.items()],
@@ -223,6 +227,7 @@ def _jobs(service: Service) -> APIRouter:
         upload = runner.store.find(job_request.upload, session)
         _check_part(options.start, upload)
         check_names(options, options.model, service.things.get(options.model, ()))
+        check_prompt(options, service.prompts)
         check_track(options, upload.facts["audio_tracks"])
         return _accepted(service, runner.submit(upload, options, name=job_request.name), request, response)
 

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
+Sentence = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def _named(name: str) -> Any:
@@ -125,6 +126,13 @@ class JobRequest(BaseModel):
     without: Annotated[
         list[Word], Field(alias="not", max_length=40, description="Don't mark things or sounds of these names.")
     ] = []
+    prompt: Annotated[
+        list[Sentence],
+        Field(
+            max_length=6,
+            description="Free words or sentences for things to mark while they are heard; only for models that take them.",
+        ),
+    ] = []
     audio_track: Annotated[
         Annotated[int, Field(ge=1, le=1000)] | Annotated[str, Field(min_length=1, max_length=100)] | None,
         Field(
@@ -137,7 +145,7 @@ class JobRequest(BaseModel):
         """The options in the form of the work."""
         return JobOptions(
             self.model or default, self.rate, self.threshold, self.min_presence, tuple(self.formats), self.start, self.end,
-            only=tuple(self.only), without=tuple(self.without), audio_track=self.audio_track,
+            only=tuple(self.only), without=tuple(self.without), prompt=tuple(self.prompt), audio_track=self.audio_track,
             **{name: getattr(self, name) for name in EDITING},
         )  # fmt: skip
 
@@ -223,6 +231,7 @@ class ModelAbout(BaseModel):
     name: str
     about: str = Field(description="One line.")
     names: list[str] = Field(description="What it can name, for `only` and `not`; empty where it knows no names.")
+    prompts: bool = Field(description="Whether it takes free words, `prompt`.")
 
 
 class FormatAbout(BaseModel):

@@ -10,7 +10,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from sonomask.errors import WeightsError
+from sonomask.inference.loading import is_open
 from sonomask.media.sandbox.confine import sandbox_strength
 from sonomask.monitoring import served
 from sonomask.server import rest
@@ -116,6 +117,7 @@ def application(
     access: Access | None = None,
     *,
     things: Mapping[str, Sequence[str]] | None = None,
+    prompts: Collection[str] = (),
 ) -> Guard:
     """The whole as an ASGI application.
 
@@ -124,8 +126,9 @@ def application(
         models: Description of each offered model in one line.
         access: Rules of access; by default anyone on this machine.
         things: Names that each model knows.
+        prompts: Names of the models that take free words.
     """
-    service = rest.Service(runner, models, things or {}, warnings=() if sandboxed() else (UNSAFE,))
+    service = rest.Service(runner, models, things or {}, prompts, warnings=() if sandboxed() else (UNSAFE,))
     app = rest.build(service)
     add_pages(app)
     return Guard(app, access, runner.limits, ending=service.ending)
@@ -196,12 +199,13 @@ def serve(
         configs = {name: config_of(work, name) for name in models}  # a wrong name is told now
         abouts = {name: about(config) for name, config in configs.items()}
         things = {name: config.things for name, config in configs.items()}
+        prompts = [name for name, source in models.items() if is_open(source)]
         with (
             _folder(options.folder) as folder,
             Runner(work, folder, limits, keeps=options.folder is not None) as runner,
             served(runner.figures(), metrics, "serve"),
         ):
-            app = application(runner, abouts, access, things=things)
+            app = application(runner, abouts, access, things=things, prompts=prompts)
             announce(link(options, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
                 app, http=patient(limits, options.proxies), ws="none", log_level="critical", server_header=False,

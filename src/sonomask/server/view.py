@@ -145,7 +145,8 @@ class _View:
         labels = _labels(masks, i, probability, self.size)
         picture = np.zeros((*self.size, 3), np.uint8)
         small = None if masks.colours is None else masks.colours[i]
-        regions = self.tracker.update(time, labels, probability, small)
+        ids = None if masks.ids is None else cv2.resize(masks.ids[i], self.size[::-1], interpolation=cv2.INTER_NEAREST)
+        regions = self.tracker.update(time, labels, probability, small, ids)
         if masks.names is not None:
             seen = cv2.resize(masks.names[i].seen, self.size[::-1], interpolation=cv2.INTER_NEAREST)
             regions = self.namer(time, regions, masks.names[i], seen)

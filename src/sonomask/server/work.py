@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from sonomask.server.reading import open_upload
 from sonomask.server.view import write_view
 from sonomask.structures import Masks, ModelConfig
 
-__all__ = ["Segment", "check_names", "check_options", "check_track", "probe"]
+__all__ = ["Segment", "check_names", "check_options", "check_prompt", "check_track", "probe"]
 
 
 def check_options(options: JobOptions, models: Sequence[str], limits: ServerLimits) -> None:
@@ -77,6 +77,24 @@ def check_names(options: JobOptions, model: str, things: Sequence[str]) -> None:
             check_words(words, ModelConfig(model, things=tuple(things)))
         except ValueError as error:
             raise InvalidError(str(error), field) from error
+
+
+def check_prompt(options: JobOptions, prompts: Collection[str]) -> None:
+    """Check that the model takes prompts where there are some.
+
+    Args:
+        options: Options of the job.
+        prompts: Names of the models that do.
+
+    Raises:
+        InvalidError: It takes none.
+    """
+    if options.prompt and options.model not in prompts:
+        others = f"Take {' or '.join(prompts)}" if prompts else "No model that is offered here does. Leave it out"
+        raise InvalidError(
+            f"`prompt`: the model {options.model} takes no free words. {others}, or `only` with a name that the model knows.",
+            "prompt",
+        )
 
 
 def check_track(options: JobOptions, tracks: Sequence[Mapping[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import { Chosen } from "./chosen.js";
 import { offerRecording } from "./record.js";
 
 const COMMON = { overlay: "Video with marks", cutout: "Only what sounds", "alpha-mov": "For a video editor", masks: "Masks as PNG" };
-const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence", "smooth", "hold", "expand", "feather", "min_area", "only", "not"];
+const FIELDS = ["upload", "model", "rate", "formats", "threshold", "min_presence", "smooth", "hold", "expand", "feather", "min_area", "only", "not", "prompt"];
 let about, chosen;
 
 async function start() {
@@ -16,6 +16,7 @@ async function start() {
     const model = about.models[$("model").selectedIndex];
     $("about-model").textContent = model.about;
     $("names").hidden = !model.names.length;
+    $("prompts").hidden = !model.prompts;
     $("known").textContent = `${model.names.map((name) => name.replaceAll("_", " ")).join(", ")}; and AudioSet's names of sounds, such as speech, bark or siren.`;
   };
   $("model").onchange();
@@ -92,6 +93,7 @@ async function run() {
     smooth: Number($("smooth").value), hold: Number($("hold").value), expand: Number($("expand").value),
     feather: $("feather").value === "" ? null : Number($("feather").value), min_area: Number($("min_area").value),
   };
+  if (!$("prompts").hidden) options.prompt = words("prompt");
   if (!$("names").hidden) Object.assign(options, { only: words("only"), not: words("not") });
   $("run").disabled = true;
   $("status").textContent = "Sending …";
