@@ -63,7 +63,9 @@ class JobOptions:
     @property
     def of_masks(self) -> dict[str, Any]:
         """The fields of a `Request` that say which masks are made, but for their rate."""
-        return {name: getattr(self, name) for name in ("threshold", "min_presence", *EDITING, "only", "without", "prompt")}
+        return {
+            name: getattr(self, name) for name in ("threshold", "min_presence", *EDITING, "only", "without", "prompt")
+        }
 
 
 class Stopped(Exception):  # noqa: N818 - no error: someone wants it to end
