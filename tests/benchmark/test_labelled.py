@@ -104,6 +104,24 @@ def test_a_benchmark_scores_its_rows_on_real_clips_too_and_later_if_asked_then(c
     assert "--real" in (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_frozen_parts_answer_for_real_clips_too_and_the_scores_are_the_whole_models(clips, tmp_path):
+    words = ["benchmark", "--models", "tpavi", "--subset", "s4", "--small", "--size", "64", "--steps", "1", "--batch", "1",
+             "--clips", "1", "--frozen", "--backbone-weights", "world_duo.real", "--audio-weights", "world_duo.real",
+             "--real", str(clips), "--out", str(tmp_path)]  # fmt: skip
+    assert main(words) == 0
+    run = tmp_path / "runs" / "tpavi_s4_1"
+    with (run / "real.csv").open(newline="") as file:
+        kept = {row["name"]: float(row["miou"]) for row in csv.DictReader(file)}
+    whole = {row["name"]: row["miou"] for row in score_labelled(str(run / "stage1" / "best"), clips)}
+    assert kept == pytest.approx(whole, abs=0.02)
+    pictures = next((tmp_path / "kept").glob("backbone-*/*/keys.bin"))
+    before = pictures.stat().st_size
+    (run / "real.csv").unlink()
+    assert main(words) == 0
+    assert pictures.stat().st_size == before  # nothing was seen anew
+
+
 def test_rows_are_compared_with_one_that_there_is(tmp_path, capsys):
     assert main(["benchmark", "--pairs", "nonsense", "--out", str(tmp_path)]) == 2
     assert "nonsense" in capsys.readouterr().err

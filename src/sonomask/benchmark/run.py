@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,23 +104,31 @@ def _one(plan: Plan, subset: str, name: str, row: Row, seed: int) -> dict[str, A
             values |= {"training_seconds": round(spent), "hardware": hardware(plan.device), "torch": torch.__version__}
             write(scores, json.dumps(values, indent=1) + "\n")
         if plan.real is not None:
-            write_clips(score_labelled(model, plan.real, plan.device), real)
+            with _kept(plan, row, model):
+                write_clips(score_labelled(model, plan.real, plan.device), real)
     return {"name": name, "subset": subset, "seed": seed, "fps": float("nan"), **json.loads(scores.read_text())}
 
 
 def _score(plan: Plan, subset: str, row: Row, seed: int, model: Any, folder: Path) -> dict[str, Any]:
     """Figures of a model on the test split; those of each clip are written."""
     batches = _batches(plan, subset, seed)
-    kept = keep(model, plan.kept) if plan.frozen and row.kept is not None else []
-    report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
-    for part in kept:  # what a frame costs is with the backbone
-        part.release()
+    with _kept(plan, row, model):
+        report = evaluate(model, batches, protocols=("avsbench",), device=plan.device, seed=seed)
     found = {r["metric"]: r["value"] for r in report.rows if r["protocol"] == "avsbench"}
     values: dict[str, Any] = {"miou": found["miou"], "fscore": found["fscore"], **cost(model, plan)}
     if isinstance(model, TwoStage):
         values["oracle"] = _oracle(model, batches)
     write_clips(report.clips, folder / CLIPS)
     return values
+
+
+@contextmanager
+def _kept(plan: Plan, row: Row, model: Any) -> Iterator[None]:
+    """Let the frozen parts of a row answer from what is stored, but not where a frame's cost is measured."""
+    parts = keep(model, plan.kept) if plan.frozen and row.kept is not None else []
+    yield
+    for part in parts:
+        part.release()
 
 
 def _floor(plan: Plan, subset: str, name: str) -> Any:

@@ -77,10 +77,12 @@ def _real(plan: Plan, results: Sequence[Mapping[str, Any]], name: str, subset: s
     if not runs:
         return "", "", ""
     means, each = _over_seeds(runs), [100 * statistics.mean(run.values()) for run in runs]
-    found = compare(dict.fromkeys(means, 0.0), means)  # the difference to nothing: the mean and its own interval
-    mean, low, high = (100 * v for v in (found.second, found.low, found.high))
     spread = f"{statistics.stdev(each):.1f}" if len(each) > 1 else ""
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})", spread, _less(plan, results, name, subset, REAL)
+    mean = f"{statistics.mean(each):.1f}"
+    if len(means) > 1:
+        found = compare(dict.fromkeys(means, 0.0), means)  # the difference to nothing: the mean's own interval
+        mean += f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return mean, spread, _less(plan, results, name, subset, REAL)
 
 
 def difference(
@@ -97,10 +99,12 @@ def difference(
         file: Name of the runs' files with scores of clips.
 
     Returns:
-        The difference; None if one of the rows was not run.
+        The difference; None if one of the rows was not run, or there is one clip only.
     """
     first, second = (_runs(plan, results, name, subset, file) for name in (one, two))
-    return compare(_over_seeds(first), _over_seeds(second)) if first and second else None
+    if not (first and second) or len(first[0]) < 2:
+        return None
+    return compare(_over_seeds(first), _over_seeds(second))
 
 
 def _runs(
