@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonomask.export.shrink import eight_bits, halve, quarter
+from sonomask.export.shrink import eight_bits, fold_padding, halve, quarter
 from sonomask.safe_reading.onnx_graphs import open_session
 
 
@@ -43,6 +43,23 @@ def test_a_shrunken_graph_is_smaller_and_gives_nearly_the_same(shrink, share, er
     shrink(graph)
     assert graph.stat().st_size < share * size
     assert np.abs(run(graph) - before).max() < error * np.abs(before).max()
+
+
+@pytest.mark.parametrize(("value", "left"), [(0, 0), (1, 1)])
+def test_convolutions_pad_with_zeros_themselves(value, left, graph):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(graph))
+    of = onnx.numpy_helper.from_array
+    model.graph.node[0].input[0] = "padded"
+    model.graph.node.insert(0, onnx.helper.make_node("Pad", ["x", "pads", "value"], ["padded"]))
+    model.graph.initializer.extend([
+        of(np.array([0, 0, 0, 1, 0, 0, 2, 1]), "pads"), of(np.array(value, np.float32), "value"),
+    ])  # fmt: skip
+    onnx.save(model, str(graph))
+    before = run(graph)
+    fold_padding(graph)
+    assert sum(node.op_type == "Pad" for node in onnx.load(str(graph)).graph.node) == left
+    np.testing.assert_allclose(run(graph), before, atol=1e-5)
 
 
 def test_weights_that_came_from_8_bits_are_stored_as_they_were():

@@ -1,4 +1,4 @@
-"""Smaller ONNX files: weights stored in 16 or 8 bits and widened again when the file is loaded."""
+"""Smaller and faster ONNX files: weights in 16 or 8 bits, widened when the file is loaded; padding within convolutions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["halve", "quarter"]
+__all__ = ["fold_padding", "halve", "quarter"]
 
 LEAST = 1024  # numbers of a tensor that is worth a node of its own
 LARGEST = 60_000.0  # float16 ends at 65,504
@@ -54,14 +54,48 @@ def quarter(file: Path) -> None:
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST or len(tensor.dims) < 2:
             continue
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        axis = values.ndim - 1 if name in right else 0
-        whole, steps = eight_bits(values, axis)
-        tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.whole"))
+        turned = (
+            name in right and values.ndim == 2
+        )  # stored as torch does, so that a built-in graph can share the bytes
+        axis = values.ndim - 1 if name in right and not turned else 0
+        whole, steps = eight_bits(values.T if turned else values, axis)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(whole), f"{name}.whole"))
         scales.append(numpy_helper.from_array(steps, f"{name}.scale"))
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.whole", f"{name}.scale"], [name], axis=axis))
+        wide = f"{name}.wide" if turned else name
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.whole", f"{name}.scale"], [wide], axis=axis))
+        if turned:
+            nodes.append(helper.make_node("Transpose", [wide], [name], perm=[1, 0]))
     graph.initializer.extend(scales)
     for node in reversed(nodes):
         graph.node.insert(0, node)
+    onnx.save(model, str(file))
+
+
+def fold_padding(file: Path) -> None:
+    """Let convolutions pad their input themselves, where nodes with constant zeros before them do.
+
+    A node of its own copies the whole map, and keeps ONNX Runtime from leaving it in the layout that its convolutions read.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(file))
+    graph = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Pad"]:
+        pads = constants.get(node.input[1], np.ones(0))
+        readers = [other for other in graph.node if node.output[0] in other.input]
+        if pads.size != 8 or pads[[0, 1, 4, 5]].any() or any(other.op_type != "Conv" for other in readers):
+            continue
+        if any(value.any() for value in (constants.get(name, np.ones(1)) for name in node.input[2:3] if name)):
+            continue
+        for conv in readers:
+            own = next((attribute for attribute in conv.attribute if attribute.name == "pads"), None)
+            if own is None:
+                own = conv.attribute.add(name="pads", type=onnx.AttributeProto.INTS, ints=[0] * 4)
+            own.ints[:] = [int(a + b) for a, b in zip(own.ints, pads[[2, 3, 6, 7]], strict=True)]
+            conv.input[0] = node.input[0]
+        graph.node.remove(node)
     onnx.save(model, str(file))
 
 

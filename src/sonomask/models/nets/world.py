@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple, cast
 
 import torch
@@ -16,7 +17,7 @@ from sonomask.audio.categories import ANIMALS, CATEGORIES, INSTRUMENTS, MUSIC, f
 from sonomask.audio.logmel import OFFSET
 from sonomask.audio.tagger import NAMES, Tagger
 from sonomask.batches import Output
-from sonomask.models.parts.colours import STRIDE, settle
+from sonomask.models.parts.colours import STRIDE, channel_sum, settle
 from sonomask.models.parts.memory import Memory
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.scene import SceneReader
@@ -177,12 +178,12 @@ class World(Net):
         for number, reader in enumerate(cast("Iterable[SceneReader]", self.readers)):
             smaller = bool(self.sides) and self.sides[number] < max(self.sides)
             features = reader.features(self._smaller(images, number) if smaller else images)
-            found = [reader.category(features).softmax(1), reader.salience(features).sigmoid(), features]
+            found = [_softmax(reader.category(features)), reader.salience(features).sigmoid(), features]
             if smaller:
                 found = [F.interpolate(x, size=fine, mode="bilinear", align_corners=False) for x in found]
             for kept, value in zip((shares, salience, places), found, strict=True):
                 kept.append(value)
-        return torch.stack(shares).mean(0), torch.stack(salience).mean(0), torch.cat(places, 1)
+        return _mean(shares), _mean(salience), torch.cat(places, 1)
 
     def _smaller(self, images: Float[Tensor, "N 3 H W"], number: int) -> Float[Tensor, "N 3 H2 W2"]:
         """The pictures as a reader sees them, at the nearest multiples of 32."""
@@ -287,15 +288,15 @@ def match(
     shares: Float[Tensor, "N C h w"], salience: Float[Tensor, "N 1 h w"], relevance: Float[Tensor, "N C1"]
 ) -> tuple[Float[Tensor, "N 1 h w"], Bool[Tensor, " N"]]:
     """Logits of each place, and whether anything in sight fits what is heard."""
-    things = shares[:, 1:]
-    mean = (things * relevance[:, :, None, None]).sum(1, keepdim=True) / (things.sum(1, keepdim=True) + 1e-3)
-    thing = (salience + 1 - shares[:, :1]) / 2
+    background, things = shares[:, :1], shares[:, 1:]
+    mean = (relevance[:, None] @ things.flatten(2)).view_as(background) / (1 - background + 1e-3)
+    thing = (salience + 1 - background) / 2
     peak = PEAK * _upper_hundredth((mean * thing).flatten(1))
     top = torch.maximum(_upper_tenth(mean.flatten(1), salience.flatten(1)), peak)
     fits = top >= UNKNOWN
     relative = mean / (1.4 * top.clamp(min=UNKNOWN))[:, None, None, None]
     score = thing * relative.clamp(max=1)
-    unknown = salience * (1 - things[:, :NAMED].sum(1, keepdim=True))
+    unknown = salience * (background + things[:, NAMED : NAMED + 1])
     logits = torch.where(fits[:, None, None, None], _logit(score) - _logit(salience.new_tensor(MARK)), _logit(unknown))
     return logits, fits
 
@@ -328,6 +329,16 @@ def _upper_hundredth(values: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
     place = torch.arange(values.shape[1], device=values.device)
     among = (place <= values.shape[1] // PEAKS).to(values.dtype)
     return (falling * among).sum(1) / among.sum()
+
+
+def _softmax(logits: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
+    """Softmax over the channels, written out: ONNX Runtime's own moves them to the end and back."""
+    powers = (logits - logits.amax(1, keepdim=True)).exp()
+    return powers / channel_sum(powers)
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, maps) / len(maps)
 
 
 def _logit(p: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
     """
     small = F.avg_pool2d(images, STRIDE)
     near = _nearness(small)
-    colours = _colour_bins(small)
+    first, second = _colour_bins(small)
     marked, unmarked = logits > SURE, logits < -SURE
     now, one = logits, torch.ones_like(logits)
     lowest, highest = logits.amin((2, 3), keepdim=True), logits.amax((2, 3), keepdim=True)
@@ -45,15 +45,21 @@ def settle(logits: Float[Tensor, "N 1 h w"], images: Float[Tensor, "N 3 H W"]) -
         inside = (4 * now).sigmoid().flatten(1)
         sides = torch.stack([inside, 1 - inside, torch.ones_like(inside)], 1)  # N 3 P
         sides = sides / (sides.sum(2, keepdim=True) + 1)
-        likely = (sides @ colours) @ colours.transpose(1, 2)
+        likely = _frequencies(sides, first, second)
         likely = (likely[:, :2] + RARE * likely[:, 2:] + 1e-6).log()
         ratio = (likely[:, 0] - likely[:, 1]).clamp(-MOST, MOST).view_as(logits)
         unary = OWN * logits + COLOUR * ratio
         for _ in range(STEPS):
             opinion = torch.where(marked, one, torch.where(unmarked, -one, (now / 2).tanh()))
-            now = unary + NEIGHBOURS * (near * _neighbours(opinion)).sum(1, keepdim=True)
+            now = unary + NEIGHBOURS * channel_sum(near * _neighbours(opinion))
         now = torch.where(marked | unmarked, logits, now)
     return torch.maximum(torch.minimum(now, highest), lowest)  # none is surer than the surest was
+
+
+def channel_sum(maps: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 1 h w"]:
+    """Sum over the channels, as a product with ones: ONNX Runtime's sum over an axis in the middle is several times slower."""
+    ones = maps.new_ones(1, maps.shape[1])
+    return (ones @ maps.flatten(2)).view_as(maps[:, :1])
 
 
 def _nearness(small: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 24 h w"]:
@@ -76,16 +82,34 @@ def _neighbours(maps: Float[Tensor, "N 1 h w"]) -> Float[Tensor, "N 24 h w"]:
     return torch.cat([F.conv2d(maps, kernel, padding=d, dilation=d) for d in DISTANCES], 1)
 
 
-def _colour_bins(small: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N P bins"]:
-    """Soft histogram bins of each pixel: brightness, red to green, and yellow to blue, over the picture's own range."""
+def _frequencies(
+    sides: Float[Tensor, "N S P"], first: Float[Tensor, "N B P"], second: Float[Tensor, "N B2 P"]
+) -> Float[Tensor, "N S P"]:
+    """How frequent each place's colour is among the places of each side.
+
+    A place's share of a colour is the product of its shares of two groups of bins, so that neither the histogram nor what is
+    read from it needs a matrix of all places by all colours.
+
+    Args:
+        sides: Weight of each place in each side's histogram.
+        first: Share that each place has of each bin of the first group.
+        second: Share that each place has of each bin of the second group.
+    """
+    weighted = sides[:, :, None] * second[:, None]  # N S B2 P
+    histogram = weighted.flatten(1, 2) @ first.transpose(1, 2)  # N S·B2 B
+    found = (histogram @ first).unflatten(1, (sides.shape[1], second.shape[1]))
+    return (found * second[:, None]).sum(2)
+
+
+def _colour_bins(small: Float[Tensor, "N 3 h w"]) -> tuple[Float[Tensor, "N pairs P"], Float[Tensor, "N bins P"]]:
+    """Soft histogram bins of each pixel over the picture's own range: of brightness with red to green, of yellow to blue."""
     red, green, blue = small.flatten(2).unbind(1)
     opponent = torch.stack([(red + green + blue) / 3, (red - green) / 2, (red + green - 2 * blue) / 4], 1)
     centred = opponent - opponent.mean(2, keepdim=True)
     spread = centred.square().mean(2, keepdim=True).sqrt().clamp(min=FLATTEST)
     half = (BINS - 1) / 2
     place = (centred / (SPREAD * spread)).clamp(-1, 1) * half + half
-    bins = torch.arange(BINS, dtype=small.dtype, device=small.device)
-    near = (1 - (place[..., None] - bins).abs()).clamp(min=0)  # N 3 P bins
+    bins = torch.arange(BINS, dtype=small.dtype, device=small.device)[:, None]
+    near = (1 - (place[:, :, None] - bins).abs()).clamp(min=0)  # N 3 bins P
     first, second, third = near.unbind(1)
-    pairs = (first[..., :, None] * second[..., None, :]).flatten(2)
-    return (pairs[..., :, None] * third[..., None, :]).flatten(2)
+    return (first[:, :, None] * second[:, None]).flatten(1, 2), third
