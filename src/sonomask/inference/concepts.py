@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
-__all__ = ["PHRASES", "WINDOW", "Carried", "Concepts", "Found", "Tracked", "Tracks", "phrase"]
+__all__ = ["PHRASES", "WINDOW", "Carried", "Concepts", "Ears", "Fitting", "Found", "Tracked", "Tracks", "phrase"]
 
 PHRASES = {
     "other_animal": "animal", "big_cat": "lion", "object": "machine", "violin": "violin or cello", "tuba": "horn",
@@ -115,6 +115,52 @@ class Tracks(Protocol):
         ...
 
     def to(self, device: str) -> Tracks:
+        """The same on another device."""
+        ...
+
+
+class Ears(Protocol):
+    """Interface of networks that hear free words.
+
+    Attributes:
+        name: Of the network, for manifests.
+    """
+
+    name: str
+
+    def __call__(self, sound: Float32[np.ndarray, " S"], words: Sequence[str]) -> Float32[np.ndarray, "W F"]:
+        """How surely each word is heard in each 40 ms of sound at 16 kHz, 0 to 1.
+
+        Raises:
+            MemoryError: The device has too little memory.
+        """
+        ...
+
+    def to(self, device: str) -> Ears:
+        """The same on another device."""
+        ...
+
+
+class Fitting(Protocol):
+    """Interface of networks that tell what of several things fits a sound.
+
+    Attributes:
+        name: Of the network, for manifests.
+    """
+
+    name: str
+
+    def __call__(
+        self, crops: Sequence[UInt8[np.ndarray, "T _h _w 3"]], sound: Float32[np.ndarray, " S"]
+    ) -> Float32[np.ndarray, " N"]:
+        """How well each cut-out of the same moments fits the sound at 16 kHz; only differences mean anything.
+
+        Raises:
+            MemoryError: The device has too little memory.
+        """
+        ...
+
+    def to(self, device: str) -> Fitting:
         """The same on another device."""
         ...
 

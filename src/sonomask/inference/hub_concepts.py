@@ -17,7 +17,7 @@ from sonomask.errors import MissingExtraError, WeightsError
 from sonomask.inference.concepts import Concepts, Found, Tracks
 from sonomask.inference.torch_scorer import choose_device
 
-__all__ = ["BoxesAndMasks", "Sam3", "load_concepts", "load_tracks"]
+__all__ = ["BoxesAndMasks", "Sam3", "check_release", "kind_of", "load_concepts", "load_network", "load_tracks"]
 
 MOST = 20  # things of a picture
 BOX_SCORE = {"owlv2": 0.15, "owlvit": 0.1}  # least score of a box, by the kind of network; 0.3 for others
@@ -40,22 +40,22 @@ def load_concepts(names: Sequence[str], device: str = "auto") -> Concepts:
     except ModuleNotFoundError as error:
         raise MissingExtraError("Open vocabulary", "open") from error
     if len(names) == 1:
-        kind = _kind(names[0])
+        kind = kind_of(names[0])
         if kind not in ("sam3", "sam3_video"):
             raise WeightsError(
                 f"{names[0]}: expected SAM 3, which finds and outlines by words, got {kind}. Give two with a comma between "
                 "them: one for boxes (Grounding DINO, OWLv2) and one for masks (SAM 2)."
             )
-        _check_release("Sam3Model")
-        return Sam3(names[0], *_load(names[0], transformers.Sam3Model, transformers.Sam3Processor, place), place)
+        check_release("Sam3Model")
+        return Sam3(names[0], *load_network(names[0], transformers.Sam3Model, transformers.Sam3Processor, place), place)
     if len(names) != 2:
         raise ValueError(f"`model`: expected one or two names after 'open:', got {len(names)}.")
-    kind = _kind(names[1])
+    kind = kind_of(names[1])
     if kind not in ("sam2", "sam2_video"):
         raise WeightsError(f"{names[1]}: expected SAM 2 for the masks, got {kind}.")
-    _check_release("Sam2Model")
-    boxes = _load(names[0], transformers.AutoModelForZeroShotObjectDetection, transformers.AutoProcessor, place)
-    masks = _load(names[1], transformers.Sam2Model, transformers.Sam2Processor, place)
+    check_release("Sam2Model")
+    boxes = load_network(names[0], transformers.AutoModelForZeroShotObjectDetection, transformers.AutoProcessor, place)
+    masks = load_network(names[1], transformers.Sam2Model, transformers.Sam2Processor, place)
     return BoxesAndMasks(" and ".join(names), boxes, masks, place)
 
 
@@ -79,22 +79,24 @@ def load_tracks(names: Sequence[str], device: str = "auto") -> Tracks:
             "`model`: expected one name after 'open-tracked:' (SAM 3) or two, for boxes and to follow, got "
             f"{len(names)}."
         )
-    kind = _kind(names[-1])
+    kind = kind_of(names[-1])
     if len(names) == 1:
         if kind != "sam3_video":
             raise WeightsError(
                 f"{names[0]}: expected SAM 3 for videos, which finds by words and follows, got {kind}. Give two with a comma "
                 "between them: one for boxes (Grounding DINO, OWLv2) and one to follow (SAM 2, EdgeTAM)."
             )
-        _check_release("Sam3VideoModel")
+        check_release("Sam3VideoModel")
         return Sam3Video(
-            names[0], *_load(names[0], transformers.Sam3VideoModel, transformers.Sam3VideoProcessor, place), place
+            names[0],
+            *load_network(names[0], transformers.Sam3VideoModel, transformers.Sam3VideoProcessor, place),
+            place,
         )
     if kind not in TRACKERS:
         raise WeightsError(f"{names[1]}: expected SAM 2 or EdgeTAM with a memory for videos, got {kind}.")
-    _check_release(TRACKERS[kind])
-    boxes = _load(names[0], transformers.AutoModelForZeroShotObjectDetection, transformers.AutoProcessor, place)
-    tracker = _load(names[1], getattr(transformers, TRACKERS[kind]), transformers.Sam2VideoProcessor, place)
+    check_release(TRACKERS[kind])
+    boxes = load_network(names[0], transformers.AutoModelForZeroShotObjectDetection, transformers.AutoProcessor, place)
+    tracker = load_network(names[1], getattr(transformers, TRACKERS[kind]), transformers.Sam2VideoProcessor, place)
     return Following(" and ".join(names), boxes, tracker, place)
 
 
@@ -214,14 +216,24 @@ def _word_of(label: str, words: Sequence[str]) -> int:
     return next(iter([*exact, *parts]), -1)
 
 
-def _check_release(name: str) -> None:
+def check_release(name: str) -> None:
+    """Make sure that transformers has a class.
+
+    Raises:
+        MissingExtraError: It is too old.
+    """
     import transformers
 
     if not hasattr(transformers, name):
         raise MissingExtraError(f"{name} (transformers {transformers.__version__} has none)", "open")
 
 
-def _kind(name: str) -> str:
+def kind_of(name: str) -> str:
+    """The kind of the network of a folder or hub repository, as its config names it.
+
+    Raises:
+        WeightsError: It can't be read.
+    """
     from transformers import AutoConfig
 
     try:
@@ -230,7 +242,12 @@ def _kind(name: str) -> str:
         raise _unreadable(name, error) from error
 
 
-def _load(name: str, model: Any, processor: Any, device: torch.device) -> tuple[Any, Any]:
+def load_network(name: str, model: Any, processor: Any, device: torch.device) -> tuple[Any, Any]:
+    """A network and its processor, by their classes.
+
+    Raises:
+        WeightsError: They can't be read.
+    """
     try:
         loaded = model.from_pretrained(name, use_safetensors=True, trust_remote_code=False).eval().to(device)
         return loaded, processor.from_pretrained(name, trust_remote_code=False)  # unless told so, it asks the terminal

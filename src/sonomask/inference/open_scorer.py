@@ -3,7 +3,8 @@
     sound → built-in tagger → names now and so far → which things could make them → words ─┐
     picture ──────────────────────────────────────────────────── Concepts(words) → masks ─┴→ match → logits
 
-`open-tracked` follows the things found at the start of a window (`Tracks`) in place of looking for them in each picture.
+`open-tracked` follows things through windows (`Tracks`) in place of looking for them in each picture by itself; of those with
+one word the ones that don't fit the sound are left out (`choosing`).
 
 The listening part and the match are those of the built-in model (`sonomask.models.nets.world`); the seeing part is anything
 behind `Concepts`. A prompt takes the place of the chosen words: what it means is marked while it is heard, by the sounds of the
@@ -13,9 +14,9 @@ thing or by the name of a sound in it; where neither is known, while anything is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -26,8 +27,9 @@ from torch import Tensor
 from sonomask.audio.audioset import names
 from sonomask.audio.categories import CATEGORIES
 from sonomask.checkpoints.folder import load
-from sonomask.inference.concepts import WINDOW, Carried, Concepts, Tracked, Tracks, phrase
-from sonomask.inference.scorer import Scored
+from sonomask.inference.choosing import Choice, onsets
+from sonomask.inference.concepts import WINDOW, Carried, Concepts, Ears, Fitting, Tracked, Tracks, phrase
+from sonomask.inference.scorer import Scored, Waveform
 from sonomask.inference.torch_scorer import choose_device
 from sonomask.models.nets.world import CERTAIN, OUT, match, name_places
 from sonomask.structures import ModelOrigin
@@ -45,6 +47,8 @@ SIDE = 640  # pixels of a picture's longer side
 STRIDE = 4  # of the maps that are matched
 ASKED = 0.1  # relevance from which on a thing's word is asked for
 MOST_WORDS = 6
+NEAR = 0.48  # seconds before and after a picture in which a word is heard: those of a patch
+STEP = 0.04  # seconds between what `Ears` tell
 SECONDS = (
     3  # of a window in which things are followed: enough for SAM 3 to take back at 5 pictures a second what it misfound
 )
@@ -53,18 +57,24 @@ SECONDS = (
 def load_open(source: str = "open", device: str = "auto") -> OpenScorer:
     """The model `open`, or `open:NAME` and `open:BOXES,MASKS` with networks of one's own choice; `open-tracked` likewise.
 
+    A PE-A-Frame among the names hears the words in place of the built-in tagger; a PE-AV chooses between things that are alike.
+
     Raises:
         WeightsError: A network can't be read.
-        ValueError: There is no such device.
+        ValueError: There is no such device, or nothing is followed that PE-AV could choose between.
         MissingExtraError: transformers is not installed.
     """
     from sonomask.inference.hub_concepts import load_concepts, load_tracks
+    from sonomask.inference.hub_listeners import load_listeners
 
     kind, _, names_given = source.partition(":")
     given = [name.strip() for name in names_given.split(",") if name.strip()]
+    given, ears, fitting = load_listeners(given, device)
     if kind == TRACKED:
-        return OpenScorer(load_tracks(given or DEFAULT_TRACKED, device), device=device)
-    return OpenScorer(load_concepts(given or DEFAULT_OPEN, device), device=device)
+        return OpenScorer(load_tracks(given or DEFAULT_TRACKED, device), device=device, ears=ears, fitting=fitting)
+    if fitting is not None:
+        raise ValueError("`model`: PE-AV chooses between things that are followed. Take open-tracked in place of open.")
+    return OpenScorer(load_concepts(given or DEFAULT_OPEN, device), device=device, ears=ears)
 
 
 class OpenScorer:
@@ -75,22 +85,35 @@ class OpenScorer:
         prompts: Words that are asked for in place of those that what is heard suggests.
         device: Device of the listening part.
         listener: The built-in model that listens; loaded if None.
+        ears: Network that hears the words in place of the built-in model, which then tells the names of sounds only.
+        fitting: Network that tells what of several things of one word fits the sound, where things are followed; their motion
+            tells it without.
     """
 
     def __init__(
-        self, concepts: Concepts | Tracks, prompts: Sequence[str] = (), device: str = "auto", listener: Any = None
+        self,
+        concepts: Concepts | Tracks,
+        prompts: Sequence[str] = (),
+        device: str = "auto",
+        listener: Any = None,
+        *,
+        ears: Ears | None = None,
+        fitting: Fitting | None = None,
     ) -> None:
         self.concepts: Any = concepts
         self.prompts, self.follows = tuple(prompts), hasattr(concepts, "follow")
+        self.ears, self.fitting = ears, fitting
+        self.wants_waveform = ears is not None or fitting is not None
+        networks = [concepts.name, *(one.name for one in (ears, fitting) if one is not None)]
         self.place = choose_device(device)
         self.device = str(self.place)
         self.listener: Any = (load(LISTENER) if listener is None else listener).to(self.place).eval()
         self.config = replace(
             self.listener.config, name=TRACKED if self.follows else "open", options={}, image_size=(SIDE, SIDE),
             things=(*self.prompts, *CATEGORIES), clip_length=SECONDS if self.follows else 1,
-            presence=None, about=f"words by what is heard, things by {concepts.name}",
+            presence=None, about=f"words by what is heard, things by {' and '.join(networks)}",
         )  # fmt: skip
-        self.origin = ModelOrigin(f"{self.config.name} ({concepts.name})")
+        self.origin = ModelOrigin(f"{self.config.name} ({' and '.join(networks)})")
         self.width = self.listener.start(1).shape[1]  # of the listener's past; what follows was handed on by `Tracks`
         if self.follows:
             self.together = WINDOW
@@ -101,11 +124,15 @@ class OpenScorer:
         Raises:
             ValueError: There is no such device here.
         """
-        return OpenScorer(self.concepts.to(device), self.prompts, device, self.listener)
+        ears, fitting = (None if one is None else one.to(device) for one in (self.ears, self.fitting))
+        return OpenScorer(
+            self.concepts.to(device), self.prompts, device, self.listener, ears=cast("Ears | None", ears),
+            fitting=cast("Fitting | None", fitting),
+        )  # fmt: skip
 
     def prompted(self, prompts: Sequence[str]) -> OpenScorer:
         """The model with prompts in place of the words that it would choose."""
-        return OpenScorer(self.concepts, prompts, self.device, self.listener)
+        return OpenScorer(self.concepts, prompts, self.device, self.listener, ears=self.ears, fitting=self.fitting)
 
     def __call__(
         self,
@@ -115,22 +142,33 @@ class OpenScorer:
         *,
         attention: bool = False,  # noqa: ARG002 - the same
         past: Float32[np.ndarray, "B _S"] | None = None,
+        waveform: Waveform | None = None,
     ) -> Scored:
         """Scores of consecutive frames of one video."""
         if logmel is None:
             raise ValueError("`logmel`: this model listens, got None. Give log-mel patches for each frame.")
+        if self.wants_waveform and waveform is None:
+            raise ValueError(
+                "`waveform`: this model listens to the samples, got None. Give the sound around the frames."
+            )
         with torch.inference_mode():
             before = self.listener.start(1) if past is None else torch.from_numpy(past[:, : self.width].copy())
             heard = self.listener.hear(torch.from_numpy(logmel).to(self.place), before.to(self.place))
-            relevance = self._relevance(heard.names)[0]
+            relevance = self._relevance(heard.names)[0] if self.ears is None else self._heard(waveform)
             asked = self._asked(relevance)
             audible = heard.audible[0]
             ids, handed = None, np.zeros(0, np.float32)
             if self.follows:
-                weights = relevance.cpu().numpy()
-                maps, ids, handed = self._followed(
-                    pictures[0], asked, weights, None if past is None else past[0, self.width :]
+                known = np.zeros(0, np.float32) if past is None else past[0, self.width :]
+                choice, known = Choice.unpacked(known)
+                before = _unpacked(known, self._words(range(len(self.config.things))))
+                frames, handed = self._followed(pictures[0], asked, before, known)
+                around = None if waveform is None else waveform.around(NEAR, NEAR)[0]
+                choice.gather(pictures[0], frames, onsets(logmel[0, :, 0]), before, self.fitting, around)
+                maps, ids = self._drawn(
+                    pictures.shape[2:4], frames, asked, relevance.cpu().numpy(), choice.silent(frames)
                 )
+                handed = np.concatenate([choice.packed(), handed])
             else:
                 maps = [self._maps(p, asked if on else []) for p, on in zip(pictures[0], audible.tolist(), strict=True)]
             shares = torch.from_numpy(np.stack(maps)).to(self.place)
@@ -161,10 +199,12 @@ class OpenScorer:
         logmel: Float32[np.ndarray, "P 96 64"] | None,
         past: Float32[np.ndarray, "1 _S"],
         time: float,
+        waveform: Waveform | None = None,
     ) -> tuple[Scored, Float32[np.ndarray, "1 _S"]]:
         """Scores of a stream's next frame, and the past for the step after it."""
         del time
-        scored = self(picture[None, None], None if logmel is None else logmel[None, None], past=past)
+        patches = None if logmel is None else logmel[None, None]
+        scored = self(picture[None, None], patches, past=past, waveform=waveform)
         assert scored.past is not None  # noqa: S101 - it always has one
         return scored, scored.past
 
@@ -179,6 +219,22 @@ class OpenScorer:
             return own
         asked = torch.stack([self._prompt(prompt, own, heard) for prompt in self.prompts], -1)
         return torch.cat([asked, torch.zeros_like(own)], -1)
+
+    def _heard(self, waveform: Waveform | None) -> Float[Tensor, "T C"]:
+        """The same by a network that hears the words themselves, from `NEAR` seconds before to after each frame."""
+        assert self.ears is not None  # noqa: S101
+        assert waveform is not None  # noqa: S101 - it was asked for
+        words = self.prompts or tuple(map(phrase, CATEGORIES))
+        sound, start = waveform.around(1.0, 1.0)
+        surely = self.ears(sound, words)
+        rows = []
+        for time in waveform.times:
+            first, last = (round((time - start + side) / STEP) for side in (-NEAR, NEAR))
+            now = surely[:, max(0, min(first, surely.shape[1] - 1)) : max(last, first + 1)]
+            rows.append(now.max(1))
+        found = torch.from_numpy(np.stack(rows)).to(self.place)
+        others = found.new_zeros(len(found), len(self.config.things) - len(words))
+        return torch.cat([found, others], 1)
 
     @staticmethod
     def _prompt(prompt: str, own: Tensor, heard: Tensor) -> Tensor:
@@ -210,30 +266,31 @@ class OpenScorer:
         self,
         pictures: UInt8[np.ndarray, "T H W 3"],
         asked: list[int],
-        relevance: Float32[np.ndarray, "T C"],
-        handed: Float32[np.ndarray, " _S"] | None,
-    ) -> tuple[list[Float32[np.ndarray, "C h w"]], Int32[np.ndarray, "T h w"], Float32[np.ndarray, " _P"]]:
-        """The shares of each picture by what is followed, the ids of that, and what the next call needs to go on."""
-        before = None if handed is None else _unpacked(handed, self._words(range(len(self.config.things))))
-        size = pictures.shape[1:3]
+        before: Carried | None,
+        handed: Float32[np.ndarray, " _S"],
+    ) -> tuple[list[list[Tracked]], Float32[np.ndarray, " _P"]]:
+        """What is followed in each picture, and what the next call needs to go on."""
         if not asked:  # in silence nothing is looked for; what was followed is taken up where it was left
-            nothing = np.zeros((len(pictures), *(side // STRIDE for side in size)), np.int32)
-            return (
-                [self._shares(size, ()) for _ in pictures],
-                nothing,
-                np.zeros(0, np.float32) if handed is None else handed,
-            )
+            return [[] for _ in pictures], handed
+        frames, carried = self.concepts.follow(pictures, self._words(asked), before)
+        return frames, _packed(carried, self._words(range(len(self.config.things))))
+
+    def _drawn(
+        self,
+        size: Sequence[int],
+        frames: Sequence[Sequence[Tracked]],
+        asked: list[int],
+        relevance: Float32[np.ndarray, "T C"],
+        silent: Collection[int],
+    ) -> tuple[list[Float32[np.ndarray, "C h w"]], Int32[np.ndarray, "T h w"]]:
+        """The shares and ids of each picture by what is followed and may sound."""
         words = self._words(asked)
-        frames, carried = self.concepts.follow(pictures, words, before)
-        found = [[(asked[words.index(one.word)], one.score, one.mask) for one in things] for things in frames]
-        maps = [self._shares(size, rows) for rows in found]
-        ids = [
-            _nearest(
-                [(one.id + 1, one.mask, fit[row[0]] * row[1]) for one, row in zip(things, rows, strict=True)], size
-            )
-            for things, rows, fit in zip(frames, found, relevance, strict=True)
-        ]
-        return maps, np.stack(ids), _packed(carried, self._words(range(len(self.config.things))))
+        maps, ids = [], []
+        for things, fit in zip(frames, relevance, strict=True):
+            rows = [(one.id + 1, asked[words.index(one.word)], one) for one in things if one.id not in silent]
+            maps.append(self._shares(size, ((thing, one.score, one.mask) for _, thing, one in rows)))
+            ids.append(_nearest([(number, one.mask, fit[thing] * one.score) for number, thing, one in rows], size))
+        return maps, np.stack(ids)
 
     def _words(self, asked: Iterable[int]) -> list[str]:
         """The words for things that a network with free words is given."""

@@ -12,10 +12,41 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from sonomask.audio.spectrum import SAMPLE_RATE
 from sonomask.request import Precision, Request
 from sonomask.structures import ModelConfig, ModelOrigin
 
-__all__ = ["Scored", "Scorer", "StreamScorer", "as_asked", "as_scorer", "origin_of", "precision_of", "prompted"]
+__all__ = [
+    "Scored",
+    "Scorer",
+    "StreamScorer",
+    "Waveform",
+    "as_asked",
+    "as_scorer",
+    "origin_of",
+    "precision_of",
+    "prompted",
+]
+
+
+class Waveform(NamedTuple):
+    """The sound around some frames, for a scorer that `wants_waveform`.
+
+    Attributes:
+        samples: 16 kHz mono.
+        start: Seconds at which they begin.
+        times: Seconds of the frames.
+    """
+
+    samples: Float32[np.ndarray, " S"]
+    start: float
+    times: tuple[float, ...]
+
+    def around(self, before: float, after: float) -> tuple[Float32[np.ndarray, " S"], float]:
+        """The samples from so many seconds before the first frame to so many after the last, and when they begin."""
+        first = max(0, round((self.times[0] - before - self.start) * SAMPLE_RATE))
+        last = round((self.times[-1] + after - self.start) * SAMPLE_RATE)
+        return self.samples[first:last], self.start + first / SAMPLE_RATE
 
 
 class Scored(NamedTuple):

@@ -26,7 +26,7 @@ from sonomask.inference.journal import Journal
 from sonomask.inference.loading import load_fast
 from sonomask.inference.naming import check_words
 from sonomask.inference.pace import real_time_rate
-from sonomask.inference.scorer import Scored, as_asked, origin_of
+from sonomask.inference.scorer import Scored, Waveform, as_asked, origin_of
 from sonomask.inference.smoothing import Smoother, smoothed
 from sonomask.media.arrays import check_source, on_disk
 from sonomask.media.reader import VideoReader
@@ -244,10 +244,16 @@ class Segmenter:
         """Maps of consecutive frames of a video, a few at a time, by a recurrent model."""
         found: list[Maps] = []
         start = 0
+        times = tuple(frame.time for second in window.frames for frame in second)
         while start < images.shape[1]:
             part = slice(start, start + self.together)
+            more: dict[str, Any] = {}
+            if getattr(self.scorer, "wants_waveform", False) and window.waveform is not None:
+                more = {"waveform": Waveform(window.waveform, window.waveform_start, times[part])}
             try:
-                scored = self.scorer(images[:, part], None if sound is None else sound[:, part], past=stream.past)
+                scored = self.scorer(
+                    images[:, part], None if sound is None else sound[:, part], past=stream.past, **more
+                )
             except MemoryError as error:
                 self.together = self._less(error, images[:, part].shape[1], "frame", source)
                 continue

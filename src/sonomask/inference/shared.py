@@ -29,9 +29,16 @@ class SharedScorer:
     Args:
         scorer: The model.
         most: Pictures scored together at most; `MOST` of them unless given, one on a CPU.
+
+    Raises:
+        ValueError: The model wants the samples of the sound, which are not handed through.
     """
 
     def __init__(self, scorer: StreamScorer, most: int | None = None) -> None:
+        if getattr(scorer, "wants_waveform", False):
+            raise ValueError(
+                "`model`: PE-A-Frame and PE-AV hear one stream at a time. Give one source, or leave them out."
+            )
         self.scorer = scorer
         self.most = most or (1 if scorer.device == "cpu" or hasattr(scorer, "faded") else MOST)
         self.config, self.device = scorer.config, scorer.device

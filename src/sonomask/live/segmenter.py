@@ -15,7 +15,7 @@ from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
 from sonomask.inference.editing import MaskEditor
 from sonomask.inference.finish import Maps, finish, reduce
-from sonomask.inference.scorer import StreamScorer, as_asked
+from sonomask.inference.scorer import StreamScorer, Waveform, as_asked
 from sonomask.inference.segmenter import check_request
 from sonomask.inference.smoothing import Smoother
 from sonomask.live.feed import KEPT, Feed, PendingPicture
@@ -151,18 +151,20 @@ class LiveSegmenter:
             yield result
 
     def _step(self, picture: LivePicture, feed: Feed, past: Any) -> tuple[Maps, Any]:
-        patch = None
+        patch, more = None, dict[str, Any]()
         if self.config.listens:
             moment = self._moment(picture.time, feed.ring.end)
             start = round(moment * SAMPLE_RATE / HOP) * HOP / SAMPLE_RATE - 2  # on the grid of the patches
             track, count = feed.ring.between(start, start + 3), self.config.patches
             patch = patches_at(track, [moment], count, start=start, align=self.align)[0]
+            if getattr(self.scorer, "wants_waveform", False):
+                more = {"waveform": Waveform(track, start, (moment,))}
         if self.config.recurrent and self.before is not None:  # it is linear in what was heard
             share = math.exp((self.before - picture.time) / MEMORY)
             past = self.scorer.faded(past, share) if hasattr(self.scorer, "faded") else past * share
         self.before = picture.time
         image = picture.image(self.config.size_of(*picture.size))
-        scored, past = self.scorer.step(image, patch, past, picture.time)
+        scored, past = self.scorer.step(image, patch, past, picture.time, **more)
         if not np.isfinite(scored.logits).all():
             raise WeightsError(
                 f"The model {self.config.name} gives NaN or infinity at {picture.time:.2f} s. Its weights are damaged, or "
