@@ -10,6 +10,7 @@ from PIL import Image
 import sonomask
 from sonomask.checkpoints.folder import load, save
 from sonomask.cli.main import main
+from sonomask.data import known_masks
 from sonomask.data.drawn.world import scene
 from sonomask.data.known_masks import read_masks, video_stem
 from sonomask.data.tree import write_video
@@ -147,6 +148,14 @@ def test_what_segment_writes_is_read_again(made):
     for (_, one), (_, two) in zip(pictures, coco, strict=True):
         assert (one != two).mean() < 0.001
     assert {video_stem(path) for path in made.files.values()} == {"clip"}
+
+
+def test_masks_in_few_letters_do_not_take_all_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(known_masks, "ALL_PIXELS", 3000)  # 2000 masks of 67 million pixels each took 100 KB
+    images = [{"id": i, "file_name": f"{i}.png", "height": 32, "width": 32} for i in range(3)]
+    (tmp_path / "x.json").write_text(json.dumps({"images": images, "annotations": []}))
+    with pytest.raises(DatasetError, match="3000 pixels together"):
+        read_masks(tmp_path / "x.json")
 
 
 def test_other_names_and_kinds_are_told(tmp_path):

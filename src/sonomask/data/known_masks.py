@@ -19,6 +19,7 @@ __all__ = ["read_masks", "video_stem"]
 
 LARGEST = 2**28  # bytes of COCO's json
 MOST = 2000  # masks of a video
+ALL_PIXELS = 2**32  # of them together, a byte each: 2000 of 1920×1080
 TIME = re.compile(r"\d{1,7}(\.\d{1,9})?")
 
 
@@ -47,7 +48,13 @@ def read_masks(path: str | Path) -> list[tuple[float, Bool[np.ndarray, "H W"]]]:
         found = _coco(path)
     else:
         found = _pictures(path)
-    masks = sorted(found, key=lambda row: row[0])
+    masks, pixels = [], 0
+    for time, mask in found:
+        masks.append((time, mask))
+        pixels += mask.size
+        if pixels > ALL_PIXELS:
+            raise DatasetError(f"{path}: expected masks of at most {ALL_PIXELS} pixels together. Leave some out.")
+    masks.sort(key=lambda row: row[0])
     if not masks:
         raise DatasetError(f"{path}: no masks. Give a folder of PNGs named by their second, or COCO's json.")
     return masks
