@@ -150,6 +150,19 @@ def test_weights_that_name_a_huge_network_cost_no_memory(options, model, tmp_pat
     assert counted.total < 4 * sum(v.numel() for v in model.state_dict().values())
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("world", ("backbone", "resnet18.a1_in1k")), ("vct_swin_b", ("backbone", None)), ("avs_mini", ("width", None))],
+)
+def test_options_of_another_network_are_told_in_one_line(name, option, model, tmp_path):
+    folder = weights.save(model, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"name": name, "options": dict([option])}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        weights.load(folder)
+
+
 def test_a_network_that_cannot_be_laid_out_without_memory_is_built_within_a_budget():
     def create():
         if torch.empty(1).device.type == "meta":

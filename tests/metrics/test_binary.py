@@ -170,7 +170,7 @@ def _process(rank, folder):
 def test_two_processes_give_the_figures_of_one(tmp_path):
     code = "import runpy, sys; runpy.run_path(sys.argv[1])['_process'](int(sys.argv[2]), sys.argv[3])"
     command = [sys.executable, "-c", code, __file__]
-    folders = {"PYTHONPATH": str(Path(plain.__file__).parent)}
+    folders = {"PYTHONPATH": os.pathsep.join([str(Path(plain.__file__).parent), *sys.path])}
     both = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=os.environ | folders) for rank in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     one = AVSMetrics(PROTOCOLS)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sonomask.checkpoints.layout import build_for
 from sonomask.checkpoints.places import BUILT_IN, CONFIG, PART_OF, WEIGHTS, find, weights_of
-from sonomask.errors import WeightsError
+from sonomask.errors import SonomaskError, WeightsError
 from sonomask.models.catalog import create_model, list_models, record_of
 from sonomask.models.parts.net import Net
 from sonomask.safe_reading.config import read_config, write_config
@@ -108,7 +108,9 @@ def load(source: str | Path, device: str | torch.device = "cpu", create: Callabl
             lambda: (create or partial(create_model, config.name))(**config.options),
             lambda net: check_fit(net, tensors, weights),
         )
-    except (ValueError, RuntimeError, KeyError, IndexError, ArithmeticError, TypeError, MemoryError) as error:
+    except SonomaskError:
+        raise
+    except Exception as error:  # networks raise what they like of another one's options
         raise WeightsError(f"{folder / CONFIG}: {' '.join(str(error).split())[:500]}") from error
     if model.config.num_classes != config.num_classes:
         raise WeightsError(
