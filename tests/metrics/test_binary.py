@@ -172,7 +172,7 @@ def test_two_processes_give_the_figures_of_one(tmp_path):
     command = [sys.executable, "-c", code, __file__]
     folders = {"PYTHONPATH": os.pathsep.join([str(Path(plain.__file__).parent), *sys.path])}
     both = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=os.environ | folders) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=500) for process in both] == [0, 0]
     one = AVSMetrics(PROTOCOLS)
     logits, truth = clips()
     one.update(logits, truth, indices=torch.arange(7))
