@@ -74,6 +74,8 @@ def test_what_was_accepted_still_holds():
 def test_an_extra_that_an_error_names_for_metrics_brings_what_they_need():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     sources = (ROOT / "src" / "sonomask").rglob("*.py")
-    named = {extra for path in sources for extra in re.findall(r'served\(.+, "(\w+)"\)', path.read_text(encoding="utf-8"))}
+    named = {
+        extra for path in sources for extra in re.findall(r'served\(.+, "(\w+)"\)', path.read_text(encoding="utf-8"))
+    }
     assert named == {"batch", "live", "serve"}
     assert all(any(need.startswith("prometheus-client") for need in extras[extra]) for extra in named)
