@@ -46,6 +46,16 @@ def test_the_quickest_of_some_runs_tells_the_rate(seconds, config, rate, monkeyp
     assert Segmenter(model, Request(rate="auto")).request.rate == rate
 
 
+@pytest.mark.parametrize(("integers", "taken"), [(1, "int8"), (3, "float32")])
+def test_a_stream_takes_the_quicker_of_two_forms_unless_told(integers, taken, monkeypatch):
+    floats, whole = Model([2] * 4), Model([integers] * 4)
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: floats.now + whole.now)
+    floats.precision, whole.precision = "float32", "int8"
+    floats.forms = lambda: [floats, whole]
+    assert LiveSegmenter(floats).scorer.precision == taken
+    assert LiveSegmenter(floats, precision="float32").scorer is floats
+
+
 def test_a_stream_takes_the_newest_picture_anyway_and_a_corpus_wants_a_number():
     assert LiveSegmenter(Model([]), Request(rate="auto")).rate == FOR_STREAMS.rate
     with pytest.raises(ValueError, match="`rate`"):

@@ -14,6 +14,7 @@ __all__ = [
     "CONFIG",
     "DEFAULT_MODEL",
     "GRAPH",
+    "INTEGERS",
     "PART_OF",
     "WEIGHTS",
     "built_in",
@@ -25,6 +26,8 @@ __all__ = [
 
 BUILT_IN = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CONFIG, GRAPH = "model.safetensors", "config.json", "model.onnx"
+INTEGERS = "model.int8.onnx"
+"""A graph of the same model, most of whose convolutions compute in 8-bit integers."""
 DEFAULT_MODEL = "world_duo.real"
 BEST = "best"  # the model within the folder of a training run
 PART_OF = {"world.real": ("world_duo.real", ("gate.", "readers.1."))}
@@ -74,7 +77,7 @@ def find(source: str) -> Path:
     except ModuleNotFoundError as error:
         raise MissingExtraError("A model from the Hugging Face hub", "torch") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG, GRAPH]))
+        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG, GRAPH, INTEGERS]))
     except Exception as error:  # the hub's own tree of errors differs between its versions
         raise WeightsError(
             f"{source}: neither a folder here nor a hub repository that can be read ({error})."

@@ -66,7 +66,8 @@ def live(
 ) -> int:
     """Mark the pixels of what sounds in live streams."""
     from sonomask import api
-    from sonomask.inference.scorer import prompted
+    from sonomask.inference.pace import quickest
+    from sonomask.inference.scorer import as_asked
     from sonomask.inference.shared import SharedScorer
     from sonomask.live.many import LiveRuns, numbered
     from sonomask.live.run import LiveRun, Outputs
@@ -83,9 +84,10 @@ def live(
         pipe_kind=pipe_format, camera=camera_out,
     )  # fmt: skip
     with ExitStack() as stack:
-        scorer: Any = prompted(api.load_fast(model, request.device), request.prompt)
+        scorer: Any = as_asked(api.load_fast(model, request.device), request)
         if many:
-            scorer = stack.enter_context(SharedScorer(scorer))
+            quick: Any = quickest(scorer) if request.precision == "auto" else scorer
+            scorer = stack.enter_context(SharedScorer(quick))
 
         def made(index: int, text: str) -> LiveRun:
             return LiveRun(

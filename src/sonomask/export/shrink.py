@@ -41,8 +41,8 @@ def halve(file: Path) -> None:
 def quarter(file: Path) -> None:
     """Store the large float32 tensors of a graph as 8-bit integers with a scale for each output channel.
 
-    A DequantizeLinear stands behind each, so that ONNX Runtime computes in float32. Weights that came from 8 bits
-    (`checkpoints.folder.save`) are stored as they were.
+    A cast and a product stand behind each, which ONNX Runtime carries out once, while it loads the file, so that the graph
+    computes in float32. Weights that came from 8 bits (`checkpoints.folder.save`) are stored as they were.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -60,9 +60,11 @@ def quarter(file: Path) -> None:
         axis = values.ndim - 1 if name in right and not turned else 0
         whole, steps = eight_bits(values.T if turned else values, axis)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(whole), f"{name}.whole"))
+        steps = steps.reshape([-1 if place == axis else 1 for place in range(values.ndim)])
         scales.append(numpy_helper.from_array(steps, f"{name}.scale"))
         wide = f"{name}.wide" if turned else name
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.whole", f"{name}.scale"], [wide], axis=axis))
+        nodes.append(helper.make_node("Cast", [f"{name}.whole"], [f"{name}.cast"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [f"{name}.cast", f"{name}.scale"], [wide]))
         if turned:
             nodes.append(helper.make_node("Transpose", [wide], [name], perm=[1, 0]))
     graph.initializer.extend(scales)

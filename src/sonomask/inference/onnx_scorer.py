@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from sonomask.checkpoints.places import read_graph
+from sonomask.checkpoints.places import GRAPH, INTEGERS, read_graph
 from sonomask.errors import WeightsError
 from sonomask.inference.inputs import normalised
 from sonomask.inference.scorer import Scored
+from sonomask.request import Precision
 from sonomask.safe_reading.onnx_graphs import open_session
 from sonomask.structures import ModelConfig, ModelOrigin
 
@@ -54,10 +56,10 @@ def provider_of(device: str) -> tuple[str, dict[str, str]] | None:
     return name, {"device_id": number} if number else {}
 
 
-def _unpacked(graph: bytes, config: ModelConfig, threads: int) -> OnnxScorer:
+def _unpacked(graph: bytes, name: str, config: ModelConfig, threads: int) -> OnnxScorer:
     """A scorer that came from another process or machine."""
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
+        file = Path(folder) / name
         file.write_bytes(graph)
         return OnnxScorer(file, config, threads)
 
@@ -68,7 +70,7 @@ class OnnxScorer:
     A graph streams if it is recurrent, or if its frames know nothing of one another, which `export` notes in it.
 
     Args:
-        file: A `model.onnx` that `sonomask export` wrote, without the front end inside.
+        file: A `model.onnx` that `sonomask export` wrote, without the front end inside, or a `model.int8.onnx`.
         config: Configuration that is stored beside the graph.
         threads: Threads as for `open_session`.
         device: "cpu", "cuda", "cuda:1", "coreml" or "directml"; "auto" is the CPU.
@@ -82,6 +84,7 @@ class OnnxScorer:
         provider = provider_of(device)
         graph = read_graph(file)
         self.file, self.config, self.threads = file, config, threads
+        self.precision: Precision = "int8" if file.name == INTEGERS else "float32"
         self.device = "cpu" if provider is None else device
         self.origin = ModelOrigin(config.name, hashlib.sha256(graph).hexdigest()[:12])
         self.session = open_session(file, threads, graph, provider)
@@ -117,8 +120,36 @@ class OnnxScorer:
         moved.origin = self.origin
         return moved
 
+    def asked(self, precision: Precision, *, cuda_graphs: bool) -> OnnxScorer:
+        """The same model computing as asked; the scorer itself for "auto".
+
+        Raises:
+            ValueError: ONNX Runtime has no such precision, or the model no graph for it.
+        """
+        if cuda_graphs or precision == "bf16":
+            name = "cuda_graphs" if cuda_graphs else "precision"
+            raise ValueError(f"`{name}`: only torch has it, the model runs on another engine. Use --backend torch.")
+        if (precision == "int8") == (self.precision == "int8") or precision == "auto":
+            return self
+        file = self.file.with_name(INTEGERS if precision == "int8" else GRAPH)
+        if not file.is_file():
+            raise ValueError(f"`precision`: the model {self.origin.name} comes without {file.name}. Leave it out.")
+        if precision == "int8" and self.device != "cpu":
+            raise ValueError(
+                f"`precision`: 'int8' is for a processor, the model is on {self.device}. Use --device cpu."
+            )
+        found = OnnxScorer(file, self.config, self.threads, self.device)
+        found.origin = replace(found.origin, name=self.origin.name)
+        return found
+
+    def forms(self) -> list[OnnxScorer]:
+        """This scorer and, on a processor, the one that computes in 8-bit integers, if the model comes with it."""
+        if self.precision == "int8" or self.device != "cpu" or not self.file.with_name(INTEGERS).is_file():
+            return [self]
+        return [self, self.asked("int8", cuda_graphs=False)]
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (read_graph(self.file), self.config, self.threads)
+        return _unpacked, (read_graph(self.file), self.file.name, self.config, self.threads)
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""How many masks a second this machine makes in real time."""
+"""How fast a model is on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from sonomask.audio.spectrum import MEL_BANDS, PATCH_FRAMES
 from sonomask.inference.scorer import Scorer
 
-__all__ = ["real_time_rate"]
+__all__ = ["quickest", "real_time_rate"]
 
 SHARE = 0.5  # of real time that the model takes; the rest is for decoding, drawing and encoding
 MOST = 30  # masks a second, as many as most videos have frames
@@ -24,8 +24,22 @@ def real_time_rate(scorer: Scorer) -> float:
     The model is run on an empty picture and silence, so the number differs between machines, and between runs on one that has
     other work too.
     """
+    frames = TOGETHER if scorer.config.recurrent else scorer.config.clip_length
+    return float(min(MOST, max(1, math.floor(SHARE * frames / max(_seconds(scorer, frames), 1e-6)))))
+
+
+def quickest(scorer: Scorer) -> Scorer:
+    """The form of a model that marks one picture in the least time: as it is or, if it comes with it, in 8-bit integers.
+
+    Processors without instructions for products of such integers may be slower with them.
+    """
+    forms: list[Scorer] = scorer.forms() if hasattr(scorer, "forms") else [scorer]
+    return forms[0] if len(forms) == 1 else min(forms, key=_seconds)
+
+
+def _seconds(scorer: Scorer, frames: int = 1) -> float:
+    """Time of a call with an empty picture and silence, the best of a few."""
     config = scorer.config
-    frames = TOGETHER if config.recurrent else config.clip_length
     pictures = np.zeros((1, frames, *config.size_of(9, 16), 3), np.uint8)  # the shape of most videos
     sound = np.zeros((1, frames, config.patches, PATCH_FRAMES, MEL_BANDS), np.float32) if config.listens else None
     best = math.inf
@@ -33,4 +47,4 @@ def real_time_rate(scorer: Scorer) -> float:
         began = time.perf_counter()
         scorer(pictures, sound, pictures if config.maskige else None)
         best = min(best, time.perf_counter() - began)
-    return float(min(MOST, max(1, math.floor(SHARE * frames / max(best, 1e-6)))))
+    return best

@@ -169,9 +169,9 @@ def as_asked(model: Any, request: Request) -> Scorer:
     if hasattr(scorer, "asked"):
         found: Scorer = scorer.asked(request.precision, cuda_graphs=request.cuda_graphs)
         return found
-    if request.precision == "bf16" or request.cuda_graphs:
-        name = "precision" if request.precision == "bf16" else "cuda_graphs"
-        raise ValueError(f"`{name}`: only torch has it, the model runs on another engine. Use --backend torch.")
+    if request.cuda_graphs or (request.precision in ("bf16", "int8") and precision_of(scorer) != request.precision):
+        name = "cuda_graphs" if request.cuda_graphs else "precision"
+        raise ValueError(f"`{name}`: the engine of the model {scorer.config.name} does not have it. Leave it out.")
     return cast("Scorer", scorer)
 
 

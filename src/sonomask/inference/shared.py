@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from sonomask.inference.scorer import Scored, StreamScorer
+from sonomask.inference.scorer import Scored, StreamScorer, precision_of
 from sonomask.threads import WorkerThread
 
 __all__ = ["SharedScorer"]
@@ -42,7 +42,7 @@ class SharedScorer:
         self.scorer = scorer
         self.most = most or (1 if scorer.device == "cpu" or hasattr(scorer, "faded") else MOST)
         self.config, self.device = scorer.config, scorer.device
-        self.prompts = getattr(scorer, "prompts", ())
+        self.prompts, self.precision = getattr(scorer, "prompts", ()), precision_of(scorer)
         self.batches: dict[int, int] = {}  # how many of each size were made
         self.worker: WorkerThread[Waiting] = WorkerThread(self._work, name="shared model", together=self._batch)
 

@@ -115,7 +115,15 @@ class TorchScorer:
         return self._again(device, self.precision, cuda_graphs=self.replay is not None)
 
     def asked(self, precision: Precision, *, cuda_graphs: bool) -> TorchScorer:
-        """The same network on the same device, computing as asked."""
+        """The same network on the same device, computing as asked.
+
+        Raises:
+            ValueError: torch has no such precision.
+        """
+        if precision == "int8":
+            raise ValueError(
+                "`precision`: 'int8' is computed by ONNX Runtime on a processor. Use --backend onnx --device cpu."
+            )
         return self._again(self.device, precision, cuda_graphs=cuda_graphs)
 
     def _again(self, device: str, precision: Precision, *, cuda_graphs: bool) -> TorchScorer:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sonomask.inference.scorer import precision_of
 from sonomask.live.capture import Capture, Clock, Say
 from sonomask.live.feed import Feed
 from sonomask.live.meters import Histogram
@@ -222,7 +223,9 @@ class LiveRun:
         feed, delays, onsets = self.feed, self.segmenter.delays, self.segmenter.onsets
         spent = max(self.clock.now() - self.begun, 1e-9)
         minutes, seconds = divmod(int(spent), 60)
-        parts = [f"{minutes}:{seconds:02d}", f"{self.masks} masks ({self.masks / spent:.1f} a second)"]
+        precision = precision_of(self.segmenter.scorer)
+        form = "" if precision == "float32" else f" in {precision}"
+        parts = [f"{minutes}:{seconds:02d}", f"{self.masks} masks{form} ({self.masks / spent:.1f} a second)"]
         came = self._came()
         parts.append(f"{came - feed.taken} of {came} pictures left out")
         if len(delays):

@@ -15,6 +15,7 @@ from sonomask.audio.spectrum import HOP, SAMPLE_RATE, Align, patches_at
 from sonomask.errors import WeightsError
 from sonomask.inference.editing import MaskEditor
 from sonomask.inference.finish import Maps, finish, reduce
+from sonomask.inference.pace import quickest
 from sonomask.inference.scorer import StreamScorer, Waveform, as_asked
 from sonomask.inference.segmenter import check_request
 from sonomask.inference.smoothing import Smoother
@@ -108,6 +109,8 @@ class LiveSegmenter:
         if height < 16:
             raise ValueError(f"`height`: expected 16 or more, got {height}.")
         scorer = as_asked(model, request)
+        if request.precision == "auto":
+            scorer = quickest(scorer)
         if not isinstance(scorer, StreamScorer):
             raise ValueError("`model`: has no streaming form. Take one of `avs_…`, `avss_…`, `world…` or `open…`.")  # noqa: TRY004
         check_request(request, scorer.config)
