@@ -281,6 +281,7 @@ def manifest_facts(segmenter: Segmenter) -> dict[str, Any]:
         "rate": segmenter.request.rate,
         "threshold": segmenter.threshold,
         "precision": precision_of(segmenter.scorer),
+        **({"licence": segmenter.config.licence} if segmenter.config.licence else {}),
         **{name: getattr(segmenter.request, name) for name in EDITING},
     }
     request = segmenter.request

@@ -299,6 +299,7 @@ class ModelConfig:
         patches: Log-mel patches for each frame, each 0.24 s before the one in front of it.
         maskige: The model reads a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         presence: Scale and offset of the calibrated presence score (`sonomask.inference.presence`); None where none was fitted.
+        licence: Licence of the weights; "" if unknown.
         about: Origin of the weights, and what they can't do.
     """
 
@@ -322,6 +323,7 @@ class ModelConfig:
     patches: int = 1
     maskige: bool = False
     presence: tuple[float, float] | None = None
+    licence: str = ""
     about: str = ""
 
     def __post_init__(self) -> None:

@@ -141,7 +141,7 @@ def test_the_package_can_be_run(tmp_path):
     words = [sys.executable, "-m", "sonomask", "models"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "world_duo.real  (the default)" in done.stdout
-    assert "Research and demonstration" in done.stdout
+    assert "Licence of the weights: research and demonstration" in " ".join(done.stdout.split())
 
 
 def test_synth_doctor_and_models(tmp_path, capsys):

@@ -58,6 +58,7 @@ def test_a_slip_costs_one_line_that_helps(words, says, capsys, tmp_path, monkeyp
     assert main(words) == 2
     *before, line = capsys.readouterr().err.splitlines()
     assert says in line
+    assert ".. " not in line
     assert all("marking" in other for other in before)
     for inner in ("typing", "class '", "Parser key", "Traceback", "usage:", "None"):
         assert inner not in line
@@ -110,7 +111,7 @@ def test_completion_knows_commands_options_and_values(shell, capsys):
 
 
 def test_quiet_leaves_results_and_errors_only(capsys, tmp_path):
-    assert main(["segment", "-v", str(tmp_path / "none.mp4")]) == 2
+    assert main(["segment", str(tmp_path / "none.mp4")]) == 2
     loud = capsys.readouterr().err
     assert main(["segment", "-q", str(tmp_path / "none.mp4")]) == 2
     silent = capsys.readouterr().err

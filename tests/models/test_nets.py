@@ -48,6 +48,12 @@ def batch(b=2, t=3, size=64):
     )
 
 
+def test_a_built_in_model_tells_the_licence_of_its_record():
+    licences = {folder: licence for record in RECORDS.values() for folder, licence in record.licences.items()}
+    for name in built_in():
+        assert read_config(BUILT_IN / name / CONFIG).licence == licences[name]
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_net_scores_every_pixel_and_zeroes_frames_that_do_not_exist(name):
     model, clips = build(name).eval(), batch()

@@ -73,6 +73,7 @@ WRONG = {
     "dense": [None, "no", 0],
     "maskige": [None, "yes", 1],
     "presence": [1, [1], [1, 2, 3], ["a", "b"]],
+    "licence": [None, 3, "x" * 1001],
     "about": [None, 3, "x" * 100_001],
 }
 

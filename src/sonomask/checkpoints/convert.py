@@ -18,8 +18,9 @@ from sonomask.checkpoints.folder import fill, save
 from sonomask.checkpoints.published import readers
 from sonomask.checkpoints.published.layout import Fusion, Hints, Layout
 from sonomask.errors import WeightsError
-from sonomask.models.catalog import create_model
+from sonomask.models.catalog import create_model, record_of
 from sonomask.models.parts.net import Net
+from sonomask.models.record import AUTHORS
 from sonomask.safe_reading.config import parse_config
 
 __all__ = ["OWN", "convert", "convert_state", "recognise"]
@@ -95,7 +96,8 @@ def convert_state(
         audio = {f"audio.{key}": value for key, value in model.audio.state_dict().items()}
     elif not layout.listens:
         about += " Without an audio encoder: give embeddings to `decode`."
-    model.config = replace(model.config, about=about, pairing="avsbench", **layout.config)
+    licence = record_of(layout.name).licences.get(AUTHORS, "")
+    model.config = replace(model.config, about=about, licence=licence, pairing="avsbench", **layout.config)
     fill(model, {**layout.kept(model), **audio, **layout.rename(tensors)}, source=source)
     return model
 

@@ -28,7 +28,9 @@ class Parser(argparse.ArgumentParser):
             ValueError: Always.
         """
         message = re.sub(r"^argument ([-\w]+): ", r"`\1`: ", message)
-        raise ValueError(f"{message}{'' if message.endswith('?') else '.'} `{self.prog} --help` lists the options.")
+        raise ValueError(
+            f"{message}{'' if message.endswith(('?', '.')) else '.'} `{self.prog} --help` lists the options."
+        )
 
 
 def parser_of(name: str, verb: Callable[..., int], epilog: str = "") -> Parser:

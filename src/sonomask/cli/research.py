@@ -191,8 +191,9 @@ def models(
         if not (BUILT_IN / name / GRAPH).is_file():
             marks.append("needs sonomask[torch]")
         print(f"  {name}" + (f"  ({', '.join(marks)})" if marks else ""))
-        about = json.loads((BUILT_IN / name / CONFIG).read_text(encoding="utf-8"))["about"]
-        print(fill(about, 100, initial_indent="    ", subsequent_indent="    "))
+        config = json.loads((BUILT_IN / name / CONFIG).read_text(encoding="utf-8"))
+        for text in (config["about"], f"Licence of the weights: {config['licence']}."):
+            print(fill(text, 100, initial_indent="    ", subsequent_indent="    "))
     if networks:
         from sonomask.models.catalog import list_models
 

@@ -87,7 +87,7 @@ def segment(
         )
     said = corrections_of(corrections, [item.place for item in items])
     stems = api.output_stems([item.place for item in items], out)
-    logger.debug("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
+    logger.info("%s: marking what sounds with %s", _called(items), model or api.DEFAULT_MODEL)
     network, maker = api.load_fast(model, request.device, backend), api.load_maker(request.maskige, request.device)
     done = 0
     for item, stem, own in zip(items, stems, said, strict=True):

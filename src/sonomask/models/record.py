@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sonomask.models.parts.net import Net
 
-__all__ = ["Figure", "ModelRecord"]
+__all__ = ["AUTHORS", "Figure", "ModelRecord"]
+
+AUTHORS = "the authors' files"  # key of `ModelRecord.licences`
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "patches": _number(1, 16, whole=True),
     "maskige": FLAG,
     "presence": _numbers(2, -1e6, 1e6, null=True),
+    "licence": _text(1000),
     "about": _text(100_000),
 }
 """What each field of `ModelConfig` may be: in words, and as a check. Null is allowed only where the words say so."""

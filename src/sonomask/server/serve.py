@@ -228,11 +228,12 @@ def config_of(work: Segment, name: str) -> ModelConfig:
 
 
 def about(config: ModelConfig) -> str:
-    """One-line description of a model."""
+    """Description of a model in one line, with the licence of its weights if that is known."""
     text, most = " ".join(config.about.split()), 160
     while len(text) > most and ". " in text:
         text = text.rpartition(". ")[0]
-    return f"{text.rstrip('.')}." if text else f"A model of the kind {config.name}."
+    told = f"{text.rstrip('.')}." if text else f"A model of the kind {config.name}."
+    return f"{told} Licence of the weights: {' '.join(config.licence.split())}." if config.licence else told
 
 
 def link(options: ListenOptions, port: int, token: str | None) -> str:

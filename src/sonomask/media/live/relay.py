@@ -10,8 +10,9 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 
-__all__ = ["Receiver", "Sender"]
+__all__ = ["DescriptorReader", "Receiver", "Sender"]
 
 FAREWELL = 5.0  # seconds in which a server takes the last bytes
 
@@ -26,28 +27,16 @@ def _program(address: str) -> str:
     return program
 
 
-class Receiver(io.RawIOBase):
-    """Bytes from an address as they come; use `close` at the end.
+class DescriptorReader(io.RawIOBase):
+    """Bytes of a file descriptor as they come; one that is silent for too long counts as broken.
 
     Args:
-        address: Address of the other side.
-        timeout: Seconds of silence after which it counts as broken.
-
-    Raises:
-        OSError: There is no program.
+        number: File descriptor.
+        timeout: Seconds of silence.
     """
 
-    def __init__(self, address: str, timeout: float) -> None:
-        self.timeout = timeout
-        scheme = address.partition(":")[0].lower()
-        self.process = subprocess.Popen(  # noqa: S603 - the address has a scheme, so it is no option
-            [_program(address), "-v", "error", "-nostdin", "-protocol_whitelist", f"{scheme},udp,crypto,data",
-             "-fflags", "nobuffer", "-f", "data", "-i", address, "-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1",
-             "pipe:1"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self.process.stdout is not None  # noqa: S101 - for mypy
-        self.number = self.process.stdout.fileno()
+    def __init__(self, number: int, timeout: float) -> None:
+        self.number, self.timeout = number, timeout
 
     def readable(self) -> bool:
         """Return true."""
@@ -59,9 +48,32 @@ class Receiver(io.RawIOBase):
         Raises:
             TimeoutError: None came in time.
         """
-        if not select.select([self.number], [], [], self.timeout)[0]:
+        if sys.platform != "win32" and not select.select([self.number], [], [], self.timeout)[0]:
             raise TimeoutError(f"no data for {self.timeout:g} s")
         return os.read(self.number, 1 << 16 if size < 0 else size)
+
+
+class Receiver(DescriptorReader):
+    """Bytes from an address as they come; use `close` at the end.
+
+    Args:
+        address: Address of the other side.
+        timeout: Seconds of silence after which it counts as broken.
+
+    Raises:
+        OSError: There is no program.
+    """
+
+    def __init__(self, address: str, timeout: float) -> None:
+        scheme = address.partition(":")[0].lower()
+        self.process = subprocess.Popen(  # noqa: S603 - the address has a scheme, so it is no option
+            [_program(address), "-v", "error", "-nostdin", "-protocol_whitelist", f"{scheme},udp,crypto,data",
+             "-fflags", "nobuffer", "-f", "data", "-i", address, "-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1",
+             "pipe:1"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self.process.stdout is not None  # noqa: S101 - for mypy
+        super().__init__(self.process.stdout.fileno(), timeout)
 
     def close(self) -> None:
         """End the program."""

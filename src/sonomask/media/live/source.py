@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import select
 import stat
 import sys
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any, Literal
 import av
 
 from sonomask.errors import MediaError
-from sonomask.media.live.relay import Receiver
+from sonomask.media.live.relay import DescriptorReader, Receiver
 from sonomask.media.opening import FILE_PROTOCOLS, URL, URL_PROTOCOLS, Limits, file_formats, limited, open_quietly
 
 Kind = Literal["address", "file", "device", "pipe"]
@@ -132,32 +130,18 @@ def open_source(source: LiveSource, limits: Limits) -> Any:
         raise MediaError(f"{source.text}: can't be opened ({reason}). Is it there, and is it media?") from error
 
 
-class Pipe(io.RawIOBase):
-    """Bytes of a pipe as they come; one that is silent for too long counts as broken.
+class Pipe(DescriptorReader):
+    """Bytes of a pipe as they come.
 
     Args:
         path: Path of a named pipe, or "-" for standard input.
-        timeout: Seconds.
+        timeout: Seconds of silence after which it counts as broken.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
-        self.path, self.timeout = path, timeout
-        self.number = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self.name = path
-
-    def readable(self) -> bool:
-        """Return true."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, at least one; none at the end.
-
-        Raises:
-            TimeoutError: None came in time.
-        """
-        if sys.platform != "win32" and not select.select([self.number], [], [], self.timeout)[0]:
-            raise TimeoutError(f"no data for {self.timeout:g} s")
-        return os.read(self.number, 1 << 16 if size < 0 else size)
+        self.path = self.name = path
+        number = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        super().__init__(number, timeout)
 
     def close(self) -> None:
         """Close it, unless it is standard input."""

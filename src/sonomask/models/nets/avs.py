@@ -17,7 +17,7 @@ from sonomask.models.parts.decoder import Decoder
 from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.net import Net, Parts
 from sonomask.models.parts.tpavi import FUSIONS, TPAVI, Add, Fusion, FusionLevel, Pass
-from sonomask.models.record import Figure, ModelRecord
+from sonomask.models.record import AUTHORS, Figure, ModelRecord
 from sonomask.structures import ModelConfig
 
 
@@ -325,7 +325,7 @@ RECORD = ModelRecord(
     small={"backbone": "resnet18", "audio": "light", "width": 32, "dilations": (1, 3)},
     readers=("avsbench",),
     licences={
-        "the authors' files": "none stated (the code is Apache-2.0)",
+        AUTHORS: "none stated (the code is Apache-2.0)",
         "avs_mini.synthetic": "Apache-2.0",
     },
     figures=(

@@ -16,7 +16,7 @@ from sonomask.models.parts.deformable import DeformableEncoder
 from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.transformer import DecoderLayer
-from sonomask.models.record import Figure, ModelRecord
+from sonomask.models.record import AUTHORS, Figure, ModelRecord
 from sonomask.structures import ModelConfig
 
 MIX = 0.1  # weight of the auxiliary loss
@@ -288,7 +288,7 @@ RECORD = ModelRecord(
         "backbone": "resnet18", "audio": "light", "width": 32, "queries": 7, "depth": 1, "hidden": 16, "dropout": 0.0,
     },
     readers=("avsegformer",),
-    licences={"the authors' files": "none stated; ask the authors before you pass them on"},
+    licences={AUTHORS: "none stated; ask the authors before you pass them on"},
     figures=(
         Figure("avsegformer_resnet50", "s4", 76.38, 86.7, "batch2", _README),
         Figure("avsegformer_resnet50", "ms3", 53.81, 65.6, "batch2", _README),

@@ -15,7 +15,7 @@ from sonomask.models.parts.encoders import audio_encoder
 from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions
 from sonomask.models.parts.mask_queries import MaskQueryNet, listener, pixel_decoder
 from sonomask.models.parts.siamese import encoder
-from sonomask.models.record import Figure, ModelRecord
+from sonomask.models.record import AUTHORS, Figure, ModelRecord
 from sonomask.structures import ModelConfig
 
 CONSISTENCY = 10.0
@@ -225,7 +225,7 @@ RECORD = ModelRecord(
         "audio_hidden": 32, "points": 64,
     },
     readers=("combo",),
-    licences={"the authors' files": "none stated (the code is Apache-2.0)"},
+    licences={AUTHORS: "none stated (the code is Apache-2.0)"},
     figures=(
         Figure("combo_resnet50", "s4", 81.7, 90.1, "combo", _README),
         Figure("combo_resnet50", "ms3", 54.5, 66.6, "combo", _README),

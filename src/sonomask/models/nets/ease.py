@@ -16,7 +16,7 @@ from sonomask.models.parts.mask_decoder import Predictions, logits_of
 from sonomask.models.parts.net import Net, Parts, gate
 from sonomask.models.parts.token_backbone import PATCH, token_backbone
 from sonomask.models.parts.transformer import DecoderLayer
-from sonomask.models.record import ModelRecord
+from sonomask.models.record import AUTHORS, ModelRecord
 from sonomask.structures import ModelConfig
 
 CHOSEN = 5
@@ -348,5 +348,5 @@ RECORD = ModelRecord(
         "clusters": 7, "points": 64,
     },
     readers=("ease",),
-    licences={"the authors' files": "none stated (the code's heads say MIT); DINOv3's also Meta's DINOv3 licence"},
+    licences={AUTHORS: "none stated (the code's heads say MIT); DINOv3's also Meta's DINOv3 licence"},
 )  # fmt: skip

@@ -15,7 +15,7 @@ from sonomask.models.parts.mask_decoder import MaskDecoder, Predictions
 from sonomask.models.parts.mask_queries import MaskQueryNet, listener, pixel_decoder
 from sonomask.models.parts.siamese import encoder
 from sonomask.models.parts.transformer import Attention
-from sonomask.models.record import Figure, ModelRecord
+from sonomask.models.record import AUTHORS, Figure, ModelRecord
 from sonomask.structures import ModelConfig
 
 SOUND = 512
@@ -250,7 +250,7 @@ RECORD = ModelRecord(
         "layers": 5, "audio_hidden": 32, "points": 64,
     },
     readers=("combo",),
-    licences={"the authors' files": "none stated (the code is Apache-2.0)"},
+    licences={AUTHORS: "none stated (the code is Apache-2.0)"},
     figures=(
         Figure("vct_swin_b", "s4", 86.2, 93.4, "combo", _README),
         Figure("vct_swin_b", "ms3", 67.6, 81.4, "combo", _README),
