@@ -97,26 +97,26 @@ def segment(
 
     Args:
         source: Path or address of a video, or a file open for reading bytes.
-        out: Folder; that of the video if None (the current one for an address or an open file). Files are named after the
-            video; those of an open file "video". Or the file itself, of one format.
+        out: Folder, or a file name for a single format; if None the folder of the video (the current folder for an address
+            or an open file). Files are named after the video; those of an open file "video".
         model: Name, folder or `.onnx` file, or a network or scorer, which is used as it is; the built-in one if None.
-        request: What is asked of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask
-            that is nearest in time.
+        request: Options of the masks; `Request()` if None. The overlay has every frame at any rate, with the mask that is
+            nearest in time.
         formats: One or several of `sonomask.outputs.formats.FORMATS`, "overlay" (a video), "masks" (PNG), "coco", …; all
             come from one pass of the model.
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
         sandbox: Decode in a child process with limits, for files from strangers (`sonomask.media.sandbox.reader`).
-        resume: Keep what the model says in a folder beside the outputs ("talk.resume"; about 0.13 GB for a thousand masks
-            of the built-in model) until they are done, and go on with what a run that was killed has left there. Outputs
-            that are there already are left out. The outputs are the same bytes as without.
+        resume: Keep the model's output in a folder beside the results ("talk.resume"; about 0.13 GB for a thousand masks
+            of the built-in model) until they are complete, and continue from what a killed run has left there. Results
+            that exist already are skipped. The results have the same bytes as without.
         limits: Limits on the video; by default any length, and pictures up to 67 million pixels.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
         stem: Path of the outputs without their suffixes, as `output_stems` gives it for several videos.
         name: Name of the video in manifests and in the result; the source if None.
         maker: Maker of the second picture that COMBO and VCT read, instead of `request.maskige`.
-        corrections: What a person said of this video's masks, or the file of it (`sonomask.read_corrections`); every format
-            follows. Where a thing has no trail yet, the video is gone through once before, to find where it is.
+        corrections: A person's corrections of this video's masks, or the path of their file (`sonomask.read_corrections`);
+            every format follows them. If a thing has no trail yet, the video is read once before, to find where it is.
         **options: Fields of `Request`, such as `rate=1.0`, in place of those of `request`.
 
     Raises:
@@ -206,7 +206,7 @@ def write_masks(
     journal: Journal | None = None,
     corrections: Corrections | None = None,
 ) -> Result:
-    """The one loop from an open video through a model to its outputs, for whoever holds both.
+    """Run the one loop from an open video through a model to its outputs.
 
     Args:
         segmenter: Model and request.
@@ -217,7 +217,7 @@ def write_masks(
         overwrite: Replace existing outputs.
         labels: Whether the overlay shows the names of what sounds.
         progress: Function called after each frame with the seconds done and those of the whole, if known.
-        journal: Journal of the maps: what a run that was killed has left, and where they are kept.
+        journal: Journal of the maps, which a later run can continue from; None for none.
         corrections: Corrections of the masks of this video; None for none.
 
     Raises:

@@ -25,7 +25,7 @@ class Output:
         sound: The sound as each level saw it, or None where a level did not listen.
         match: In training each level's score of a pixel with the sound of its own second (TPAVI's N·α), None where a
             level has none.
-        past: Past of a recurrent model, what the clip that follows is to be given.
+        past: Past of a recurrent model, to be passed with the next clip.
         heard: Score of each of AudioSet's names (`sonomask.audio.audioset`), 0 to 1; None of a model that knows no names.
         seen: Thing at each pixel, as an index into `config.things`; None for a model that knows no names.
     """

@@ -1,7 +1,7 @@
 """Everyday words for the things that the built-in model can name, for suggestions when an unknown word is asked for.
 
-They are hints, no synonyms: "puppy" is answered with "dog", never taken for it, since a filter that marks more than was asked
-for would do so silently.
+They are hints, not synonyms: an error about "puppy" suggests "dog", but "puppy" is never replaced by it, because a filter that
+marks more than was asked for would do so silently.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 def meant_by(word: str) -> tuple[str, ...]:
     """Names of the built-in model that a word may mean; none if it is in no table.
 
-    Of several words all must be of the table as they are, or the last is looked up: "brown puppy" is a puppy.
+    Several words are looked up together first, then the last one alone: a "brown puppy" is a puppy.
     """
     plain = " ".join(word.lower().replace("_", " ").replace("-", " ").split())
     for asked in (plain, plain.rpartition(" ")[2]):

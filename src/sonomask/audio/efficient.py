@@ -1,4 +1,4 @@
-"""An audio encoder that looks at the log-mel patch as at a picture, so that it can start from ImageNet's weights."""
+"""An audio encoder that treats the log-mel patch as a picture, so that it can start from ImageNet's weights."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class EfficientEncoder(nn.Module):
         self.embedding = nn.Linear(2 * net.feature_info.channels()[-1], channels)
 
     def forward(self, logmel: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N D"]:
-        """Embeddings. Mean and maximum over the patch: a sound that lasts, and one that strikes once, both show."""
+        """Embeddings: mean and maximum over the patch, so that both lasting and short sounds count."""
         maps = self.net((logmel - LEVEL) / 2 - 1)[-1]
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
         embedding: Tensor = self.embedding(self.dropout(pooled))

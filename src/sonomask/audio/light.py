@@ -32,7 +32,7 @@ class LightEncoder(nn.Module):
         self.embedding = nn.Linear(2 * widths[-1], channels)
 
     def forward(self, logmel: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N D"]:
-        """Embeddings. Mean and maximum over the patch: a sound that lasts, and one that strikes once, both show."""
+        """Embeddings: mean and maximum over the patch, so that both lasting and short sounds count."""
         maps = self.features(logmel / 4)  # from -4.6 … 4 to about one unit
         embedding: Tensor = self.embedding(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))
         return embedding

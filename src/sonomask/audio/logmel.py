@@ -55,7 +55,7 @@ def examples(waveform: Float[Tensor, " S"]) -> Float[Tensor, "n 1 96 64"]:
 def fit(
     patches: Float[Tensor, "n 1 96 64"], count: int, pad: Literal["repeat", "zeros"] = "repeat"
 ) -> Float[Tensor, "count 1 96 64"]:
-    """Exactly `count` patches: what is too much is cut off, what is missing is made up.
+    """Exactly `count` patches: surplus ones are cut off, missing ones are added.
 
     Args:
         patches: Patches as from `examples`.

@@ -52,7 +52,7 @@ class Tagger(nn.Module):
 class TaggerEncoder(Tagger):
     """The tagger without its names, as an audio encoder: it knows sounds before any training.
 
-    Its weights are those of any model that has a `Tagger` for an ear: `audio_weights: world_duo.real`.
+    Its weights can come from any model with a `Tagger`: `audio_weights: world_duo.real`.
     """
 
     def __init__(self) -> None:

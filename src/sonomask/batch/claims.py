@@ -2,7 +2,7 @@
 
 Each run keeps a file `claims/ID.json` that says which slice it does and counts up while it lives. A run that starts writes its
 own first and looks for others then, so that of two that start together at least one sees the other; the one that began
-first goes on. A claim whose count stands still is of a run that was killed. No clocks of two machines are compared.
+first continues. A claim whose count no longer changes belongs to a run that was killed. No clocks of two machines are compared.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ PATIENCE = 45.0  # seconds after which a count that stands still is a dead run's
 def claimed(
     store: OutputStore, part: tuple[int, int], *, beat: float = BEAT, patience: float = PATIENCE
 ) -> Iterator[None]:
-    """Have a slice of an output for oneself, for as long as the block lasts.
+    """Claim a slice of an output for the duration of the block.
 
     Args:
         store: The output.
         part: (i, n): the i-th of n parts; parts that share no video don't disturb one another.
         beat: Seconds between two signs of life.
-        patience: Seconds to watch for another's.
+        patience: Seconds to watch for those of another run.
 
     Raises:
         DatasetError: Another run is at work on some of these videos.
@@ -49,7 +49,7 @@ def claimed(
     def beat_on() -> None:
         while not over.wait(beat):
             about["count"] = int(str(about["count"])) + 1
-            with suppress(Exception):  # a store that stumbles; it is told again
+            with suppress(Exception):  # a store that fails for a moment; the count is written again
                 store.put(name, json.dumps(about).encode())
 
     store.put(name, json.dumps(about).encode())

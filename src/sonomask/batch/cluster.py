@@ -3,9 +3,9 @@
     jobs ─▶ decode (tasks, each with a guarded process) ─▶ score (actors that hold the model) ─▶ finish (tasks) ─▶ collector
 
 Ray Data holds back a stage whose outputs are not taken, and does again what a lost node had. Only run lengths come to the
-collector, which alone writes. Each stage asks for another share of a processor, since Ray Data would run two stages that ask
-for the same in one process, the decoder in the model's; and there is always room for one of each stage, so that none waits for
-ever for the next.
+collector, which alone writes. Each stage requests a different share of a processor, since Ray Data would run two stages with
+equal requests in one process, the decoder in the model's. There is always room for one of each stage, so that no stage waits
+for ever for the next.
 """
 
 from __future__ import annotations

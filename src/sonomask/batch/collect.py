@@ -22,7 +22,7 @@ class Summary:
         failed: Videos with a reason, written now.
         kept: Videos that had a row already.
         kept_failed: Number of them that had failed.
-        lost: Videos that the engine gave no ending of; they are missing still.
+        lost: Videos without a result from the engine; they are still missing.
         seconds: Seconds of video.
         clock: Seconds of work by stage, summed over processes.
         wall: Seconds that the run took.

@@ -28,7 +28,7 @@ TRIES, PAUSE = 3, 0.5  # seconds, doubled each time
 
 
 class Fetched(NamedTuple):
-    """A video that lies here."""
+    """A video on this machine."""
 
     path: Path
     bytes: int
@@ -65,7 +65,7 @@ def _absolute(address: str) -> str:
 def fetch(job: VideoJob, most: int) -> Iterator[Fetched]:
     """The video as a file, for as long as the block lasts; a local one stays where it is.
 
-    What fails on the way is tried again a few times.
+    A failed transfer is repeated a few times.
 
     Args:
         job: Video to fetch.
@@ -102,7 +102,7 @@ def _again(job: VideoJob, work: Any) -> Fetched:
 def _stumbled(error: BaseException) -> bool:
     """Whether a file could not be read only because its server did not answer, or was temporarily unavailable.
 
-    fsspec's HTTP tells every failure as a missing file, with what happened as its cause.
+    fsspec reports every HTTP failure as a missing file, with the actual error as its cause.
     """
     cause = error.__cause__ or error.__context__
     while cause is not None:

@@ -30,7 +30,7 @@ class ChildError(MediaError):
 
 
 class Child:
-    """A process that does one task after another, started when first needed.
+    """A process that runs one task after another; it is started on first use.
 
     Args:
         start: Function called once in the process, with `options`, that gives what does the tasks; importable by name.
@@ -133,7 +133,7 @@ def _serve(pipe: Any, parent: int, start: Callable[..., Work], options: tuple[An
 
 
 def _follow(parent: int) -> None:
-    """End with the parent, even where it was killed and could not say so."""
+    """End with the parent process, even if that was killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -122,8 +122,8 @@ class Piece:
     Attributes:
         video: Name of the video.
         order: Place among its pieces, from 0.
-        body: `stages` tells what.
-        fault: Why a stage could not do its part.
+        body: Content, which depends on the stage (see `stages`).
+        fault: Reason why a stage failed; "" if none did.
         clock: Seconds of work by stage.
     """
 

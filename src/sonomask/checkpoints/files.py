@@ -23,7 +23,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     What training puts around them is taken off: the tables of `INSIDE`, and the prefixes of `WRAPPERS`.
 
     Raises:
-        WeightsError: It can't be read so, or is no flat table of tensors.
+        WeightsError: It can't be read in this way, or is no flat table of tensors.
     """
     return flat_tensors(read_content(path), source=str(path))
 
@@ -41,7 +41,7 @@ def read_content(path: str | Path) -> Any:
         return load_tensors(path)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file.") from error
-    except Exception as error:  # a damaged pickle raises whatever it likes
+    except Exception as error:  # a damaged pickle can raise any error
         reason = (str(error) or type(error).__name__).splitlines()[0][:500]
         raise WeightsError(
             f"{path}: not a file of tensors only ({reason}). If you trust it, write its tensors again with the code that "

@@ -28,7 +28,7 @@ class _Budget(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Do it, unless what was made so far is too much."""
+        """Run the operation, unless too much was created already."""
         if self.made > TIMES * self.held + ROOM:
             raise ValueError(f"describes a network far larger than the {self.held} numbers of the weights beside it.")
         result = func(*args, **(kwargs or {}))

@@ -21,7 +21,7 @@ def build(name: str, options: Mapping[str, Any]) -> Net:
 
     Args:
         name: A name of the catalogue, or "package.module.Name" of a subclass of `Net` or of a function that gives one; the
-            folder of work is searched too.
+            current folder is searched too.
         options: Its arguments.
 
     Raises:

@@ -79,7 +79,7 @@ def _main(words: list[str]) -> int:
             raise
         complain(MissingExtraError(f"`sonomask {words[0]}`", "torch"))
         return 2
-    except BrokenPipeError:  # who reads our output has seen enough, as `head`
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KNOWN as error:

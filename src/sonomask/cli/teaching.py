@@ -33,7 +33,7 @@ def teach(
     model: Annotated[str | None, "model to go on from; world_duo.real unless given"] = None,
     seed: Annotated[int, "of the choice of examples"] = 0,
 ) -> int:
-    """Go on from a model with what a person corrected, in minutes on a CPU; what it knows else, it keeps.
+    """Continue from a model with a person's corrections, in minutes on a CPU; it keeps what else it knows.
 
     Examples:
       sonomask train --corrections talk.corrections.json --videos talk.mp4 --out mine

@@ -342,7 +342,7 @@ def _resize(picture: Image.Image, size: tuple[int, int], how: Image.Resampling, 
 
 
 def binary_mask(picture: Image.Image) -> np.ndarray:
-    """(H, W) uint8, 1 where the mask is set, of whatever mode the file has.
+    """A mask file of any mode as uint8 (H, W): 1 where the mask is set.
 
     The reference reads S4's masks in mode "1" and MS3's in mode "P", which agree for black-and-white pictures only; here
     white counts in every mode: bright greys, palette indices above 0, and 1 where nothing is greater.

@@ -44,7 +44,7 @@ def folder_for(name: str, root: str, clips: Any) -> Path | None:
 
 
 def write_copy(clips: Any, folder: Path, workers: int) -> None:
-    """Write a copy, say so, and remove what it takes the place of; a folder that takes none costs a warning."""
+    """Write a copy, log it, and remove the one that it replaces; if the folder can't be written to, a warning is given."""
     rank_zero_info(
         f"{len(clips)} clips are copied to {folder} ({clips.nbytes() / 1e9:.1f} GB), so that epochs need not decode them "
         "(--data.cache off for none)."

@@ -146,7 +146,7 @@ class ClipDataModule(LightningDataModule):
         raise NotImplementedError
 
     def suit(self, config: ModelConfig) -> None:
-        """Take from a model's config what was not given; the maskiges of superpixels, if the model reads maskiges."""
+        """Fill in missing options from a model's config; superpixels as maskige, if the model reads one."""
         if config.maskige and self.maskige is None:
             self.maskige = "superpixels"
 

@@ -143,7 +143,7 @@ def _doubles(rows: list[Item]) -> Iterator[Finding]:
 
 
 def _gone(path: Path) -> tuple[str, str]:
-    """Missing, or there under another name: other letters' case, other ending, spaces."""
+    """Report a file as missing, or as present under another name (letter case, suffix, spaces)."""
     plain = path.stem.casefold().strip()
     if path.parent.is_dir():
         for other in path.parent.iterdir():

@@ -75,7 +75,7 @@ class MadeMaskige(Dataset[Clip]):
 class PreparedMaskige(Dataset[Clip]):
     """Clips of AVSBench whose maskiges lie in files: `<frame>_mask_color.png`, in folders like those of the frames.
 
-    They are brought to the size of the pictures, each pixel as the nearest one.
+    They are scaled to the size of the pictures by nearest neighbours.
 
     Args:
         dataset: AVSBench.

@@ -1,7 +1,7 @@
 """`sonomask prepare`: a data set in the layout of AVSBench from anybody's raw videos.
 
-Each clip is made in a folder of its own and moved into place when it is whole, so a run that was stopped goes on where it
-was: what is there is left alone.
+Each clip is made in a folder of its own and moved into place when it is complete, so an interrupted run can be continued:
+existing clips are kept.
 """
 
 from __future__ import annotations

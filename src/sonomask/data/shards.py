@@ -3,9 +3,9 @@
     index.json          where each clip begins in which shard; written last, so that with it the set is whole
     shard-000000.tar    KEY.clip.json (name, category, labelled, valid), KEY.frames.png, KEY.masks.png, KEY.logmel.npy
 
-The pictures of a clip lie below one another in one PNG. Nothing is lost, as in `cache`. Any reader of WebDataset can read the
-shards; ours knows by the index where each clip lies, so that which clip comes when is known without reading, and a run that
-was stopped goes on in the middle of an epoch.
+The pictures of a clip are stacked vertically in one PNG. Storage is lossless, as in `cache`. Any reader of WebDataset can
+read the shards. The reader here uses the index, so that the order of clips is known without reading them, and an interrupted
+run can be continued in the middle of an epoch.
 """
 
 from __future__ import annotations

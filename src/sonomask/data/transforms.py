@@ -116,7 +116,7 @@ def _cut(images: Tensor, masks: Tensor, share: float, down: float, across: float
 
 
 def _nearest(values: Tensor, share: float, down: float, across: float) -> Tensor:
-    """The cut, back at full size, each pixel as the nearest one."""
+    """Scale a cut back to full size by nearest neighbours."""
     part = _part(values, share, down, across)
     return F.interpolate(values[part], size=values.shape[-2:], mode="nearest-exact")
 

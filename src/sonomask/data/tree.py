@@ -35,7 +35,7 @@ from sonomask.audio.logmel import SAMPLE_RATE
 from sonomask.avsbench.palette import palette
 from sonomask.data.composed.compose import tree_scene
 from sonomask.data.composed.layers import CompositeScene
-from sonomask.data.drawn.world import FRAME, KINDS, Kind, Scene, Split, SyntheticScenes, category
+from sonomask.data.drawn.world import FRAME, KINDS, Kind, Scene, Split, SyntheticScenes
 from sonomask.errors import DatasetError
 from sonomask.media.writer import VideoWriter, write_wav
 
@@ -138,7 +138,7 @@ Frames = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def _write_s4(clip: _Clip, made: Scene | CompositeScene, frames: Frames) -> list[str]:
-    kind, name = made.category if isinstance(made, CompositeScene) else category(made), clip.name
+    kind, name = made.category, clip.name
     place = Path(clip.split, kind)
     _video_and_wav(clip, made, clip.root / "raw_videos" / place, clip.root / "audio_wav" / place)
     for k, (image, mask, _) in enumerate(frames, start=1):

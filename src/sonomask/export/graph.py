@@ -109,9 +109,9 @@ class Graph(nn.Module):
 def stands_alone(model: Net) -> bool:
     """Whether each frame's logits depend only on that frame and its sound, so that a stream needs no past.
 
-    Told by two steps of a stream that leave nothing behind.
+    Two steps of a stream are run to see whether they leave a past.
     """
-    if not hasattr(model, "step") or model.config.recurrent:
+    if not model.streams or model.config.recurrent:
         return False
     height, width = model.config.image_size
     network: Any = model

@@ -1,7 +1,7 @@
 """Write a model as ONNX or torch.export, and leave no file that disagrees with it.
 
 Batch is always free; time is, unless the fusion folds the clip into pieces; size is, if every part of the network allows it
-in steps of 32, else it is fixed. What became free is told in the result and in the file beside the model.
+in steps of 32, else it is fixed. The result and the file beside the model say which dimensions are free.
 """
 
 from __future__ import annotations

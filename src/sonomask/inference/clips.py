@@ -48,7 +48,7 @@ def fresh(window: Window) -> Iterable[int]:
 def wanted(second: int, rate: Rate, *, final: bool = False) -> bool:
     """Whether a second gets a mask; below one mask per second, the second in which the next step ends.
 
-    The final second of a video that is shorter than a step has one too.
+    The final second of a video gets one too if it is shorter than a step.
     """
     if isinstance(rate, str) or rate >= 1 or (final and (second + 1) * rate < 1):
         return True

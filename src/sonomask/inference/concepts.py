@@ -80,12 +80,12 @@ class Tracked(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What following goes on from.
+    """The state from which following continues.
 
     Attributes:
         picture: The last one; None at the start.
-        things: What was followed in it.
-        next_id: The id that the next new thing gets.
+        things: Things that were followed in it.
+        next_id: Id of the next new thing.
     """
 
     picture: UInt8[np.ndarray, "H W 3"] | None

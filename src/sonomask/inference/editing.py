@@ -18,11 +18,11 @@ MANY = 200  # outlines, above which all pixels are numbered at once
 
 
 class MaskEditor:
-    """Changes the masks of one video, which come in order of time, as a request asks for.
+    """Edits the masks of one video, given in order of time, as a request says.
 
-    In this order: regions smaller than `min_area` go, and those of less than a twentieth of the frame's largest; where
-    nothing is left, the last mask stays for up to `hold` seconds; the rest grows or shrinks by `expand` pixels. Only
-    probabilities and classes are changed; names and scores stay.
+    First, regions smaller than `min_area`, and those of less than a twentieth of the frame's largest, are removed. If
+    nothing is left, the last mask is repeated for up to `hold` seconds. Then masks grow or shrink by `expand` pixels. Only
+    probabilities and classes are changed; names and scores are kept.
 
     Args:
         request: Request for the masks.
@@ -99,8 +99,8 @@ def _specks(labels: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None
 def _small_parts(mask: UInt8[np.ndarray, "H W"], least: float) -> np.ndarray | None:
     """The pixels of connected parts with fewer than `least` pixels, or less than `PART` of the largest; None if there is none.
 
-    Nearly all parts are told by their outlines to be large, in a tenth of the time that it takes to number all pixels. Pixels
-    are counted where that does not tell.
+    For nearly all parts, the outline shows that they are large, in a tenth of the time that it takes to label all pixels.
+    Pixels are counted only for the others.
     """
     outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:

@@ -66,7 +66,7 @@ def finish(
     """The masks of one frame.
 
     Logits are interpolated, not probabilities: those are nearly 0 or 1, so that an edge between them would sit on the
-    model's coarse pixels, while logits tell where between two pixels it runs.
+    model's coarse pixels, while logits show where between two pixels it is.
 
     Args:
         time: Time of the frame, in seconds.

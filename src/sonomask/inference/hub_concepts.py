@@ -199,7 +199,7 @@ class BoxesAndMasks:
 
 
 class memory_told:  # noqa: N801 - a context manager
-    """Tells of too little memory as Python does."""
+    """Raise `MemoryError` if the device has too little memory."""
 
     def __enter__(self) -> None: ...
 

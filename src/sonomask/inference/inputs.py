@@ -36,8 +36,8 @@ def window_seconds(config: ModelConfig) -> int:
 def cut(reader: VideoReader, config: ModelConfig, request: Request) -> Generator[Window, None, None]:
     """The windows of a video, with frames at the model's size.
 
-    A recurrent model takes any number of frames, so there the first frame is a window of its own: the first mask does not
-    wait for a second of others. Nor is it given a frame twice.
+    For a recurrent model, which takes any number of frames, the first frame is a window of its own, so that the first mask does
+    not wait for the rest of the first second. Nor is it given a frame twice.
 
     Raises:
         MediaError: The video can't be read, or has no sound and the model listens.

@@ -1,6 +1,6 @@
 """A journal of the model's output on disk, so that an interrupted run can be continued.
 
-The maps are kept exactly, so that a run that goes on writes the same bytes as one that was never disturbed.
+Maps are stored without loss, so that a continued run writes the same bytes as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ class Journal:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def next(self) -> tuple[list[list[Maps]], np.ndarray | None] | None:
-        """Maps of the window that comes next, and the model's past after it; None where the model must be asked."""
+        """Maps of the next window and the model's past after it; None if they are not stored."""
         path = self.folder / f"{self.place:06d}.npz"
         if not self.going_on or not path.exists():
             self.going_on = False
             return None
         try:
             found = _read(path)
-        except Exception as error:  # a damaged file raises whatever it likes
+        except Exception as error:  # a damaged file can raise any error
             logger.warning("%s can't be read (%s); goes on without it.", path, error)
             self.going_on = False
             return None

@@ -1,6 +1,6 @@
 """A frame's maskige: the second picture, coloured by region, that COMBO and VCT read beside the frame.
 
-Theirs come of Semantic-SAM. Any segmentation that knows no classes gives such a picture: every region has a colour of
+The authors' pictures come from Semantic-SAM. Any class-agnostic segmentation gives such a picture: every region has a colour of
 ADE20K's palette, by its rank from the smallest up, and where two overlap the smaller is seen. Three makers:
 
     superpixels        regions of like colour (Felzenszwalb's graph, scikit-image): needs no weights, nor the net

@@ -17,8 +17,8 @@ from sonomask.structures import ModelConfig, Names
 
 __all__ = ["SPECK", "allowed", "check_words", "names_of"]
 
-MOST, LEAST = 5, 0.1  # names of a frame that are told, and the score that they need
-SPECK = 0.0005  # share of the picture below which a thing is not told
+MOST, LEAST = 5, 0.1  # most names listed for a frame, and the least score of a name
+SPECK = 0.0005  # share of the picture below which a thing is not listed
 FAINT = 0.03  # score below which a thing is not said to make a sound
 ANY_MUSIC = 0.13  # score of an instrument in plain music
 

@@ -1,4 +1,4 @@
-"""Is anything that is seen sounding? One calibrated probability for each frame."""
+"""Presence: a calibrated probability, for each frame, that something visible sounds."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def likelihood(strength: Any, fit: Sequence[float]) -> Any:
 def named_evidence(names: Names, mask: Bool[np.ndarray, "H W"]) -> float:
     """Logarithm of the best score among the sounds of the marked things.
 
-    Of a model whose logits are relative to the best of what is in sight, these would not tell whether that fits the sound.
+    For a model whose logits are relative to the best visible thing, logits would not show whether that thing fits the sound.
 
     Args:
         names: Names of a frame.

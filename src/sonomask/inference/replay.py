@@ -62,7 +62,7 @@ def record_on_cuda(model: Callable[..., Any], inputs: Mapping[str, Tensor]) -> R
 class Replay:
     """A network in eval mode that is recorded at the first call with inputs of new shapes, and replayed from then on.
 
-    What it gives is overwritten by the next call. A network that can't be recorded is called as it is, with a warning.
+    The output is overwritten by the next call. A network that can't be recorded is called directly, with a warning.
 
     Args:
         model: Function of keywords that is replayed.

@@ -1,7 +1,7 @@
 """The interface to engines: frames and log-mel patches in, logits out, as NumPy arrays.
 
 Two scorers stand behind this protocol: `onnx_scorer` on ONNX Runtime, which needs nothing else, and `torch_scorer` for every
-model of the catalogue, in the extra `torch`. Whatever else has these members can be handed to a `Segmenter` too.
+model of the catalogue, in the extra `torch`. Any other object with these members can be passed to a `Segmenter` as well.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Segmenter:
                 logger.warning(warning)
 
     def stream(self, source: str | Path | IO[bytes] | VideoReader, seconds: float = 1.0) -> Iterator[Masks]:
-        """The same frames and values as of a call, in pieces of so many seconds; memory grows with the piece alone.
+        """The same frames and values as a call gives, in pieces of this many seconds; memory grows only with the piece.
 
         Raises:
             ValueError: `seconds` is not positive.
@@ -149,11 +149,11 @@ class Segmenter:
     def overlapped(self, reader: VideoReader, journal: Journal | None = None) -> Generator[Masks, None, None]:
         """Like a call, but with decoding, model and finishing in separate threads, one window ahead of one another.
 
-        Close it where it is left early. A guarded reader takes no part: one thread talks to its process.
+        Close it if you leave it early. A guarded reader is not overlapped, since only one thread may talk to its process.
 
         Args:
             reader: Reader of the video.
-            journal: Journal of the maps: what a run that was killed has left, and where they are kept.
+            journal: Journal of the maps, which a later run can continue from; None for none.
         """
         if reader.guarded:
             yield from self._masks(reader, journal)
@@ -291,7 +291,7 @@ class Segmenter:
 
 
 def check_request(request: Request, config: ModelConfig) -> None:
-    """Make sure that a model can do what is asked.
+    """Check that a model supports the options of a request.
 
     Raises:
         ValueError: It has no presence score to be gated by, reads no second picture, or has classes, which don't grow.

@@ -1,8 +1,8 @@
-"""Masks that don't flicker: each frame's scores are mixed with those before, carried along with the motion of the picture.
+"""Smooth masks over time: each frame's scores are mixed with the earlier ones, moved along with the picture.
 
-Only what stands is steadied. Where something appears, away from what was marked, and where the mask suddenly doubles, the
-model's word counts at once, so no onset comes later than without. Where the picture is not what the motion says, as behind
-something that moved away, and after a cut, nothing of before is kept.
+Only what is already marked is smoothed. If something appears away from it, or the mask suddenly doubles, the model's new scores
+count at once, so no onset comes later than without smoothing. Where the picture does not match the motion, for example behind
+something that moved away, and after a cut, earlier scores are dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sonomask.media.windows import Window
 
 __all__ = ["Smoother", "smoothed"]
 
-MOST = 4.0  # logits beyond this count as this, so that a sure score is no longer remembered than others
+MOST = 4.0  # logits are clipped to this, so that very high scores are not remembered longer than others
 UNLIKE = 25  # levels of brightness by which a place may differ from where it came from
 CUT = 0.5  # of the places that differ: another picture
 EDGE = 0.025  # of the picture's longer side: what appears farther from what was marked is something new
@@ -33,8 +33,8 @@ class Smoother:
     """Steadies the masks of one video, frame by frame in order.
 
     Args:
-        seconds: After which a score counts for 1/e of what it did; 0 for no smoothing. Masks that are farther apart than
-            twice as long are left alone.
+        seconds: Time constant, after which the weight of a score has fallen to 1/e; 0 for no smoothing. Masks more than
+            twice as far apart are not smoothed.
     """
 
     def __init__(self, seconds: float) -> None:

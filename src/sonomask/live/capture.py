@@ -1,4 +1,4 @@
-"""The reader thread: brings a source into the feed, and comes back when it is lost."""
+"""The reader thread: reads a source into the feed, and reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Clock:
 class Capture:
     """Reads a source until it ends for good.
 
-    A file is read in real time, as if it were live. Of another source the end is a loss; attempts to come back follow, with
-    longer and longer waits, until one succeeds or `patience` has passed since the loss.
+    A file is read in real time, as if it were live. The end of any other source counts as a loss, after which reconnecting
+    is tried at growing intervals until it succeeds or `patience` seconds have passed.
 
     Args:
         source: Source from `parse_source`.

@@ -1,4 +1,4 @@
-"""From masks to events: what began to sound, where, how sure that is, and when it ended."""
+"""From masks to events: what began to sound, where, with which score, and when it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sonomask.schemas import schema
 __all__ = ["SCHEMA", "Event", "EventFinder"]
 
 SCHEMA = schema("event")
-BEGINS, ENDS = 0.002, 0.0005  # shares of the picture: what is begun is held until it is much smaller than what began it
+BEGINS, ENDS = 0.002, 0.0005  # shares of the picture; a thing ends much smaller than it has to be to begin
 HOLD = 0.5  # seconds for which a thing must be gone until it has ended
 
 
@@ -100,7 +100,7 @@ class EventFinder:
         return found + [self._end(label, result.time - self.going[label].last.time + result.delay) for label in over]
 
     def finish(self) -> list[Event]:
-        """The ends of what sounds still."""
+        """End all events that are still open."""
         return [self._end(label, self.going[label].last.delay) for label in list(self.going)]
 
     def _end(self, label: str, delay: float) -> Event:

@@ -41,8 +41,8 @@ class Histogram:
 class OnsetMeter:
     """From the moment a sound begins to the first mask after a frame without one.
 
-    An onset is a block of 50 ms that is 12 dB louder than each of the second before. If something is marked already when
-    it comes, it tells nothing and is left out.
+    An onset is a block of 50 ms that is 12 dB louder than each of the second before. If something is marked already at
+    that moment, the onset is not counted.
     """
 
     def __init__(self) -> None:

@@ -142,7 +142,7 @@ class LiveRun:
         self.told = 0.0  # seconds spent on handing masks to the outputs
 
     def ask_to_end(self) -> bool:
-        """End after the present picture; whether that will happen: not before the first one, nor if it was asked already."""
+        """Ask to end after the present picture; False before the first picture, or if it was asked already."""
         will = self.running and not self.stopping
         self.stopping = True
         return will
@@ -150,7 +150,7 @@ class LiveRun:
     def run(self) -> None:
         """Until the source ends, the time is over, the window is closed, or `ask_to_end`.
 
-        What was written is whole in any case.
+        Everything written so far is complete in any case.
 
         Raises:
             MediaError: The source can't be opened or was lost for good, or a file can't be written to.

@@ -28,8 +28,8 @@ from sonomask.visualise.overlay import overlay
 
 AHEAD = {"end": 0.02, "centre": 0.5}  # seconds of sound after a picture's moment that its patch needs
 LAG = 0.1  # seconds by which the past that is heard may end before the picture, where later sound has not come yet
-MEMORY = 30.0  # seconds after which what a recurrent model heard counts for 1/e of what it did
-BEAT = 0.2  # seconds after which one hears that nothing came
+MEMORY = 30.0  # seconds after which the weight of what a recurrent model heard has fallen to 1/e
+BEAT = 0.2  # seconds after which None is given if nothing came
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The losses of models that answer with a set of masks: which mask is whose is found out first.
+"""Losses of models that predict a set of masks, which are matched to the truth first.
 
 Source: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022, section 3.3;
 Kirillov et al., "PointRend", CVPR 2020, for the points; Yang et al., COMBO, CVPR 2024, for the consistency.
@@ -27,8 +27,8 @@ def set_loss(
 ) -> dict[str, Tensor]:
     """The weighted losses "class", "mask" and "dice", summed over several predictions that are matched separately.
 
-    Every class that a frame's truth shows, background too, is one mask, and wants one query; the other queries want
-    "no object".
+    Each class in a frame's truth, background included, is one mask and is matched to one query; the target of all other
+    queries is "no object".
 
     Args:
         classes: Classes of each prediction: logits, the last of "no object".
@@ -82,7 +82,7 @@ def match(
     *,
     points: int | None = 12544,
 ) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
-    """Queries and the parts that are theirs, so that the whole costs least.
+    """Match queries to parts at the least total cost.
 
     A pair costs 5 times the cross-entropy and 5 times the Dice loss of the masks at points, less 2 times the probability
     that the query gives to the part's class.

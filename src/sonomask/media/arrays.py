@@ -1,4 +1,4 @@
-"""Pictures and sound that a program holds already, as a source like any file."""
+"""Pictures and sound in memory, as a source like any file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of frames that only go forward, whatever a file's timestamps do."""
+"""Monotonic times of frames, whatever a file's timestamps are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FrameClock:
     Args:
         source: Source for messages.
         gap: Seconds above which a step forward is taken for a clock that was set anew.
-        warnings: Takes what was not as it should be.
+        warnings: List to which warnings are added.
         start: Time at which reading began.
         shifts: Seconds to add in each piece of joined recordings, as `Joins` found them; worked out here where it ends.
         stands: Whether a picture stands from one time to another, in seconds, although the step is over `gap`; no unless

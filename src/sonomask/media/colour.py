@@ -1,4 +1,4 @@
-"""Colours: from what a file stores to the RGB that models and people are shown, and the tags of what is written.
+"""Colours: from stored values to the RGB that models and people see, and the tags of written files.
 
 Ordinary video stays as it is: its matrix and range are undone, and what is written carries the same tags. What an ordinary
 screen can't show (PQ, HLG, primaries wider than BT.709) is brought to BT.709, as this chain of FFmpeg's filters does:

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonomask.batches import Output
-from sonomask.models.nets.avs import AVS
-from sonomask.models.nets.world import World
 from sonomask.models.parts.depthwise import use_fast_depthwise
 from sonomask.models.parts.net import Net
 from sonomask.models.parts.tpavi import FusionLevel
@@ -33,16 +31,17 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
     fast = (model if in_place else copy.deepcopy(model)).eval()
     fast.requires_grad_(requires_grad=False)
     use_fast_depthwise(fast)
-    if not isinstance(fast, AVS | World):
+    seeing = fast.foldable()
+    if not seeing:
         return fast if dtype == torch.float32 else Autocast(fast, dtype)
-    device = next(fast.parameters()).device
-    for part in [fast.backbone] if isinstance(fast, AVS) else fast.readers:
+    device, hearing = next(fast.parameters()).device, fast.part("audio")
+    for part in seeing:
         try:
             _fold_batch_norms(part, torch.zeros(1, 3, 64, 64, device=device))
         except ValueError:  # a windowed network, or patches of 14 pixels
             _fold_batch_norms(part, torch.zeros(1, 3, *fast.config.image_size, device=device))
-    if fast.audio is not None:
-        _fold_batch_norms(fast.audio, torch.zeros(1, 1, 96, 64, device=device))
+    if hearing is not None:
+        _fold_batch_norms(hearing, torch.zeros(1, 1, 96, 64, device=device))
     fast = fast.to(memory_format=torch.channels_last)
     if dtype != torch.float32:
         return Autocast(fast, dtype)
@@ -83,8 +82,8 @@ class Autocast(nn.Module):
         """Like the model's method."""
         return self.model.attending() if isinstance(self.model, Net) else []
 
-    def _streaming(self) -> AVS | World:
-        if not isinstance(self.model, AVS | World):
+    def _streaming(self) -> Any:
+        if not isinstance(self.model, Net) or not self.model.streams:
             raise TypeError("This model has no streaming form; that is for `avs_…`, `avss_…` and `world…`.")
         return self.model
 

@@ -1,7 +1,7 @@
 """Composed scenes: real cut-outs that move over real backgrounds while real recordings sound, every label exact.
 
 A scene is drawn in this order: what is seen (objects of different categories, unless told), what sounds in which second
-(drawn with no regard to how anything looks), which recordings are heard. An object is labelled in the seconds in which a
+(drawn independently of how anything looks), which recordings are heard. An object is labelled in the seconds in which a
 recording of its own plays. Beside these play sounds that belong to nothing that is seen.
 """
 

@@ -1,6 +1,6 @@
 """The sounds of the synthetic world: one timbre for each kind, at any pitch.
 
-Every timbre repeats, or goes on, within a third of a second, so that any 0.96 s of it tells the kind.
+Every timbre repeats, or continues, within a third of a second, so that its kind can be told from any 0.96 s of it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from sonomask.batches import Clip
 from sonomask.data.drawn.picture import KINDS, Thing, background, paint
 from sonomask.data.drawn.sound import gate, timbre
 
-__all__ = ["FRAME", "KINDS", "RULES", "Kind", "Rules", "Scene", "Split", "SyntheticScenes", "category", "scene"]
+__all__ = ["FRAME", "KINDS", "RULES", "Kind", "Rules", "Scene", "Split", "SyntheticScenes", "scene"]
 
 Kind = Literal["single", "multi", "semantic"]
 Split = Literal["train", "val", "test"]
@@ -95,6 +95,12 @@ class Scene:
     def seconds(self) -> int:
         """Length in seconds."""
         return len(self.sounding)
+
+    @property
+    def category(self) -> str:
+        """The kind of the first visible thing that sounds, or "" when none does."""
+        heard = (t for t, seconds in zip(self.things, self.sounding.T, strict=True) if t.visible and seconds.any())
+        return next((KINDS[t.kind] for t in heard), "")
 
     @cached_property
     def _background(self) -> Float32[np.ndarray, "H W 3"]:
@@ -186,7 +192,7 @@ def _things(rules: Rules, rng: np.random.Generator) -> tuple[Thing, ...]:
 
 
 def _sounding(things: Sequence[Thing], seconds: int, rules: Rules, rng: np.random.Generator) -> Bool[np.ndarray, "T M"]:
-    """Draw which thing sounds when, with no regard to how anything looks."""
+    """Draw which thing sounds when, independently of how anything looks."""
     visible = sum(t.visible for t in things)
     sounding = np.zeros((seconds, len(things)), dtype=bool)
     for second in range(seconds):
@@ -292,11 +298,5 @@ class SyntheticScenes(Dataset[Clip]):
             labelled=labelled,
             valid=torch.ones(self.seconds, dtype=torch.bool),
             name=f"{self.split}_{index:05d}",
-            category=category(made) if self.kind == "single" else "",
+            category=made.category if self.kind == "single" else "",
         )
-
-
-def category(made: Scene) -> str:
-    """The kind of the first visible thing that sounds, or "" when none does."""
-    heard = (t for t, seconds in zip(made.things, made.sounding.T, strict=True) if t.visible and seconds.any())
-    return next((KINDS[t.kind] for t in heard), "")

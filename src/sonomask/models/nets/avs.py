@@ -42,6 +42,7 @@ class AVS(Net):
 
     keeps_audio = True
     parts = Parts(backbone="backbone", audio="audio", pretrained="backbone.net")
+    streams = True
     pretrained_names = "timm"
     recomputable = ("backbone.net",)
 
@@ -65,6 +66,10 @@ class AVS(Net):
     def levels(self) -> list[FusionLevel]:
         """The levels of fusion, fine to coarse."""
         return cast("list[FusionLevel]", list(self.fusion))
+
+    def foldable(self) -> list[nn.Module]:
+        """The backbone."""
+        return [self.backbone]
 
     def attending(self) -> list[FusionLevel]:
         """The levels at which pixels attend to sound."""

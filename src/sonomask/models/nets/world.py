@@ -83,6 +83,7 @@ class World(Net):
     """
 
     parts = Parts(backbone="readers", audio="audio")
+    streams = True
     keeps_audio = True
 
     table: Tensor
@@ -126,6 +127,10 @@ class World(Net):
         self.register_buffer("animal", animal.float() * FAMILY, persistent=False)
         self.register_buffer("family", torch.tensor(families()).float(), persistent=False)
         self.config = replace(config, things=CATEGORIES, patches=PATCHES)
+
+    def foldable(self) -> list[nn.Module]:
+        """The scene readers."""
+        return list(self.readers)
 
     def forward(
         self,

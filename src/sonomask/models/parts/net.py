@@ -40,6 +40,7 @@ class Net(nn.Module):
         pretrained_names: Naming scheme of files for the part "pretrained", see `checkpoints.backbones`.
         recomputable: Names of the networks of timm whose activations can be recomputed in the backward pass.
         keeps_audio: Whether training leaves the audio encoder alone unless told.
+        streams: Whether the net has a streaming form, `start` and `step`.
         not_exported: Why no exported graph can hold the net; "" if one can.
         progress: Share of its training that is done, 0 to 1, for a net whose objective changes on the way.
     """
@@ -49,6 +50,7 @@ class Net(nn.Module):
     pretrained_names: str = "torchvision"
     recomputable: tuple[str, ...] = ()
     keeps_audio: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     not_exported: ClassVar[str] = ""
     progress: float = 0.0
 
@@ -90,6 +92,10 @@ class Net(nn.Module):
 
     def attending(self) -> list[FusionLevel]:
         """The levels of fusion at which pixels attend to sound; none but for nets with TPAVI."""
+        return []
+
+    def foldable(self) -> list[nn.Module]:
+        """The networks that see pictures and whose batch norms inference may fold (`models.optimize`)."""
         return []
 
     def after_pretrained(self) -> None:
