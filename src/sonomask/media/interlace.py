@@ -1,4 +1,4 @@
-"""Interlaced pictures made whole, by FFmpeg's `bwdif`; progressive ones pass untouched."""
+"""Deinterlace pictures by FFmpeg's `bwdif`; progressive ones pass unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TICK = Fraction(1, 1000)
 def deinterlaced(frames: Iterator[tuple[T, Any]]) -> Iterator[tuple[T, Any]]:
     """Deinterlace frames (with their companions) from the first interlaced one on.
 
-    The filter looks one frame ahead. Pictures that it can't take, as tiny ones, come as they are.
+    The filter looks one frame ahead. Pictures that it can't process, such as tiny ones, are passed on unchanged.
     """
     graph: _Graph | None = None
     refused: set[tuple[str, int, int]] = set()

@@ -1,7 +1,7 @@
 """Open media files: allowed formats, limits, and one type of error.
 
-FFmpeg reads what strangers made, and so trusts nobody's numbers here: sizes are limited inside of the decoders, formats that
-only point to other files or addresses are refused for files, and a damaged packet costs that packet.
+Files may come from strangers, so no number in them is trusted: sizes are limited inside the decoders, formats that only
+point to other files or addresses are refused for files, and of damaged data only the damaged packet is lost.
 """
 
 from __future__ import annotations
@@ -157,12 +157,12 @@ def decoded(
     seen: Callable[[Any], None] | None = None,
     through: Callable[[Iterator[Any]], Iterator[Any]] | None = None,
 ) -> Iterator[Any]:
-    """Decoded frames; what is damaged is left out and said once.
+    """Iterate over decoded frames; damaged ones are skipped, with one warning.
 
     Args:
         container: PyAV's.
         stream: One of it.
-        warnings: Takes what is wrong.
+        warnings: List to which warnings are added.
         seen: Function called with each packet before it is decoded.
         through: Filter that the packets pass through first.
     """

@@ -1,4 +1,4 @@
-"""A decoded picture that waits in the form in which it was decoded, and is converted when someone looks at it."""
+"""A decoded picture that is kept in its decoded form and converted on first use."""
 
 from __future__ import annotations
 

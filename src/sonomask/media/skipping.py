@@ -1,7 +1,7 @@
-"""Pictures that nobody will look at are not decoded, where no other picture is made from them.
+"""Skip decoding of pictures that are not needed, neither themselves nor for other pictures.
 
-A decoder is told of each packet whether it may leave the picture out. To know what is on screen at a moment, one looks at the
-times of the packets that come after, since pictures come in another order than they are shown in.
+For each packet, the decoder is told whether it may skip the picture. What is on screen at a moment depends on the times of
+later packets, since pictures are stored in another order than they are shown.
 """
 
 from __future__ import annotations

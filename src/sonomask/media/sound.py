@@ -1,4 +1,4 @@
-"""The sound tracks of a file: which of them is heard, and how it becomes 16 kHz mono.
+"""The sound tracks of a file: which one is used, and how it is converted to 16 kHz mono.
 
 Of several tracks the one that the container marks as default is heard, unless it is silent or can't be decoded; then the
 first one that is neither.

@@ -1,4 +1,4 @@
-"""Timecodes of SMPTE ST 12: the address that an editor knows each frame by."""
+"""Timecodes of SMPTE ST 12, by which editors address frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def has_timecodes(rate: Fraction) -> bool:
 def shifted(timecode: str, seconds: float, rate: Fraction) -> str:
     """The timecode of the frame so many seconds later; "" for a text that is none.
 
-    Drop-frame timecodes (with ";"), which leave out numbers so as to keep to the clock, stay such.
+    Drop-frame timecodes (with ";"), which skip numbers to stay in step with the clock, remain drop-frame.
 
     Args:
         timecode: Timecode of the first frame, such as "01:00:00:00".

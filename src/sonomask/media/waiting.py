@@ -1,4 +1,4 @@
-"""Pictures that were decoded once and wait until their mask is known."""
+"""Decoded pictures that wait until their mask is known."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Window:
 def windows(
     reader: VideoReader, *, rate: Rate = 1.0, seconds: int = 5, size: tuple[int, int] | None = None
 ) -> Iterator[Window]:
-    """Windows side by side; the last one reaches back so that it is whole.
+    """Iterate over adjacent windows; the last one overlaps the one before, so that it is complete.
 
     Two windows are held at most.
 

@@ -20,8 +20,8 @@ NAME_BYTES = 48  # of a category, so that processes can exchange it as a tensor
 class AVSMetrics(Metric):
     """IoU and F-score under any number of protocols, false marks in silence, categories, outlines and delays.
 
-    Keeps a few kilobytes a clip, sorted by its place in the data set, so no figure depends on how clips came in batches or
-    on which of several processes; a clip that came twice counts once.
+    Keeps a few kilobytes for each clip, sorted by its place in the data set, so that figures depend neither on batches nor on
+    processes; a clip that is given twice counts once.
 
     Args:
         protocols: Names of `PROTOCOLS`.

@@ -1,4 +1,4 @@
-"""Flicker: what changes in the masks of a video while neither picture nor sound give a reason."""
+"""Flicker: changes of a video's masks that neither picture nor sound explain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGE = 0.25  # mean difference of their mel bands' logarithms, below which the
 def flicker(
     masks: Bool[np.ndarray, "N H W"], pictures: UInt8[np.ndarray, "N H W"], still: Bool[np.ndarray, " N-1"]
 ) -> float:
-    """1 − mean IoU of neighbouring masks while the sound is steady, the earlier one carried along with the picture's motion.
+    """1 − mean IoU of neighbouring masks while the sound is steady, the earlier one moved along with the picture.
 
     Pairs of two empty masks don't count; NaN where no pair does.
 

@@ -15,8 +15,8 @@ def counts(
 ) -> tuple[Int[Tensor, "N 255"], Int[Tensor, "N 255"], Int[Tensor, " N"]]:
     """Per frame and threshold the pixels at or above it: true ones, and all; and the true pixels of each frame.
 
-    Exactly what 255 comparisons of the picture would count: a pixel's bin is the last threshold that its probability
-    reaches, found by rounding and put right by comparing with the float32 thresholds themselves.
+    The counts equal those of 255 comparisons of the picture: a pixel's bin is the last threshold that its probability reaches,
+    found by rounding and corrected by comparing with the float32 thresholds themselves.
     """
     if not len(logits):
         return (torch.zeros(0, COUNT, dtype=torch.long),) * 2 + (torch.zeros(0, dtype=torch.long),)

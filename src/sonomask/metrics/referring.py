@@ -33,7 +33,7 @@ class ReferringScore:
         self._rows: list[tuple[float, float, float]] = []
 
     def update(self, probability: Float[Tensor, "T H W"], truth: Bool[Tensor, "T H W"]) -> None:
-        """Take in the next clip.
+        """Add a clip.
 
         Args:
             probability: Probability that a pixel is referred to, 0 to 1.

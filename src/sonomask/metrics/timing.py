@@ -13,7 +13,7 @@ class Delays:
     Attributes:
         seconds: Delay of each change that was followed, 0 or more.
         missed: Changes that were not followed before the next one (or the end).
-        standing: Changes to a state that the mask was in already, so that it did not react at all.
+        standing: Changes to a state in which the mask was already.
     """
 
     seconds: tuple[float, ...] = ()

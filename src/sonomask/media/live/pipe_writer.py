@@ -89,7 +89,7 @@ class PipeWriter:
         """Add a picture.
 
         Args:
-            image: Grey, RGB or RGB and alpha, of the size and channels that were said.
+            image: Grey, RGB or RGBA picture of the writer's size and channels.
             time: Seconds, later than the one before; the first may be any.
 
         Raises:

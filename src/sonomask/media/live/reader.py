@@ -1,6 +1,6 @@
 """Reading a live source: one pass over pictures and sound as they come, on the clock of the run.
 
-A source stamps its packets; how its stamps relate to this machine's clock it does not say. Two things are kept apart:
+A source stamps its packets, but does not say how the stamps relate to this machine's clock. So there are two kinds of time:
 
     time       seconds since the run began, from the stamps: sound and picture of one moment have one time
     captured   the moment, on this machine's clock, at which a time was at the earliest seen: the packet that was delayed
@@ -88,14 +88,14 @@ class LiveSound:
 
 
 class Epoch:
-    """The moment on the clock at which the run's time is 0: whichever source comes first says it."""
+    """The moment on the clock at which the run's time is 0; the source that comes first sets it."""
 
     def __init__(self) -> None:
         self.moment: float | None = None
         self.lock = threading.Lock()
 
     def settle(self, moment: float) -> float:
-        """Say it, unless it was said; what it is."""
+        """Set the epoch unless it is set already, and return it."""
         with self.lock:
             self.moment = moment if self.moment is None else self.moment
             return self.moment

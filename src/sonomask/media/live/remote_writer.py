@@ -1,7 +1,7 @@
 """A `LiveWriter` for servers, in a process of its own that can be abandoned.
 
-PyAV opens an output under Python's global lock and without a limit of time: a server that does not answer would hold up every
-thread of the run. A process can be given up.
+PyAV opens an output while holding Python's global lock and without a time limit, so a server that does not answer would block
+every thread of the run. A process can be abandoned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of an MPEG transport stream as soon as they are here.
+"""Pictures of an MPEG transport stream without the delay of FFmpeg's parsers.
 
 FFmpeg's parser looks for the end of a picture in the packet that begins the next one, so it holds each back for a frame, on top
 of the frame that the format itself costs. In a transport stream a packet is a picture as it stands, and begins with a

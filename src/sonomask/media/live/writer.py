@@ -1,4 +1,4 @@
-"""Pictures and sound to a file that is whole at any moment, or to a streaming server."""
+"""Pictures and sound to a file that is playable at any moment, or to a streaming server."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class LiveWriter:
             raise MediaError(f"{self.target}: broke off ({error}).") from error
 
     def _write_sound(self, sound: np.ndarray, until: float) -> None:
-        """Sound that ends at `until`; what is missing before it is silence, what came already is left out."""
+        """Write sound that ends at `until`: gaps before it become silence, and what was written already is dropped."""
         end = round(until * SAMPLE_RATE)
         missing = end - len(sound) - self.samples
         while missing > 0:

@@ -63,7 +63,7 @@ class _Server:
         self.reported = 0
 
     def answer(self, request: dict[str, Any]) -> _Stream | None:
-        """Do one thing; gives the stream that may look ahead."""
+        """Answer one request; returns the stream that may look ahead."""
         do, reader = request.pop("do"), self.reader
         if do == "info":
             self.send({"info": reader.info.to_json()})
@@ -108,7 +108,7 @@ class _Server:
 
 
 def _follow(parent: int) -> None:
-    """End with the parent, even where it was killed while we are deep in a decoder."""
+    """End with the parent process, even if it was killed while this one is inside a decoder."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Take rights away from this process, for good: memory, files, network. What a system does not know is skipped.
+"""Permanently drop this process's rights to memory, files and network, as far as the system supports it.
 
 Linux: resource limits, a network of its own with nobody in it, Landlock (the one file that is named can be read, no other;
 nothing can be written, made or started) and a filter of system calls (no sockets, no signals, no processes, no rights to
@@ -68,7 +68,7 @@ def sandbox_strength() -> Strength:
 
 
 def leave_network() -> bool:
-    """Go where there is no network; gives whether that was possible. Must come before any thread is started."""
+    """Enter an empty network namespace and return whether that was possible; call it before any thread is started."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,9 +1,9 @@
-"""Decoding of files that nobody vouches for, in a child process with limits.
+"""Decoding of untrusted files, in a child process with limits.
 
     parent: GuardedDecoder ── a request in JSON ──▶ child: LocalDecoder, FFmpeg
                            ◀─ times, pixels, samples ──  no network, no files but the source, bounded memory
 
-The parent never touches the file. It takes from the child numbers of sizes that it checks, and nothing that runs. A child
+The parent never opens the file. From the child it accepts only numbers and bytes whose sizes it checks, never code. A child
 that crashes, falls silent or grows too large is a `MediaError`; another file can be opened right after it. The child decodes
 a batch ahead, so that it works while the model does.
 """

@@ -73,7 +73,7 @@ def filter_exists() -> bool:
 
 
 def filter_calls(*, network: bool = False) -> bool:
-    """Allow this process and all of its threads no calls but those of the list, for good; gives whether that worked.
+    """Permanently allow this process and its threads only the listed system calls; returns whether that worked.
 
     Args:
         network: Whether connections over IP may be opened; to programs on this machine, none may be in either case.

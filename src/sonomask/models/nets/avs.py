@@ -94,7 +94,7 @@ class AVS(Net):
         return self.decode(images, self.hear(logmel), valid)
 
     def hear(self, logmel: Float[Tensor, "B T 1 96 64"] | None) -> Float[Tensor, "B T D"] | None:
-        """The sound's embedding, or None if the model has no ear or gets nothing."""
+        """The sound's embedding, or None if the model has no audio encoder or gets no sound."""
         if logmel is None or not self.config.listens:
             return None
         if self.audio is None:
@@ -110,7 +110,7 @@ class AVS(Net):
         sound: Float[Tensor, "B T D"] | None,
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Output:
-        """`forward` for those who bring their own audio embedding."""
+        """`forward` with an audio embedding in place of log-mel patches."""
         maps = self._see(images, valid)
         fused, heard = zip(
             *(self._fuse(fuse, x, _gate(sound, valid)) for fuse, x in zip(self.fusion, maps, strict=True)), strict=True
@@ -143,8 +143,8 @@ class AVS(Net):
     ) -> tuple[Output, Past]:
         """The next frame of a stream: its logits are those that `forward` gives to the last frame of a clip.
 
-        That clip's frames are this one and those that were seen 1 s, 2 s, … before (`Past`). Memory and work are the same
-        however long the stream; `past` is not changed.
+        That clip's frames are this one and those that were seen 1 s, 2 s, … before (`Past`). Memory and work do
+        not grow with the stream; `past` is not changed.
 
         Args:
             images: Images as for `forward`, one frame of each stream.

@@ -1,4 +1,4 @@
-"""AVSegFormer: queries that have heard the sound look at the picture, and mix their maps into one mask."""
+"""AVSegFormer: queries conditioned on the sound attend to the picture, and their maps are mixed into one mask."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -123,7 +123,7 @@ class AVSegFormer(Net):
         sound: Float[Tensor, "B T D"],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Output:
-        """`forward` for those who bring their own audio embedding."""
+        """`forward` with an audio embedding in place of log-mel patches."""
         if images.ndim != 5 or images.shape[2] != 3:
             raise ValueError(
                 f"`images`: expected (B, T, 3, H, W), got {tuple(images.shape)}. Add the clip dimension: images[None]."

@@ -23,7 +23,7 @@ CONSISTENCY = 10.0
 
 
 class COMBO(MaskQueryNet):
-    """Marks what sounds by a hundred masks with classes, of which each frame's sound knows from the start.
+    """Marks what sounds by a hundred masks with classes, whose queries contain each frame's sound from the start.
 
         image ──▶ encoder ──┐
         maskige ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
@@ -37,7 +37,7 @@ class COMBO(MaskQueryNet):
         fusion: "bilateral", or "none", as in one of the reference's test settings (its MHA-None).
         audio_queries: "own": a frame's queries get the frame's sound. "mixed": as the published weights were trained, the
             queries of every frame get the sounds of all frames of the clip, query q of frame b that of frame
-            ⌊(q·N + b)/Q⌋ of its N; a slip in the reference that its figures depend on.
+            ⌊(q·N + b)/Q⌋ of its N; a bug of the reference that its figures depend on.
         maskige: Whether it sees a second picture of each frame, coloured by region (`sonomask.inference.maskige`).
         audio: "vggish", "light", or None for a model that is given embeddings (`decode`).
         drop_path: Share of the backbone's blocks that training leaves out.
@@ -100,7 +100,7 @@ class COMBO(MaskQueryNet):
         valid: Bool[Tensor, "B T"] | None = None,
         maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
-        """`forward` for those who bring their own audio embedding."""
+        """`forward` with an audio embedding in place of log-mel patches."""
         said = self.predict(images, sound, valid, maskige, every=False)
         return self.output(said, images, valid)
 
@@ -162,7 +162,7 @@ class Shift(nn.Module):
 
 
 class BilateralFusion(Shift):
-    """Pixels and sound each take up what the other holds.
+    """Pixels and sound attend to each other.
 
         s = (v(P + place) / √d) · a(S + place)     one score for a pixel and head; w = softmax of s over the pixels
         P' = P + γ_v · out_v(w · values_a(S)),   S' = S + γ_a · out_a(Σ w · values_v(P))

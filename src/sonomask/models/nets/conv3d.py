@@ -127,7 +127,7 @@ class Encoder3D(nn.Module):
 
         A kernel is repeated along time and divided by its length, so that a still clip gives what the picture gives (but
         at the ends, where the padding is zero). A channel-separated kernel takes the mean over its input channels, which
-        is a start and no equality.
+        is only an initialisation.
         """
         own: dict[str, Tensor] = self.state_dict()
         for key, value in own.items():

@@ -29,8 +29,8 @@ class EASE(Net):
         sound ──▶ VGGish ─▶ 5 tokens ─┬─▶ query generator ─▶ + learned queries ─┐
         image ──▶ blocks ─▶ fused ────┴─▶ … ─▶ [queries | patches] ─▶ blocks ───┴─▶ fused ─▶ masks with classes ─▶ logits
 
-    While it is trained, a query looks only where its mask is so far; block by block that ends, each query being freed with a
-    probability that grows with `progress`, so that inference needs no masks in between.
+    In training, a query first attends only within its current mask. Block by block this restriction is lifted, for each
+    query with a probability that grows with `progress`, so that inference needs no masks between blocks.
 
     Args:
         config: Travels with the model; `image_size` is filled in.
@@ -112,7 +112,7 @@ class EASE(Net):
         sound: Float[Tensor, "B T 128"],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Output:
-        """`forward` for those who bring their own audio embedding."""
+        """`forward` with an audio embedding in place of log-mel patches."""
         said = self.predict(images, sound, every=False)
         logits = logits_of(said, images.shape[-2:], semantic=self.config.semantic)
         return Output(gate(logits.unflatten(0, images.shape[:2]), valid))
@@ -243,7 +243,7 @@ class SoundTokens(nn.Module):
 
 
 class QueryGenerator(nn.Module):
-    """Learned queries that ask the sound's tokens.
+    """Learned queries that attend to the sound's tokens.
 
     Args:
         queries: Q.
@@ -267,7 +267,7 @@ class QueryGenerator(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds to each patch what it takes from the sound.
+    """Adds sound to each patch, weighted by the patch's own gate.
 
         R = attention of the sound's tokens to the patches, each patch as a mixture of learned clusters
         ā = Σ softmax(linear(R)) · tokens;   V' = V + σ(q(V) · k(ā) / √d) · v(ā)

@@ -45,7 +45,8 @@ class TwoStage(Net):
             are at hand.
         cache: Folder where detections are kept between runs, by picture and detector; None for no cache.
 
-    Source: the idea is Zhou et al.'s, ECCV 2022; the published text of its second stage was not at hand, so it is ours.
+    Source: the idea is Zhou et al.'s, ECCV 2022; the published text of its second stage was not available, so that stage is
+    our own.
     """
 
     keeps_audio = True
@@ -125,7 +126,7 @@ class TwoStage(Net):
 
     @torch.no_grad()
     def oracle(self, images: Float[Tensor, "B T 3 H W"], truth: Tensor) -> Output:
-        """The detections that together fit the truth best, chosen one by one: what no choice by sound can surpass."""
+        """The detections that together fit the truth best, chosen one by one: an upper bound for any choice by sound."""
         masks, scores = self.detect(images.flatten(0, 1))
         target = truth.flatten(0, 1) > 0
         chosen = torch.zeros_like(target)

@@ -23,7 +23,7 @@ SOUND = 512
 
 
 class VCT(MaskQueryNet):
-    """Marks what sounds by queries that come of the picture and then ask the sound.
+    """Marks what sounds by queries that are made from the picture and then attend to the sound.
 
         image ──▶ encoder ──┐
         maskige ▶ encoder ─▶ + gated ─▶ pixel decoder ─▶ pixels (1/4) and maps (1/32, 1/16, 1/8)
@@ -101,7 +101,7 @@ class VCT(MaskQueryNet):
         valid: Bool[Tensor, "B T"] | None = None,
         maskige: Float[Tensor, "B T 3 H W"] | None = None,
     ) -> Output:
-        """`forward` for those who bring their own map of the sound."""
+        """`forward` with a map of the sound in place of log-mel patches."""
         said, _ = self.predict(images, sound, maskige, every=False)
         return self.output(said, images, valid)
 
@@ -155,7 +155,7 @@ class VCT(MaskQueryNet):
 
 
 class VisualQueries(nn.Module):
-    """Queries that come of the picture: mixtures of pixels, prompted by prototypes of sounds, then given pixels to hold.
+    """Queries made from the picture: mixtures of pixels, prompted by prototypes of sounds, with the mean of their pixels.
 
         x = convolutions(pixels);  q = MLP over the pixels' places(x);  q = attention(q, prototypes)
         every pixel goes to the query that fits it best;  q = q + mean of the query's pixels

@@ -1,4 +1,4 @@
-"""Marks the most audible of the things that it sees: named things in the picture against named sounds."""
+"""Marks the most audible of the visible things, by matching named things in the picture with named sounds."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class World(Net):
         picture → scene readers → share of each category, salience ─┐
         sound → tagger → names now and so far → relevance r ────────┴→ Σ shares·r → logits
 
-    The relevance r of a category is that of its most audible name, and of an animal at least half of the best animal's.
-    What is surely heard of one family (people, animals, vehicles, guns) takes it from faint guesses at others, whether it
-    is in sight or not. A pixel's score is the mean relevance of what it may show, against that of the most relevant
-    things in the picture, times the probability that it shows any thing. If nothing in the picture fits what is heard,
-    what catches the eye is marked where it is none of the categories, for these would sound otherwise; nothing is while
-    the sound is faint beside the loudest so far. A stream is one long clip: `past` holds the number of frames so far, the
-    loudest of them, and the sum of their scores.
+    The relevance r of a category is that of its most audible name; each animal gets at least half of the best animal's. A
+    sound of one family (people, animals, vehicles, guns) that is heard with certainty lowers the relevance of faint guesses
+    at other families, whether its source is in sight or not. A pixel's score is the mean relevance of what it may show,
+    relative to that of the most relevant things in the picture, times the probability that it shows any thing. If nothing in
+    the picture fits the sound, salient places are marked that belong to none of the categories, since a thing of a category
+    would have its own sound. Nothing is marked while the sound is faint compared with the loudest so far. A stream is one
+    long clip: `past` holds the number of frames so far, the loudest of them, and the sum of their scores.
 
     Args:
         config: Travels with the model; what follows from the network is filled in.
@@ -249,10 +249,10 @@ def sound_features(names: Float[Tensor, "N 521"]) -> Float[Tensor, "N 521"]:
 
 
 class Gate(nn.Module):
-    """How far each category's relevance counts, given what else is heard and what is seen at all.
+    """The weight of each category's relevance, given the other sounds and what is seen.
 
-    One small net for all categories, so that it learns from the common ones what holds for the rare ones, such as that a
-    category which is nowhere surely seen counts a third.
+    All categories share one small network, so that rare ones profit from common ones; it learns, for example, that a category
+    that is seen nowhere with certainty counts a third.
     """
 
     family: Tensor
