@@ -1,4 +1,4 @@
-"""Figures of a run that lasts, read by Prometheus while it does."""
+"""Figures of a long run, which Prometheus reads while it lasts."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class Request:
 
 
 def check_rate(rate: Any, most: float = MAX_RATE) -> None:
-    """Make sure that a rate is one.
+    """Check a rate.
 
     Raises:
         ValueError: It is neither a word for one nor a number above 0 and up to `most`.

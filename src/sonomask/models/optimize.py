@@ -23,7 +23,7 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
         model: Any of ours; it is not changed unless `in_place`.
         dtype: float32 keeps the logits within 2e-4; bfloat16 halves bytes and, on a processor that has it, operations,
             and drifts (the benchmark prints how far).
-        in_place: Change the model itself, for whoever has no use for two of a gigabyte each.
+        in_place: Change the model itself, which saves the memory of a copy.
 
     Returns:
         A copy (or the model) in eval mode with the same interface; with bfloat16 its logits are float32 again.
@@ -49,7 +49,7 @@ def optimize(model: Net, dtype: torch.dtype = torch.float32, *, in_place: bool =
 
 
 class Autocast(nn.Module):
-    """Runs a model in a lower precision and hands out float32.
+    """Runs a model in a lower precision and returns float32.
 
     Args:
         model: Model in eval mode.

@@ -1,7 +1,7 @@
-"""AVSBench's own layout, so that masks made here can be looked at, scored and learned from like the data set's.
+"""AVSBench's own layout, so that these masks can be viewed, scored and trained on like the data set's.
 
-A video becomes clips of five seconds. Of each second goes the mask that is nearest to AVSBench's moment (15/16 through it)
-with the picture of that mask, both squashed to 224×224.
+A video is split into clips of five seconds. For each second, the mask nearest to AVSBench's moment (15/16 through it) is
+written with its picture, both stretched to 224×224.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Masks as a person has corrected them (`safe_reading.corrections`).
 
-What is said of a thing at one moment holds for it at all others: its trail says where it was, and the ids of a tracker carry
-it on where the trail has a gap. Where two things have run into one region, the part within the thing's box is its own.
+A correction of a thing at one moment holds at all others: its trail says where it was, and a tracker's ids bridge gaps of the
+trail. Where two things have merged into one region, the part within the thing's box counts as the thing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A mask of one frame on another one near in time: it lies where what it marks has moved to."""
+"""Move the mask of one frame along with the picture to another frame nearby."""
 
 from __future__ import annotations
 

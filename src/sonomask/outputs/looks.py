@@ -50,7 +50,7 @@ def distance(a: Float32[np.ndarray, " bins"], b: Float32[np.ndarray, " bins"]) -
 
 
 def may_be(a: Float32[np.ndarray, " bins"] | None, b: Float32[np.ndarray, " bins"] | None) -> bool:
-    """Whether two appearances can be of the same thing."""
+    """Whether two appearances may belong to the same thing."""
     return a is None or b is None or distance(a, b) < ALIKE
 
 

@@ -1,4 +1,4 @@
-"""Names that stay: each region is called what its track has shown, not what one frame says."""
+"""Stable names: each region gets the name that its whole track supports, not that of a single frame."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FORGET = 60.0  # seconds without a region after which a track's votes are droppe
 class RegionNamer:
     """Names the regions of one video, frame by frame in order.
 
-    A frame's vote for a thing is the share of the region's pixels that show it. Votes fade with `hold`, so that a name stays
-    through frames in which the model errs, and changes where what is seen has changed.
+    A frame's vote for a thing is the share of the region's pixels that show it. Votes decay with `hold`, so that a name
+    survives frames in which the model errs, but changes when the thing does.
 
     Args:
         hold: Seconds over which votes are gathered; 0 for each frame by itself.

@@ -1,4 +1,4 @@
-"""Masks for the libraries that look at them: Roboflow's supervision and Voxel51's FiftyOne. Neither is a dependency."""
+"""Masks for other libraries: Roboflow's supervision and Voxel51's FiftyOne. Neither is a dependency."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class Tracker:
         overlaps: dict[tuple[int, int], float],
         ids: list[int],
     ) -> None:
-        """Give the ids of what had merged to the regions that it parts into."""
+        """Give the ids of merged things to the regions into which they separate."""
         for whole in self.seen:
             waiting = [n for n, track in self.lost.items() if track.into == whole]
             if not waiting:
@@ -227,7 +227,7 @@ class Tracker:
         ids: list[int],
         taken: set[int],
     ) -> None:
-        """Pair what is left with tracks of other places by looks, size and the way that a thing can go."""
+        """Match the remaining regions to tracks elsewhere by appearance, size and possible distance."""
         diagonal = math.hypot(*self._size)
         candidates = []
         for place, (region, own) in enumerate(zip(found, looks, strict=True)):

@@ -76,7 +76,7 @@ def write_video(path: Path, context: OutputContext, kind: VideoKind) -> Iterator
 
 
 class Follower:
-    """Draws each frame once it is known which mask is nearest, where what that marks has moved to.
+    """Draws each frame with its nearest mask, moved along with the picture, as soon as that mask is known.
 
     Args:
         context: Context that the formats of the video share.
@@ -94,7 +94,7 @@ class Follower:
         self.following = Following(self.now)
 
     def take(self, moment: Moment) -> None:
-        """Hand over the next mask."""
+        """Add the next mask."""
         if self.now.index >= 0:
             self._draw_until((self.now.time + moment.time) / 2)
         self.now, self.following = moment, Following(moment)

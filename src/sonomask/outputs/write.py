@@ -1,7 +1,8 @@
 """Write any number of formats in one pass of a model.
 
-Each format is a context manager that gives a function to hand each `Moment` to; it appears under its name when the block
-ends well, and not at all otherwise. Nothing is gathered in memory, so one pass of the model feeds all of them at any length.
+Each format is a context manager that gives a function, which is called with each `Moment`. The output appears under its name
+only if the block ends without an error. Nothing is gathered in memory, so one pass of the model serves all formats at any
+length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of what a stranger may have written into a model's `config.json`: plain, bounded values that name nothing on disk.
+"""Checks of a model's `config.json` from a stranger: plain, bounded values that name nothing on disk.
 
 Every value reaches a network's constructor, and some reach timm's, which would take addresses and files. Folders of
 safetensors and of ONNX are read by the same `read_config`, which has one rule for each field of `ModelConfig`.

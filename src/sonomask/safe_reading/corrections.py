@@ -60,8 +60,8 @@ class Correction:
 
     Attributes:
         kind: "only": of all things this one is marked alone. "never": this one is not marked. "sounds": the thing at this place
-            sounds and should be marked. "silent": what is at this place doesn't, though it is marked with what does. (Training
-            learns these two; masks that are there don't show them.) "nothing": in this stretch of time nothing in sight
+            sounds and should be marked. "silent": the thing at this place does not sound, although it is marked. (Training
+            learns from these two; they don't change existing masks.) "nothing": in this stretch of time nothing in sight
             sounds. "other": in this stretch what is marked is wrong, something else sounds.
         time: Moment at which a thing is pointed at; None for a stretch.
         x: Place from the left, 0 to 1.
@@ -127,7 +127,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Corrections:
-    """All that a person says of one video.
+    """All corrections of one video.
 
     Attributes:
         items: Corrections in the order in which they were made; stored as a tuple.

@@ -1,4 +1,4 @@
-"""AVSBench's log-mel files are pickles from the internet; this reader can make a tensor of them and nothing else.
+"""Reader of AVSBench's log-mel files, which are pickles from the internet: it can create a tensor and nothing else.
 
 A pickle is a program. Of all that it may call, three names are let through, and each stands for a function here: the
 tensor's constructor, an empty table of hooks, and the bytes of its storage, which go through `tensors`.
@@ -39,7 +39,7 @@ def read_logmel(path: str | Path) -> Float32[Tensor, "n 1 96 64"]:
         raise
     except PickleError as error:
         raise DatasetError(f"{path}: {error}. Do not use this file.") from error
-    except Exception as error:  # a damaged pickle raises whatever it likes
+    except Exception as error:  # a damaged pickle can raise any error
         raise DatasetError(f"{path}: is no pickled tensor ({type(error).__name__}). Download it again.") from error
     shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if not isinstance(shape, tuple) or shape[1:] != (1, 96, 64) or len(shape) != 4 or shape[0] > MOST_PATCHES:

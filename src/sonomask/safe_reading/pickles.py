@@ -1,4 +1,4 @@
-"""Pickle programs of plain values, run by a machine that knows no functions but those it is given.
+"""An interpreter for pickles of plain values, which knows no functions but those it is given.
 
 A pickle is a program. Python's own unpicklers do what it says and can only be told which names to refuse; they take memory
 for lengths that the file merely claims, hash keys whose hash takes for ever, and set attributes of what they made. This
@@ -32,7 +32,7 @@ MARK = object()
 
 
 class Bystander:
-    """Stands for what lies beside the tensors and is not wanted; it holds nothing and takes any state."""
+    """Placeholder for unwanted objects beside the tensors; it stores nothing and accepts any state."""
 
     __slots__ = ()
 

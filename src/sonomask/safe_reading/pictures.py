@@ -1,4 +1,4 @@
-"""The one door for picture files: known formats only, of bounded size, and one kind of error."""
+"""The one reader of picture files: known formats only, of bounded size, with one kind of error."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _decode(
         raise DatasetError(f"{path}: no such file.") from error
     except DatasetError:
         raise
-    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+    except Exception as error:  # Pillow's decoders can raise any error on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: can't be read as a picture ({reason}). Restore it from its source.") from error
 

@@ -1,4 +1,4 @@
-"""COCO's segmentations from a file that nobody vouches for.
+"""COCO's segmentations from an untrusted file.
 
 COCO's C code is given nothing that it does not check itself: far corners crash it, and run lengths that end early leave a
 mask with whatever lay in memory.

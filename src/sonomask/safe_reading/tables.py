@@ -1,4 +1,4 @@
-"""Tables and file names that came with somebody's data: bounded, and never leading out of their folder."""
+"""Tables and file names of others' data sets: bounded, and never leading out of their folder."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def load_tensors(source: Path | io.BytesIO) -> Any:
     """Load a file of `torch.save`, on the CPU.
 
     Raises:
-        Exception: A damaged or hostile file raises whatever it likes, of some hundred characters; the caller names the file.
+        Exception: Damaged or hostile files can raise any error, with a message of some hundred characters; the caller names
+        the file.
     """
     if isinstance(source, io.BytesIO):
         return _load(source, len(source.getbuffer()))

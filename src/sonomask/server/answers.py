@@ -90,7 +90,7 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
 
 
 async def known_options(request: Request) -> None:
-    """Refuse options in the address that nobody reads: most are misspelt.
+    """Refuse unknown options in the address, most of which are misspelt.
 
     Raises:
         InvalidError: There is one.

@@ -1,4 +1,4 @@
-"""Routes for what a person says of a finished job, and for files that follow it."""
+"""Routes for corrections of a finished job, and for files that follow them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person says of a finished job: kept beside its files, carried along the tracks that the player shows.
+"""Corrections of a finished job: kept beside its files, and extended along the tracks that the player shows.
 
 The file is that of `safe_reading.corrections`. Whoever adds a correction names a place or a source; the trail comes from the
 player's maps, so no model runs for it. Knows no web framework.
@@ -38,7 +38,7 @@ LOCK = threading.Lock()  # a page sends one after the other, and two pages may s
 
 
 def of_job(job: Job) -> Corrections:
-    """What was said of a finished job."""
+    """The corrections of a finished job."""
     try:
         return read_corrections(job.folder / FILE)
     except MediaError:

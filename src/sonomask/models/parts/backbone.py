@@ -1,4 +1,4 @@
-"""The picture side: any timm network that gives four feature maps, or one of which four are made."""
+"""The visual backbone: any timm network with four feature maps, or with one from which four are made."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,8 +17,8 @@ DENSEST = 1 / 32  # seconds between two that are kept; a moment is then met with
 class Past:
     """The traces of a stream's frames of the last seconds.
 
-    The model knows clips whose frames are 1 s apart. At any rate of frames a step at time τ sees those at τ-1, τ-2, …, as
-    near as there are any, within half a second. At most 32 a second are kept, so size and cost have a bound.
+    The model was trained on clips whose frames are 1 s apart. At any frame rate, a step at time τ sees the frames nearest to
+    τ-1, τ-2, …, if there are any within half a second. At most 32 frames a second are kept, so size and cost are bounded.
 
     Attributes:
         seconds: Number of seconds that the fusion sees together, the present one included.
@@ -44,7 +44,7 @@ class Past:
         return [nearest[ago][1] for ago in sorted(nearest, reverse=True)]
 
     def add(self, time: float, traces: Traces) -> Past:
-        """With one more, and without those that are too old to be met again."""
+        """The past with one more trace, and without those that are too old to be used again."""
         if self.seconds < 2 or not any(traces) or (self.kept and time - self.kept[-1][0] < DENSEST - 1e-6):
             return self
         alive = tuple(entry for entry in self.kept if time - entry[0] <= self.seconds)

@@ -1,8 +1,8 @@
 """Refine unsure parts of a mask by the colours and edges of the picture: a soft form of GrabCut.
 
-A coarse map of scores knows roughly where a thing is; the picture knows which colours it has and where they end. Places that
-are sure stay as they are. The others take part in two rounds: what colours are frequent inside and outside, then some steps in
-which each place asks its neighbours of like colour. Nothing is learnt, and ONNX knows every operation in it.
+A coarse map of scores shows roughly where a thing is; the picture shows which colours it has and where they end. Certain
+places are kept. The others take part in two rounds: colour histograms of the inside and the outside, then some steps in
+which each place is compared with its neighbours of similar colour. Nothing is learnt, and all operations exist in ONNX.
 
 Source: Rother, Kolmogorov & Blake, "GrabCut", SIGGRAPH 2004; mean field as in Krähenbühl & Koltun, "Efficient inference in
 fully connected CRFs with Gaussian edge potentials", NeurIPS 2011, on a few neighbours.

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention: every cell looks at a few learned places of every level.
+"""Multi-scale deformable attention: every cell samples a few learned positions of every level.
 
 The one encoder serves three systems. Parameter names below `layers.{i}.` are those of their files; `level_embed` is the
 only other parameter.
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 class DeformableEncoder(nn.Module):
-    """Layers in which the cells of several maps exchange what they hold.
+    """Layers in which the cells of several maps exchange information.
 
         tokens → + positions → deformable attention → add, norm → feed forward → add, norm   (`depth` times)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ChannelAttention(nn.Module):
-    """Residual block whose channels are weighed by what the whole map holds (RCAB).
+    """Residual block whose channels are weighted by the mean of the whole map (RCAB).
 
         y = x + c · gate(mean c)        c = conv3×3(relu(conv3×3(x)))
 

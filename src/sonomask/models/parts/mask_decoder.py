@@ -26,7 +26,7 @@ class Predictions:
 
 
 class MaskDecoder(nn.Module):
-    """Each layer reads one map, and of it only where the query's own mask is so far.
+    """Decoder whose layers each attend to one map, each query only within its current mask.
 
         queries → [cross attention to map i mod L where the mask is → self attention → feed forward] × layers
         before and after each: class = linear(norm(query)),   mask = MLP(norm(query)) · pixels

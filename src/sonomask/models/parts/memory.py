@@ -1,9 +1,9 @@
-"""What a person has taught: places and sounds that were corrected, and by how much the score of their like changes.
+"""Memory of corrections: corrected places and sounds, and by how much the scores of similar ones change.
 
     score(place, sound) += Σ_k weight_k · like(place, place_k) · near(place, place_k) · alike(sound, sound_k)
 
-Features of places are compared less the mean of what was seen in the lessons, so that what all places share counts for
-nothing. Only the like of what was corrected changes: about there, with such a look and such a sound. So nothing else can be
+The mean over the lessons is subtracted from the features of places, so that what all places share does not count. Only
+scores of places change that are similar to a corrected one in position, appearance and sound, so nothing else can be
 forgotten. The weights have a closed form (`sonomask.teaching`).
 """
 
@@ -45,7 +45,7 @@ class Memory(nn.Module):
         self.register_buffer("weights", torch.zeros(size))
 
     def forward(self, places: Float[Tensor, "N C h w"], sounds: Float[Tensor, "N S"]) -> Float[Tensor, "N 1 h w"]:
-        """What is added to the score of each place.
+        """Change of the score of each place.
 
         Args:
             places: Features of each place, of length 1.

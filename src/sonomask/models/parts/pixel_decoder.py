@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PixelDecoder(nn.Module):
-    """The three coarser maps exchange what they hold; the finest takes it up.
+    """Pixel decoder: the three coarser maps exchange information, which is then added to the finest.
 
         1/32, 1/16, 1/8 → 1×1 convolution, norm → encoder → three maps ─────────────▶ maps, coarse to fine
         1/4 → 1×1 convolution, norm → + the 1/8 map, enlarged → 3×3, norm, ReLU → 1×1 ─▶ pixels

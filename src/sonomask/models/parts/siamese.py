@@ -64,7 +64,7 @@ class Siamese(nn.Module):
         return [part.net for part in (self.frames, self.maskige) if part is not None]
 
     def pair(self) -> None:
-        """Start the network of the maskige where that of the frames is."""
+        """Copy the weights of the frames' network to that of the maskige."""
         for net in self.nets[1:]:
             net.load_state_dict(self.nets[0].state_dict())
 

@@ -108,7 +108,7 @@ class DecoderLayer(nn.Module):
         Args:
             queries: Before it.
             memory: Memory that the queries attend to.
-            places: Positions added to the queries where they ask and where they are asked for, not to what they hold.
+            places: Positions added to the queries and keys of the self-attention, not to the values.
             keys: Keys of the memory, usually the memory with its positions added; the memory itself if None.
             mask: True where a query may look at the memory. A row without any gives NaN.
         """
