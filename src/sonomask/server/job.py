@@ -144,7 +144,7 @@ class Job:
         return (time.monotonic() - self.began) * (1 - self.done) / self.done
 
     def begin(self) -> None:
-        """Its turn has come."""
+        """Mark the job as running."""
         self.state, self.began = "running", time.monotonic()
         self.deadline = self.began + self.limits.work
 
@@ -157,7 +157,7 @@ class Job:
         self.state = state
 
     def halt(self) -> None:
-        """Tell it to end: its child processes now, its work at the next `report`."""
+        """Ask the job to end: its child processes end now, its work at the next `report`."""
         if not self.stop.is_set():
             self.halted = time.monotonic()
             self.stop.set()

@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Does jobs in turn; use it in a `with` block.
+    """Runs jobs in turn; use it in a `with` block.
 
     Args:
-        work: Function that does a job: it reads `job.source`, fills `job.files` and calls `job.report`.
+        work: Function that runs a job: it reads `job.source`, fills `job.files` and calls `job.report`.
         folder: Exists, and belongs to this server alone; uploads and results go there, and are removed at the end.
         limits: Limits on jobs.
         workers: Jobs at once.
@@ -242,7 +242,7 @@ class Runner:
         self._tidy()
 
     def _trim(self, jobs: list[Job], count: int, size: int) -> None:
-        """Forget the first of these until so many, with so many bytes, are left; the last one stays."""
+        """Forget the first of these until at most so many with so many bytes are left; the last one is always kept."""
         while len(jobs) > 1 and (len(jobs) > count or sum(job.size for job in jobs) > size > 0):
             self._forget(jobs.pop(0))
 
@@ -311,7 +311,7 @@ class Runner:
                     self._end(job, state)
 
     def _end(self, job: Job, state: State) -> None:
-        """The one place where a job gives its place back; may be called again."""
+        """The only function that frees a job's place; it may be called twice."""
         failed = job.stop.is_set() or state != "done"
         if failed and not job.over:
             shutil.rmtree(job.folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """A page that shows a live stream: the application of `serve`, with a stream of pictures in place of jobs.
 
-Whoever may come in, what is refused and what a page may load are those of `serve` (`sonomask.server.guard`).
+Access, refusals and what a page may load follow the rules of `serve` (`sonomask.server.guard`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def parse_address(text: str) -> tuple[str, int]:
 class LivePage(Sink):
     """Serves the newest picture; use it in a `with` block.
 
-    Pictures are compressed only while somebody watches, and each viewer gets the newest, so a slow one holds up nobody.
+    Pictures are compressed only while somebody watches. Each viewer gets the newest one, so a slow viewer does not delay
+    others.
 
     Args:
         address: Address as `parse_address` takes it; port 0 takes a free one. Other than loopback, it asks for a token, part of

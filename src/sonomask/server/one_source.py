@@ -1,4 +1,4 @@
-"""Leaves of the masks what belongs to some sources alone, as the player of an earlier job on the same video shows them."""
+"""Keep only some sources of the masks, as the player of an earlier job on the same video shows them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def source_name(view: Path, number: int) -> str | None:
 
 
 def selecting(view: Path, numbers: tuple[int, ...]) -> Callable[[Masks], Masks]:
-    """A function that unmarks what belongs to other sources than those.
+    """A function that unmarks everything except the given sources.
 
     Each marked pixel belongs to the source of the nearest region on the player's map of that moment.
 

@@ -1,8 +1,8 @@
 """Limits on the number of connections and on how long an idle one is kept.
 
-What an upload may cost is limited in `rest`, which sees a request once its head is there. What can't be seen from there: many
-connections at once, a client that never ends the head (or sends on after it was refused), and one that asks for a file and does
-not take it.
+The cost of uploads is limited in `rest`, which sees a request once its head has arrived. This module handles what can't be seen
+there: many connections at once, a client that never completes the head (or continues after a refusal), and one that requests a
+file but does not read it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a request, each with the status that says so over HTTP.
+"""All errors of requests, each with its HTTP status.
 
     Problem
     ├── InvalidError        422  an option or a body is not as it must be; `field` names which

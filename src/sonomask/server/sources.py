@@ -1,7 +1,7 @@
-"""Few sources from many tracks: what a person would call one thing.
+"""Merge many tracks into few sources, each of which a person would call one thing.
 
-A tracker follows regions from mask to mask and begins anew where one falls silent, moves far, or breaks into parts, so one
-anvil makes a dozen tracks. Two tracks of a class are taken for one source where they cover the same place, and either
+A tracker follows regions from mask to mask and starts a new track when a region falls silent, moves far, or breaks into
+parts, so one anvil makes a dozen tracks. Two tracks of a class count as one source if they cover the same place, and either
 
     are hardly ever there together (the same thing at other times), or
     one is a small part beside the other (a splinter of it).

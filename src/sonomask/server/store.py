@@ -119,7 +119,7 @@ class UploadStore:
                 self.remove(upload)
 
     def know(self, upload: Upload, facts: dict[str, Any]) -> None:
-        """Say what the video of an upload is. From now on it is kept, where uploads are."""
+        """Store the facts about an upload's video. From now on the upload is kept, if uploads are."""
         upload.facts = facts
         with self.lock:
             if self.keeps and not upload.removed:
@@ -138,7 +138,7 @@ class UploadStore:
         return upload, os.fdopen(handle, "wb")
 
     def _grow(self, upload: Upload, count: int) -> None:
-        """Count bytes before they are written."""
+        """Reserve bytes before they are written."""
         if upload.size + count > self.limits.bytes:
             raise TooLargeError(f"The video has more than {self.limits.bytes / 2**20:.0f} MB, the limit. Cut it first.")
         with self.lock:

@@ -6,8 +6,8 @@ The maps are PNG strips, `ROWS` frames below one another, whose channels are
     green  the probability
     blue   the attention map, where the model has one
 
-so that the browser can switch views and hide sources by itself, without asking again. Which tracks are one source is told in
-`view.json` (`sonomask.server.sources`).
+so that the browser can switch views and hide sources without further requests. `view.json` says which tracks form one source
+(`sonomask.server.sources`).
 """
 
 from __future__ import annotations

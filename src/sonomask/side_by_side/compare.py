@@ -1,4 +1,4 @@
-"""Models beside one another on one video, and what a model attends to."""
+"""Several models side by side on one video, and what a model attends to."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def attention(
 ) -> Path:
     """A picture of one clip: its frames, TPAVI's attention of each level to the sound of the same second, the mask.
 
-    Values of a level go from its lowest to its highest in the clip: the picture tells where, not how much.
+    The values of each level are scaled to its own range in the clip: the picture shows where, not how much.
 
     Args:
         source: Path or address of a video.
