@@ -55,7 +55,9 @@ def settings(name):
 
 
 def cases():
-    return [key for key in GOLDEN if "A_MaskedV" in key or "closer_loss" in key]
+    wrong = pytest.mark.wrong_arguments
+    found = [key for key in GOLDEN if "A_MaskedV" in key or "closer_loss" in key]
+    return [pytest.param(key, marks=wrong if "error" in GOLDEN[key] else ()) for key in found]
 
 
 @pytest.mark.parametrize("name", cases())

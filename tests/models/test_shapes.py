@@ -1,5 +1,6 @@
 """What annotations say of shapes and types is true: checked at every call while each net answers and trains."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,22 +9,15 @@ import pytest
 
 from sonomask.models.catalog import records
 
+TESTS = Path(__file__).parents[1]
 CODE = """
-import sys, types, warnings
-import beartype
-from jaxtyping import install_import_hook
+import sys, warnings
 
 warnings.simplefilter("ignore")
-checker = types.ModuleType("shape_checker")
-checker.check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))  # a whole number is a float, too
-sys.modules["shape_checker"] = checker
-rooms = ("sonomask.audio", "sonomask.losses", "sonomask.metrics", "sonomask.models")
-install_import_hook(rooms, "shape_checker.check")  # before any of them is imported
-
-sys.path.insert(0, sys.argv[1])
+import shape_check
 import test_nets as nets
 
-name = sys.argv[2]
+name = sys.argv[1]
 more, prepare = nets.PREPARED.get(name, ({}, None))
 model, clips = nets.build(name, **more), nets.batch(b=3)
 clips = nets.Batch(**{**vars(clips), "categories": ("dog", "car", "cat")})
@@ -38,8 +32,22 @@ print("all as it says")
 
 
 def checked(name):
-    words = (sys.executable, "-c", CODE, str(Path(__file__).parent), name)
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    return run("-c", CODE, name)
+
+
+def run(*words):
+    places = [str(TESTS), str(TESTS / "models"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, cwd=TESTS.parent, env=env
+    )
+
+
+def test_losses_and_metrics_are_given_and_give_what_their_annotations_say(tmp_path):
+    words = ("-m", "pytest", "-p", "shape_check", "-p", "no:cacheprovider", f"--basetemp={tmp_path}")
+    chosen = ("-m", "not slow and not wrong_arguments", "-k", "not two_processes", "tests/losses", "tests/metrics")
+    done = run(*words, *chosen)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 @pytest.mark.slow

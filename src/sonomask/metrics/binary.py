@@ -1,10 +1,10 @@
 """All figures of binary masks from one pass over the predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -33,7 +33,7 @@ class AVSMetrics(Metric):
     full_state_update = False
 
     def __init__(
-        self, protocols: Sequence[str] = ("avsbench",), *, boundary: bool = False, categories: bool = False,
+        self, protocols: Iterable[str] = ("avsbench",), *, boundary: bool = False, categories: bool = False,
         step: float = 1.0, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
@@ -48,7 +48,7 @@ class AVSMetrics(Metric):
     def update(
         self,
         logits: Float[Tensor, "B T H W"],
-        masks: Int[Tensor, "B T H W"],
+        masks: Shaped[Tensor, "B T H W"],
         *,
         indices: Int[Tensor, " B"],
         labelled: Bool[Tensor, "B T"] | None = None,

@@ -100,7 +100,7 @@ def _fold_batch_norms(part: nn.Module, probe: Tensor) -> None:
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # keeps the tensors, so that no id is used twice
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Conv2d):
             made[id(output)] = (module, output)
         elif isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in made:
