@@ -80,7 +80,7 @@ def _scans(picture: Image.Image) -> int:
 
     Source: ITU-T T.81, B.1.
     """
-    file: Any = picture.fp
+    file: Any = picture.fp  # type: ignore[attr-defined] # Pillow's types lack it
     before = file.tell()
     file.seek(0)
     data = file.read()

@@ -55,7 +55,7 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> list[dict[str, 
     return found
 
 
-def _bound(path: Path, cells: int) -> None:
+def _bound(path: str | Path, cells: int) -> None:
     """Check the number of cells of a table, of which each row has one for each column."""
     if cells > MOST_CELLS:
         raise DatasetError(f"{path}: expected a table of at most {MOST_CELLS} cells, it has more. Split it.")
