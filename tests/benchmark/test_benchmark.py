@@ -158,6 +158,6 @@ def test_floors_fit_the_training_masks():
     masks = torch.zeros(6, 20, 30, dtype=torch.bool)
     masks[:, 5:15, 7:23] = True  # half of each side, in the middle
     masks[0] = False
-    for name, share in (("everything", 1.0), ("box", 0.25), ("mean", 160 / 600)):
+    for name, share in (("everything", 1.0), ("nothing", 0.0), ("box", 0.25), ("mean", 160 / 600)):
         marked = (FLOORS[name].make(masks) > 0).float().mean()
         assert float(marked) == pytest.approx(share, abs=0.03), name

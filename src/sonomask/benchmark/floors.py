@@ -40,6 +40,10 @@ def _everything(masks: Tensor) -> Tensor:
     return torch.ones(masks.shape[-2:])
 
 
+def _nothing(masks: Tensor) -> Tensor:
+    return -torch.ones(masks.shape[-2:])
+
+
 def _box(masks: Tensor) -> Tensor:
     height, width = masks.shape[-2:]
     y, x = (torch.linspace(-1, 1, n).abs() for n in (height, width))
@@ -82,6 +86,7 @@ class Floor:
 
 FLOORS = {
     "everything": Floor("everything marked", _everything),
+    "nothing": Floor("nothing marked", _nothing),
     "box": Floor("centre box, side by the training masks", _box),
     "mean": Floor("mean training mask, cut by them", _mean),
 }
