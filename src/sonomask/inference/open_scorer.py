@@ -114,7 +114,7 @@ class OpenScorer:
             presence=None, about=f"words by what is heard, things by {' and '.join(networks)}",
         )  # fmt: skip
         self.origin = ModelOrigin(f"{self.config.name} ({' and '.join(networks)})")
-        self.width = self.listener.start(1).shape[1]  # of the listener's past; what follows was handed on by `Tracks`
+        self.width = cast("Any", self.listener).start(1).shape[1]  # of its past; then comes what `Tracks` handed on
         if self.follows:
             self.together = WINDOW
 
