@@ -15,10 +15,13 @@ from sonomask.data.drawn.world import scene
 from sonomask.data.known_masks import read_masks, video_stem
 from sonomask.data.tree import write_video
 from sonomask.errors import DatasetError, TrainingError
+from sonomask.export.write import export
+from sonomask.inference.loading import load_onnx
 from sonomask.models.nets.world import World
 from sonomask.models.parts.memory import Memory
 from sonomask.safe_reading.corrections import Correction, Corrections, VideoFacts
-from sonomask.teaching import Lesson, teach
+from sonomask.safe_reading.onnx_graphs import open_session
+from sonomask.teaching import Lesson, _Frame, _something_else, teach
 
 SECONDS = 3
 
@@ -78,6 +81,27 @@ def test_corrections_of_a_place_are_learnt(model, clip):
         assert after != before or sign < 0
 
 
+def test_something_else_is_what_is_likeliest_of_the_rest():
+    score = torch.full((40, 60), -6.0)
+    score[4:12, 4:12], score[12:15, 4:12] = 3.0, -0.5  # what is marked, and its fringe
+    score[20:30, 40:50], score[32:36, 5:15] = -1.0, -3.0
+    places = torch.zeros(2, 40, 60)
+    found = _something_else(_Frame(0.0, places, torch.zeros(521), score))
+    expected = np.zeros((40, 60), bool)
+    expected[20:30, 40:50] = True
+    assert np.array_equal(found, expected)
+    assert not _something_else(_Frame(0.0, places, torch.zeros(521), torch.full((40, 60), -6.0))).any()
+
+
+def test_where_something_else_sounds_something_else_is_marked(model, clip):
+    said = Corrections([Correction("other", start=0.0, end=SECONDS)])
+    taught = teach(model, [Lesson(clip, said)])
+    before, after = ([m.mask[0] for m in sonomask.Segmenter(one, rate=2, smooth=0, device="cpu")(clip)]
+                     for one in (model, taught.model))  # fmt: skip
+    assert sum((new & old).sum() for new, old in zip(after, before, strict=True)) < 0.5 * np.sum(before)
+    assert sum((new & ~old).sum() for new, old in zip(after, before, strict=True)) > 0
+
+
 def test_a_moment_that_is_not_there_is_told(model, clip):
     items = [Correction("sounds", 99.0, 0.5, 0.5), Correction("sounds", 1.0, 0.5, 0.5)]
     (note,) = teach(model, [Lesson(clip, Corrections(items))]).notes
@@ -107,6 +131,41 @@ def test_a_memory_of_nothing_changes_nothing():
     found = memory(torch.nn.functional.normalize(torch.rand(2, 6, 3, 4), dim=1), torch.rand(2, 5))
     assert found.shape == (2, 1, 3, 4)
     assert not found.any()
+
+
+def test_a_graph_of_a_memory_takes_any_size(tmp_path):
+    memory, random = Memory(6, 8, 10).eval(), torch.Generator().manual_seed(0)
+    for buffer in memory.buffers():
+        buffer.copy_(0.3 * torch.randn(buffer.shape, generator=random))
+    free = {name: torch.export.Dim(name, min=1, max=64) for name in ("frames", "height", "width")}
+    shapes = {"places": {0: free["frames"], 2: free["height"], 3: free["width"]}, "sounds": {0: free["frames"]}}
+    given = torch.randn(2, 8, 12, 20, generator=random), torch.randn(2, 10, generator=random)
+    program = torch.export.export(memory, given, dynamic_shapes=shapes, strict=False)
+    torch.onnx.export(
+        program, (), str(tmp_path / "memory.onnx"), dynamo=True, input_names=["places", "sounds"], output_names=["change"],
+        external_data=False, verbose=False,
+    )  # fmt: skip
+    session = open_session(tmp_path / "memory.onnx")
+    for frames, height, width in ((2, 12, 20), (1, 20, 12), (3, 7, 7)):
+        places, sounds = (
+            torch.randn(frames, 8, height, width, generator=random),
+            torch.randn(frames, 10, generator=random),
+        )
+        (change,) = session.run(None, {"places": places.numpy(), "sounds": sounds.numpy()})
+        torch.testing.assert_close(torch.from_numpy(change), memory(places, sounds))
+
+
+@pytest.mark.slow
+def test_what_was_taught_is_in_the_exported_graph(half, clip, tmp_path):
+    made = export(half.model, tmp_path / "graph")
+    assert made.free == ("batch", "time", "size")
+    assert made.span > 0
+    ours, theirs = (
+        [m.mask[0] for m in sonomask.Segmenter(one, rate=2, smooth=0, device="cpu")(clip)]
+        for one in (load_onnx(made.folder / "model.onnx"), half.model)
+    )
+    for mask, other in zip(ours, theirs, strict=True):
+        assert (mask != other).mean() < 0.01
 
 
 def test_the_command_writes_a_model_with_its_card(clip, tmp_path, capsys):

@@ -36,7 +36,10 @@ __all__ = ["Lesson", "Taught", "teach"]
 SIZE = 512  # examples that are remembered
 WANTED = 2.0  # logit that a corrected place should have, or more; less than minus that where nothing sounds
 RIDGE = 1e-3
-DOUBT = 0.05, 2.0  # variance of what a person said, and of the old answers, which may be wrong near what was said
+# variance of what a person said, of what is guessed from it, and of the old answers, which may be wrong near what was said
+TOLD, GUESSED, OLD = 0.05, 0.5, 2.0
+LIKELY, NEARLY = -4.0, 1.0  # logit of what may be meant by "something else", and by how much less its other places have
+ASIDE = 6  # places around what is marked that are not something else
 REACH = 2  # places around the one that is pointed at
 FRAMES, RATE = 240, 5.0  # frames of a video that are looked at, and masks a second, at most
 # places of what was corrected in a frame, of its old answers, and of those of all frames
@@ -105,9 +108,22 @@ class _Examples:
     spots: list[Tensor] = field(default_factory=list)
     sounds: list[Tensor] = field(default_factory=list)
     change: list[Tensor] = field(default_factory=list)
-    told: list[Tensor] = field(default_factory=list)  # whether a person said it
+    doubt: list[Tensor] = field(default_factory=list)  # variance
 
-    def add(self, frame: _Frame, chosen: Bool[np.ndarray, "h w"], wanted: float | None, most: int, draw: Any) -> None:
+    @property
+    def told(self) -> Bool[Tensor, " A"]:
+        """Whether a person said it, or it follows from that."""
+        return torch.cat(self.doubt) < OLD
+
+    def add(
+        self,
+        frame: _Frame,
+        chosen: Bool[np.ndarray, "h w"],
+        wanted: float | None,
+        most: int,
+        draw: Any,
+        doubt: float = TOLD,
+    ) -> None:
         """Some places of a frame: with a wanted score, or None for the one that they have."""
         index = torch.from_numpy(np.flatnonzero(chosen))
         if len(index) > most:
@@ -123,7 +139,7 @@ class _Examples:
         self.spots.append(spots_of(*frame.score.shape)[index])
         self.sounds.append(sound_features(frame.names[None]).expand(len(index), -1))
         self.change.append(change)
-        self.told.append(torch.full((len(index),), wanted is not None))
+        self.doubt.append(torch.full((len(index),), OLD if wanted is None else doubt))
 
 
 def teach(
@@ -160,7 +176,7 @@ def teach(
         frames = _watched(model, lesson)
         said += _learn_corrections(found, frames, lesson, draw, notes)
         shown += _learn_masks(found, frames, lesson, draw, notes)
-    if not found.change or not torch.cat(found.told).any():
+    if not found.change or not found.told.any():
         raise TrainingError(
             "Nothing of what was said can be learnt: the model does that already, or sees nothing there."
         )
@@ -225,6 +241,8 @@ def _learn_corrections(
         only = [item for item in whole.items if item.kind == "only" and item.holds(frame.time)]
         if only:
             found.add(frame, new.mask[0], WANTED, EACH, draw)
+        if any(item.kind == "other" and item.holds(frame.time) for item in whole.items):
+            found.add(frame, _something_else(frame), WANTED, EACH, draw, GUESSED)
     count = 0
     for item in whole.items:
         if item.kind not in ("sounds", "silent"):
@@ -268,6 +286,16 @@ def _masks(frame: _Frame) -> Masks:
     return Masks((frame.time,), probability[None])
 
 
+def _something_else(frame: _Frame) -> Bool[np.ndarray, "h w"]:
+    """What is likeliest to sound of all that is not marked; nothing if none of it is likely at all."""
+    score = frame.score.numpy()
+    marked = (score > 0).view(np.uint8)
+    free = cv2.dilate(marked, np.ones((2 * ASIDE + 1,) * 2, np.uint8)) == 0
+    best = float(score[free].max()) if free.any() else -np.inf
+    found: Bool[np.ndarray, "h w"] = free & (score >= best - NEARLY) & (best >= LIKELY)
+    return found
+
+
 def _around(frame: _Frame, item: Correction) -> Bool[np.ndarray, "h w"]:
     """The places around the one that is pointed at; of a marked one only marked ones, if that is what is wrong."""
     height, width = frame.score.shape
@@ -281,16 +309,16 @@ def _around(frame: _Frame, item: Correction) -> Bool[np.ndarray, "h w"]:
 
 def _fitted(model: World, found: _Examples, size: int, draw: np.random.Generator) -> World:
     """The model with the memory whose weights fit the examples best."""
-    seen = ~torch.cat(found.told)  # a fair sample of all places, unless there are whole masks only
+    seen = ~found.told  # a fair sample of all places, unless there are whole masks only
     mean = torch.cat(found.places)[seen if seen.any() else ~seen].mean(0)
     examples = tuple(
         torch.cat(parts).double() for parts in ([looks_of(p, mean) for p in found.places], found.spots, found.sounds)
     )
-    change, told = torch.cat(found.change).double(), torch.cat(found.told)
-    chosen = torch.tensor(_spread(examples, told, size, draw))
+    change = torch.cat(found.change).double()
+    chosen = torch.tensor(_spread(examples, found.told, size, draw))
     kept = tuple(part[chosen] for part in examples)
     like = kernel(examples, kept)
-    certain = torch.where(told, 1 / DOUBT[0], 1 / DOUBT[1]).double()[:, None]
+    certain = 1 / torch.cat(found.doubt).double()[:, None]
     left = like.T @ (certain * like) + kernel(kept, kept) + RIDGE * torch.eye(len(chosen), dtype=torch.float64)
     weights = torch.linalg.solve(left, like.T @ (certain[:, 0] * change))
     made = _with_memory(model, len(chosen))

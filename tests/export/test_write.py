@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,18 @@ def test_the_config_beside_it_tells_what_is_free(made):
     config = json.loads((made.folder / "config.json").read_text())
     assert config["export"]["free"] == ["batch", "time", "size"]
     assert config["name"] == "avs_mini"
+
+
+def test_a_graph_of_one_size_has_frames_stretched_to_it(tmp_path, monkeypatch):
+    def written(_, file, *__):
+        file.write_bytes(b"")
+        return ("batch",), 0.0, 1.0
+
+    monkeypatch.setattr(exporter, "_write_graph", written)
+    net = create_model("avs_mini")
+    net.config = replace(net.config, sizing="inside", image_size=(96, 96))
+    config = json.loads((export(net, tmp_path / "x").folder / "config.json").read_text())
+    assert (config["sizing"], config["image_size"]) == ("exact", [96, 96])
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -24,6 +24,8 @@ from sonomask.models.parts.net import Net
 
 __all__ = ["Frontend", "Graph", "example", "plain_padding", "stands_alone"]
 
+PAST = 20  # a past as loud as 1 would have the noise count as silence, in which all logits are the same
+
 
 class Frontend(nn.Module):
     """`audio.logmel` for one patch at a time: samples to the logarithm of a mel spectrogram.
@@ -158,7 +160,7 @@ def example(graph: Graph, batch: int, time: int, size: tuple[int, int], seed: in
     heard = sound if graph.frontend is None else sound / 4
     if "past" in graph.inputs:
         network: Any = graph.model
-        return images, heard, torch.rand(network.start(batch).shape, generator=generator)
+        return images, heard, torch.rand(network.start(batch).shape, generator=generator) / PAST
     if "maskige" in graph.inputs:
         return images, heard, torch.randn(images.shape, generator=generator)
     return images, heard

@@ -112,7 +112,7 @@ def export(
         about = {"free": free, "inputs": list(graph.inputs), "difference": difference}
         config = model.config
         if "size" not in free:
-            config = replace(config, image_size=_rounded(size or config.image_size))
+            config = replace(config, image_size=_rounded(size or config.image_size), sizing="exact")
         write_config(fresh / CONFIG, config, export=about)
         megabytes = file.stat().st_size / 1e6
     return Exported(Path(out), free, difference, span, megabytes)
@@ -135,7 +135,7 @@ def _write_graph(
             logging.getLogger(__name__).debug("free %s: %s", free, error)
             refused = error
             continue
-        if difference <= TOLERANCE * span:
+        if difference <= TOLERANCE * span and span > 0:
             return free, difference, span
         refused = WeightsError(f"its logits differ by {difference:.2g}, where they span {span:.2g}")
     reason = " ".join(str(refused).split())[:300]

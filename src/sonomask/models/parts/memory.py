@@ -17,7 +17,7 @@ from torch import Tensor, nn
 __all__ = ["Memory", "kernel", "looks_of", "spots_of"]
 
 LIKE, ALIKE = 0.1, 0.3  # of 1 less the cosine: of places, and of sounds
-NEAR = 0.25  # of the picture's longer side
+NEAR = 0.06  # of the picture's longer side
 MOST = 1.0e4  # bound of what a file may hold
 
 
@@ -76,9 +76,9 @@ def looks_of(places: Float[Tensor, "*A C"], mean: Float[Tensor, " C"]) -> Float[
 
 def spots_of(height: int, width: int) -> Float[Tensor, "P 2"]:
     """Where each place is, row by row: from the left and top, in shares of the longer side."""
-    longer = max(height, width)
-    rows, columns = torch.arange(height) / longer, torch.arange(width) / longer
-    return torch.stack([columns.repeat(height), rows.repeat_interleave(width)], 1)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    longer = torch.maximum(rows[-1], columns[:, -1]) + 1  # no Python number, so that a graph takes any size
+    return torch.stack(torch.broadcast_tensors(columns, rows), 2).flatten(0, 1) / longer
 
 
 def _near(one: Float[Tensor, "A 2"], two: Float[Tensor, "B 2"]) -> Float[Tensor, "A B"]:
