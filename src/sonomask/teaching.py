@@ -44,6 +44,7 @@ REACH = 2  # places around the one that is pointed at
 FRAMES, RATE = 240, 5.0  # frames of a video that are looked at, and masks a second, at most
 # places of what was corrected in a frame, of its old answers, and of those of all frames
 EACH, KEPT, ALL = 40, 200, 600
+SHOWN = 400  # places of a mask that is known, which may be as large as the picture
 NEAR = 0.75  # seconds from a mask at which something may be pointed at
 
 
@@ -275,8 +276,8 @@ def _learn_masks(
         frame = frames[index]
         size = tuple(frame.score.shape)[::-1]
         share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        found.add(frame, share > 0.8, WANTED, EACH, draw)  # what lies on an edge teaches nothing
-        found.add(frame, share < 0.2, -WANTED, EACH, draw)
+        found.add(frame, share > 0.8, WANTED, SHOWN, draw)  # what lies on an edge teaches nothing
+        found.add(frame, share < 0.2, -WANTED, SHOWN, draw)
         count += 1
     return count
 
