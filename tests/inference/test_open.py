@@ -57,6 +57,14 @@ def test_each_kind_of_network_finds_masks_of_the_picture_s_size_by_words(network
     assert [one.score for one in again] == [one.score for one in found]
 
 
+def test_a_network_that_brings_code_is_refused_without_asking(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}')
+    (tmp_path / "mine.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked at the terminal"))
+    with pytest.raises(WeightsError, match="can't be read as a network"):
+        load_concepts([str(tmp_path)], "cpu")
+
+
 def test_networks_of_the_wrong_kind_are_told_apart(networks):
     with pytest.raises(WeightsError, match="expected SAM 3"):
         load_concepts([networks["sam2"]])
