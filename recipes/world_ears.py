@@ -292,7 +292,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=2000)
     options.add_argument("--frozen", type=int, default=5, help="blocks that stay as they are")
     options.add_argument("--rate", type=float, default=4e-4)
-    options.add_argument("--share", type=float, default=0.5, help="of what was learnt that is kept")
+    options.add_argument("--share", type=float, default=0.3, help="of what was learnt that is kept")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--bits", type=int, choices=[32, 16, 8], default=16, help="of each saved weight")
     options.add_argument("--out", required=True, type=Path)
