@@ -139,7 +139,8 @@ def test_a_model_tells_the_names_that_it_knows(client):
     models = {model["name"]: model for model in client.get("/v1/about").json()["models"]}
     assert models[MINI]["names"] == []
     assert {"dog", "person", "guitar"} <= set(models[WORLD]["names"])
-    assert all(20 < len(model["about"]) <= 161 for model in models.values())
+    abouts = [model["about"].partition(" Licence of the weights: ") for model in models.values()]
+    assert all(20 < len(what) <= 161 and licence for what, _, licence in abouts)
 
 
 def test_names_filter_what_is_marked(client):

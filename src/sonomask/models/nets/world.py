@@ -350,7 +350,7 @@ def _logit(p: Tensor) -> Tensor:
     return torch.logit(p, eps=1e-4)
 
 
-_LICENCE = "research and demonstration only: some of its training pictures forbid commercial use"
+_LICENCE = "research and demonstration only: some of its training data forbids commercial use"
 RECORD = ModelRecord(
     build=World,
     presets={"world": {}, "world_duo": {"evidence": (0, 60)}},
