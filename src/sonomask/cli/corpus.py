@@ -35,6 +35,7 @@ def batch(
             "prompt",
             "maskige",
             "device",
+            "precision",
             "batch_size",
             "start",
             "end",

@@ -49,6 +49,7 @@ def live(
             "without",
             "prompt",
             "device",
+            "precision",
             "audio_track",
         ),
     ] = FOR_STREAMS,

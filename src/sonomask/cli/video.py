@@ -46,6 +46,7 @@ def segment(
             *EDITING,
             "maskige",
             "device",
+            "precision",
         ),
     ] = DEFAULT,
     backend: Annotated[
