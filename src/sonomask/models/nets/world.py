@@ -46,7 +46,7 @@ PEAK, PEAKS = (
     100,
 )  # share of the mean over the best hundredth of all places, the least that a place is compared with
 MARK = 0.35  # of the score, above which a pixel is marked
-UNKNOWN = 0.05  # relevance of what is seen below which what catches the eye and has no name is marked
+UNKNOWN = 0.07  # relevance of what is seen below which what catches the eye and has no name is marked
 NAMED = CATEGORIES.index("object")  # categories of known things; the last one stands for all others
 OUT = -8.0  # logit where nothing is marked
 SOURCES = [0, 1, 2, 3]  # families whose sure sound is taken from others: people, animals, vehicles, guns
