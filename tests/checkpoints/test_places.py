@@ -1,5 +1,7 @@
 """Each weight of the built-in models is in the package once, and every way to it leads to the same numbers."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -29,6 +31,11 @@ def test_a_built_in_graph_points_at_weights_that_are_its_own(name, graph):
     for tensor in whole.graph.initializer:
         if tensor.name in places and numpy_helper.to_array(tensor).any():  # zeros lie anywhere
             assert numpy_helper.to_array(tensor).tobytes() in known, tensor.name
+
+
+def test_a_built_in_graph_is_read_by_a_relative_path_too(monkeypatch):
+    monkeypatch.chdir(BUILT_IN)
+    assert read_graph(Path("world.real") / INTEGERS) == read_graph(BUILT_IN / "world.real" / INTEGERS)
 
 
 @pytest.mark.parametrize("name", PART_OF)

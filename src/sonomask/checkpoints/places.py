@@ -98,7 +98,7 @@ def read_graph(file: Path) -> bytes:
         WeightsError: The file can't be read.
     """
     try:
-        data = file.read_bytes()
-        return bring_in(data, weights_of(file.parent).read_bytes()) if file.parent.parent == BUILT_IN else data
+        data, folder = file.read_bytes(), file.absolute().parent
+        return bring_in(data, weights_of(folder).read_bytes()) if folder.parent == BUILT_IN else data
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{file}: can't be read as an ONNX graph ({error}). Install the package again.") from error

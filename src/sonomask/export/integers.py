@@ -14,7 +14,7 @@ from sonomask.export.shrink import eight_bits
 
 __all__ = ["compute_in_integers"]
 
-BOUND = {"Conv", "Add", "Clip", "Relu"}  # operators whose inputs and outputs are watched
+WATCHED = ("Add", "Clip", "Conv", "Relu")  # operators the ranges of whose inputs and outputs are measured
 
 
 def compute_in_integers(file: Path, out: Path, examples: Iterable[dict[str, np.ndarray]], spared: str) -> int:
@@ -74,7 +74,7 @@ def _ranges(file: Path, examples: Iterable[dict[str, np.ndarray]]) -> Any:
 
     with TemporaryDirectory() as folder:
         watched = create_calibrator(
-            str(file), sorted(BOUND), augmented_model_path=str(Path(folder) / "watched.onnx"),
+            str(file), list(WATCHED), augmented_model_path=str(Path(folder) / "watched.onnx"),
             calibrate_method=CalibrationMethod.MinMax,
         )  # fmt: skip
         watched.collect_data(Examples())

@@ -54,9 +54,7 @@ def quarter(file: Path) -> None:
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST or len(tensor.dims) < 2:
             continue
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        turned = (
-            name in right and values.ndim == 2
-        )  # stored as torch does, so that a built-in graph can share the bytes
+        turned = name in right and values.ndim == 2  # stored as torch does, so that a built-in graph shares the bytes
         axis = values.ndim - 1 if name in right and not turned else 0
         whole, steps = eight_bits(values.T if turned else values, axis)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(whole), f"{name}.whole"))
